@@ -1,0 +1,71 @@
+"""The `unstatic` command, and the one place where errors become a line on stderr and an exit code."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from unstatic import __version__
+from unstatic.cli import doctor, generate, models, static, train, world
+from unstatic.cli.output import StoppedError, warn
+from unstatic.core.errors import UnstaticError
+
+SUMMARY = "Type a sentence, get a film. Train the model that makes it, on your own videos."
+
+app = typer.Typer(
+    help=SUMMARY,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("video")(generate.video)
+app.command("image")(generate.image)
+app.command("static")(static.static)
+app.command("train")(train.train)
+app.command("doctor")(doctor.doctor)
+app.add_typer(models.app, name="models")
+app.add_typer(world.app, name="world")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"unstatic {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=SUMMARY)
+def root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    """Stand above all commands: hold the options that belong to none of them."""
+
+
+def main() -> None:
+    """Run the command line and exit: 0, 1 (failed), 2 (the user's input) or 130 (Ctrl-C)."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command and return its exit code: results go to stdout, everything else to stderr."""
+    try:
+        # Ctrl-C and typer.Exit come back as a number, not as exceptions
+        code = app(arguments, standalone_mode=False, prog_name="unstatic")
+    except typer.TyperException as error:
+        return _complain(error.format_message(), error.exit_code)
+    except UnstaticError as error:
+        return _complain(str(error), error.exit_code)
+    if code == StoppedError.exit_code:
+        return _complain("stopped, nothing was written", code)
+    return code or 0
+
+
+def _complain(message: str, exit_code: int) -> int:
+    if "\n" in message:  # the help of a group that was called without a command
+        typer.echo(message, err=True)
+    else:
+        warn(message)
+    return exit_code

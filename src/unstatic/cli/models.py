@@ -1,0 +1,67 @@
+"""`unstatic models`: what is installed and what it can do."""
+
+import json
+from typing import Annotated, Any, cast
+
+import typer
+
+from unstatic.core.files import human_size
+
+app = typer.Typer(no_args_is_help=True, help="Show the models that are installed.")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_models(as_json: AsJson = False) -> None:
+    """List the installed models: name, sizes, frames a second, bytes, licence."""
+    from unstatic.models.manifest import installed_folders, open_model
+
+    models = [open_model(folder) for folder in installed_folders()]
+    if as_json:
+        typer.echo(
+            json.dumps([{"name": each.folder.name, "size_bytes": each.size_bytes()} for each in models])
+        )
+        return
+    for model in models:
+        manifest = model.manifest
+        sizes = " ".join(str(size) for size in manifest.sizes)
+        facts = (sizes, f"{manifest.fps} frames/s", human_size(model.size_bytes()), manifest.licence)
+        typer.echo("  ".join((f"{model.folder.name:12}", *facts)))
+
+
+@app.command("show")
+def show_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name or folder.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything that a model says about itself."""
+    from unstatic.core.config import to_dict
+    from unstatic.models.manifest import PARTS, find_model
+    from unstatic.models.weights import count_parameters
+
+    model = find_model(name)
+    facts = to_dict(model.manifest)
+    facts["parameters"] = {part: count_parameters(model.weights(part)) for part in PARTS}
+    facts["size_bytes"] = model.size_bytes()
+    facts["folder"] = str(model.folder)
+    typer.echo(json.dumps(facts) if as_json else "\n".join(_readable(facts)))
+
+
+def _readable(facts: dict[str, Any], indent: str = "") -> list[str]:
+    """Return a line for every fact, indented below the name of the group it belongs to."""
+    lines: list[str] = []
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            lines += [f"{indent}{name}:", *_readable(cast(dict[str, Any], value), indent + "  ")]
+        else:
+            lines.append(f"{indent}{name}: {_text(value)}")
+    return lines
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in cast(list[Any], value))
+    if isinstance(value, dict):
+        return "x".join(_text(item) for item in cast(dict[str, Any], value).values())  # a size
+    return str(value)

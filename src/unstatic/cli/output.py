@@ -1,0 +1,45 @@
+"""What commands print: the result on stdout, as a path or as JSON; everything else on stderr."""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from unstatic.core.errors import InputError, UnstaticError
+from unstatic.core.files import ensure_writable, unused_path
+
+STEM_CHARACTERS = 48
+
+
+class StoppedError(UnstaticError):
+    """Ctrl-C stopped something that can go on later; the message says how."""
+
+    exit_code: int = 130
+
+
+def output_path(chosen: Path | None, words: str, suffixes: tuple[str, ...]) -> Path:
+    """Return where the result goes: `chosen`, or an unused name made of `words` in this folder.
+
+    A file that was named is replaced when the new one is whole. Raises InputError if the suffix is none of
+    `suffixes` or the place cannot be written.
+    """
+    if chosen is None:
+        stem = "-".join(re.findall(r"[a-z0-9]+", words.lower()))[:STEM_CHARACTERS].strip("-")
+        chosen = unused_path(Path(), stem or "unstatic", suffixes[0])
+    elif chosen.suffix.lower() not in suffixes:
+        raise InputError(f"output {chosen} must end in {' or '.join(suffixes)}")
+    ensure_writable(chosen)
+    return chosen
+
+
+def report(path: Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print the path of the result, or one JSON object that holds it and the facts."""
+    typer.echo(json.dumps({"path": str(path), **facts}) if as_json else str(path))
+
+
+def warn(message: str) -> None:
+    """Tell the user something that does not stop the work."""
+    typer.echo(f"unstatic: {message}", err=True)

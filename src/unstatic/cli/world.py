@@ -1,0 +1,133 @@
+"""`unstatic world`: look at, and write, clips of the physical world that nano learns."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from unstatic.cli.options import AsJson, Device
+from unstatic.cli.output import output_path, report
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
+
+if TYPE_CHECKING:
+    from unstatic.world.clip import Clip
+    from unstatic.world.mix import Mix
+
+app = typer.Typer(no_args_is_help=True, help="Look at, and write, clips of the world that nano learns.")
+
+FPS = 16
+MAX_SECONDS = 60.0
+MAX_SIDE = 2048
+
+ClipSize = Annotated[str, typer.Option("--size", metavar="WxH", help="Width x height in pixels.")]
+Seconds = Annotated[float, typer.Option(help="How long each clip is.")]
+FirstSeed = Annotated[int, typer.Option("--seed", help="The first clip's seed; the next ones follow.")]
+MixName = Annotated[str, typer.Option("--mix", help="What is drawn how often: default or first-light.")]
+EventName = Annotated[str | None, typer.Option("--event", help="Only this event: roll, bounce, spin, ...")]
+
+
+@app.command("sample")
+def sample(
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The picture to write.")] = None,
+    clips: Annotated[int, typer.Option(min=1, max=200, help="How many clips.")] = 12,
+    size: ClipSize = "64x64",
+    seconds: Seconds = 4.0,
+    seed: FirstSeed = 0,
+    mix: MixName = "default",
+    event: EventName = None,
+    enlarge: Annotated[int, typer.Option(min=1, max=8, help="Enlarge the frames so many times.")] = 1,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Draw a contact sheet of clips with their captions."""
+    from unstatic.media.frames import contact_sheet
+    from unstatic.media.frames import enlarge as enlarged
+    from unstatic.media.write import write_picture
+
+    made = _clips(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event), device)
+    path = output_path(output, "world", (".png",))
+    drawn = list(made)
+    captions = [_caption(clip) for clip in drawn]
+    write_picture(path, contact_sheet([enlarged(clip.frames, enlarge) for clip in drawn], captions))
+    report(path, {"clips": clips, "captions": captions}, as_json=as_json)
+
+
+@app.command("render")
+def render(
+    clips: Annotated[int, typer.Argument(metavar="N", min=1, help="How many clips.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write into.")],
+    size: ClipSize = "128x128",
+    seconds: Seconds = 4.0,
+    seed: FirstSeed = 0,
+    mix: MixName = "default",
+    event: EventName = None,
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write N clips as mp4 files, and clips.jsonl with the caption and the whole scene of each."""
+    from unstatic.core.files import atomic_path
+    from unstatic.media.write import write_video
+
+    made = _clips(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event), device)
+    _make_folder(output)
+    lines: list[str] = []
+    for clip in made:
+        name = f"{clip.spec.seed:06d}.mp4"
+        write_video(output / name, clip.frames, fps=FPS)
+        scene = json.loads(clip.spec.to_json())
+        lines.append(json.dumps({"file": name, "caption": _caption(clip), "scene": scene}))
+    with atomic_path(output / "clips.jsonl") as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    report(output, {"clips": clips}, as_json=as_json)
+
+
+def _mix(name: str, event: str | None) -> "Mix":
+    from unstatic.world.mix import MIXES
+    from unstatic.world.spec import EVENTS
+
+    if name not in MIXES:
+        raise InputError(f"mix {name!r} is unknown: take {' or '.join(MIXES)}")
+    if event is not None and event not in EVENTS:
+        raise InputError(f"event {event!r} is unknown: take one of {', '.join(EVENTS)}")
+    return MIXES[name] if event is None else replace(MIXES[name], events={event: 1.0})
+
+
+def _clips(seeds: range, size: Size, seconds: float, mix: "Mix", device: str | None) -> "Iterator[Clip]":
+    """Check everything now, then draw, simulate and render one clip after the other, with a bar on stderr."""
+    if not 0 < seconds <= MAX_SECONDS:
+        raise InputError(f"seconds is {seconds:g}: take more than 0 and at most {MAX_SECONDS:g}")
+    if size.width % 2 or size.height % 2 or max(size.width, size.height) > MAX_SIDE:
+        raise InputError(f"size {size} must be even on both sides and at most {MAX_SIDE}x{MAX_SIDE}")
+    if seeds.start < 0:
+        raise InputError(f"seed is {seeds.start}: it must be 0 or more")
+    return _rendered(seeds, size, round(seconds * FPS), mix, device or "cpu")
+
+
+def _rendered(seeds: range, size: Size, frames: int, mix: "Mix", device: str) -> "Iterator[Clip]":
+    from unstatic.core.log import progress
+    from unstatic.world.clip import make_clip
+    from unstatic.world.scenes import sample_scene
+
+    with progress("rendering", len(seeds)) as bar:
+        for seed in seeds:
+            spec = sample_scene(seed, frames=frames, fps=FPS, width=size.width, height=size.height, mix=mix)
+            yield make_clip(spec, device=device)
+            bar.advance()
+
+
+def _caption(clip: "Clip") -> str:
+    from unstatic.world.captions import captions
+
+    (text,) = captions(clip.spec, 0, 1)
+    return text
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}, choose another folder") from None

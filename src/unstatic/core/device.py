@@ -1,0 +1,74 @@
+"""What the machine can do: its device, its number formats and its measured speed."""
+
+import statistics
+import time
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from unstatic.core.errors import InputError
+
+_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+def pick_device(name: str | None = None) -> torch.device:
+    """Return the device called `name` ("cpu", "cuda", "cuda:1", "mps"), by default CUDA if present.
+
+    Apple's "mps" is taken only when asked for. Raises InputError for a device that this machine or this build
+    of PyTorch does not have.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    available = _available_devices()
+    if name not in available:
+        raise InputError(f"device {name!r} is not available here, choose one of {', '.join(available)}")
+    return torch.device(name)
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """Return the dtype networks compute in: bfloat16 where the hardware multiplies it, else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if device.type == "cpu" and cpu_flags() & _BF16_FLAGS else torch.float32
+
+
+@cache
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's feature flags as Linux lists them; empty on other systems."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    listed = (line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features")))
+    return frozenset(next(listed, "").split())
+
+
+def gemm_rate(dtype: torch.dtype, *, rows: int = 1088, inner: int = 256, columns: int = 1024) -> float:
+    """Measure the CPU's matrix product rate in GFLOP/s at the shape of a transformer layer.
+
+    Defaults: more tokens than a 4 s clip has at 64x64, nano's width and its feed-forward width.
+    The median over 0.2 s of repeats is what the machine sustains beside whatever else it is doing.
+    """
+    tokens, weight = torch.randn(rows, inner, dtype=dtype), torch.randn(inner, columns, dtype=dtype)
+    for _ in range(3):
+        torch.mm(tokens, weight)
+
+    durations_s: list[float] = []
+    deadline = time.perf_counter() + 0.2
+    while len(durations_s) < 5 or time.perf_counter() < deadline:
+        start = time.perf_counter()
+        torch.mm(tokens, weight)
+        durations_s.append(time.perf_counter() - start)
+    return 2e-9 * rows * inner * columns / statistics.median(durations_s)
+
+
+def set_threads(count: int) -> None:
+    """Let one CPU operator use `count` threads."""
+    if count < 1:
+        raise InputError(f"threads={count} must be at least 1")
+    torch.set_num_threads(count)
+
+
+def _available_devices() -> list[str]:
+    cuda = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+    mps = ["mps"] if torch.backends.mps.is_available() else []
+    return ["cpu", *(["cuda"] if cuda else []), *cuda, *mps]

@@ -1,0 +1,77 @@
+"""Files that appear whole or not at all, and names that overwrite nothing."""
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from unstatic.core.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Generator[Path]:
+    """Yield a temporary path beside `path` with the same suffix; it becomes `path` when the block ends well.
+
+    The data is on disk before the name appears. After any exception, Ctrl-C included, nothing is left and a
+    file that was there before is untouched.
+    """
+    temporary = _temporary(path)
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        _flush(path.parent)
+
+
+def ensure_writable(path: Path) -> None:
+    """Raise InputError now if a file could not be written at `path` later; leaves nothing behind."""
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
+    try:
+        if path.is_dir():
+            raise InputError(f"cannot write {path}: it is a folder, name a file in it")
+        temporary = _temporary(path)
+        temporary.touch(exist_ok=False)
+        temporary.unlink()
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}, choose another place") from error
+
+
+def unused_path(directory: Path, stem: str, suffix: str) -> Path:
+    """Return the first of stem.suffix, stem-2.suffix, stem-3.suffix, ... not yet in `directory`."""
+    path, number = directory / f"{stem}{suffix}", 1
+    while path.exists():
+        number += 1
+        path = directory / f"{stem}-{number}{suffix}"
+    return path
+
+
+def human_size(size_bytes: int) -> str:
+    """Write a size the way people say it, in powers of 1000: 987 bytes, 1.2 MB, 43 GB."""
+    if size_bytes < 1000:
+        return f"{size_bytes} bytes"
+    size = float(size_bytes)
+    for unit in ("kB", "MB", "GB"):
+        size /= 1000
+        if size < 999.5:
+            return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
+    return f"{size / 1000:.1f} TB"
+
+
+def _temporary(path: Path) -> Path:
+    # Hidden and short: the name of `path` may already be as long as the file system allows.
+    return path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
+
+
+def _flush(path: Path) -> None:
+    """Wait until the file, or the names in the folder, are on disk."""
+    handle = os.open(path, os.O_RDWR if path.is_file() else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,1 @@
+"""Data: shards on disk, batches drawn from them, and the encoding of clips to latents."""

@@ -1,0 +1,79 @@
+"""From raw clips to latents, shard by shard; a shard that exists is not encoded again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from jaxtyping import Float, UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Compression
+from unstatic.data.shards import Shard, open_shards, shard_path, write_shard
+
+Encode = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b c t h w"]]
+"""An autoencoder's encoder; latents have about unit variance, and it moves its input where it needs it."""
+
+
+def encode_clips(
+    clips: Path,
+    latents: Path,
+    encode: Encode,
+    compression: Compression,
+    *,
+    name: str,
+    batch_size: int = 8,
+    progress: Callable[[int], None],
+) -> list[Path]:
+    """Encode every clip shard in the folder `clips` into the folder `latents`; return all latent shards.
+
+    A shard keeps its number and its lines. Trailing frames that fill no latent frame are left out. `name`
+    says which autoencoder this is and is kept in every shard: latents of two never mix, an InputError
+    says so. `progress` hears how many clips were just done, skipped ones included.
+    """
+    paths: list[Path] = []
+    for shard in open_shards(clips, "clips"):
+        number = int(shard.path.stem.removeprefix("clips-"))
+        path = shard_path(latents, "latents", number)
+        if path.is_file():
+            _check_name(Shard(path), name)
+            progress(len(shard))
+        else:
+            encoded = _encode_shard(shard, encode, compression, batch_size, progress)
+            write_shard(
+                latents, "latents", number, {"latents": encoded}, shard.lines, about={"encoder": name}
+            )
+        paths.append(path)
+    return paths
+
+
+def _encode_shard(
+    shard: Shard, encode: Encode, compression: Compression, batch_size: int, progress: Callable[[int], None]
+) -> NDArray[np.float16]:
+    length = compression.frames(compression.latent_frames(shard.shapes["frames"][1]))
+    encoded: list[NDArray[np.float16]] = []
+    for start in range(0, len(shard), batch_size):
+        entries = range(start, min(start + batch_size, len(shard)))
+        frames = np.stack([shard.read("frames", entry, 0, length) for entry in entries])
+        with torch.inference_mode():
+            latent = encode(to_video(torch.as_tensor(frames)))
+        encoded.append(rearrange(latent, "b c t h w -> b t c h w").half().cpu().numpy())
+        progress(len(entries))
+    return np.concatenate(encoded)
+
+
+def to_video(frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b 3 t h w"]:
+    """Turn stored frames into a video in [-1, 1]."""
+    return rearrange(frames, "b t h w c -> b c t h w").float() / 127.5 - 1
+
+
+def _check_name(shard: Shard, name: str) -> None:
+    found = shard.about.get("encoder")
+    if found != name:
+        raise InputError(
+            f"{shard.path} was encoded by {json.dumps(found)}, not {json.dumps(name)}; choose an empty folder"
+        )

@@ -1,0 +1,1 @@
+"""How a latent becomes static, and static a latent: process, schedules, solvers, conditions, losses."""

@@ -1,0 +1,130 @@
+"""The native engine: our transformer and autoencoder, on any device, streaming."""
+
+from collections.abc import Iterator
+
+import torch
+from einops import rearrange
+
+from unstatic.core.device import compute_dtype, pick_device
+from unstatic.core.errors import InputError
+from unstatic.diffusion.condition import LatentState, apply_conditions
+from unstatic.diffusion.schedule import shifted
+from unstatic.diffusion.solver import SOLVERS
+from unstatic.generate.engine import Event, Frames, Progress, Warned
+from unstatic.generate.request import Plan
+from unstatic.generate.stream import Chunk, Denoised, Sampling, chunk_noise, read_context, stream_latents
+from unstatic.media.frames import to_frames
+from unstatic.models.manifest import InstalledModel, Manifest
+from unstatic.models.text import TextEncoder, load_text_encoder
+from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTransformer
+from unstatic.models.weights import load_model
+
+
+class NativeEngine:
+    """One of our models, loaded and ready; made by `load_native`."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        transformer: VideoTransformer,
+        autoencoder: TinyAutoencoder,
+        text_encoder: TextEncoder,
+        device: torch.device,
+    ) -> None:
+        self.manifest = manifest
+        self.transformer = transformer
+        self.autoencoder = autoencoder
+        self.text_encoder = text_encoder
+        self.device = device
+
+    @torch.inference_mode()
+    def stream(self, plan: Plan) -> Iterator[Event]:
+        """Yield progress after every step, and frames as soon as they are final."""
+        steps, chunks, frames = 0, 0, 0
+        memory = None
+        for event in self.denoise(plan):
+            match event:
+                case Warned():
+                    yield event
+                case Denoised():
+                    steps += 1
+                    yield Progress(steps, plan.total_steps)
+                case Chunk(latent=latent):
+                    chunks += 1
+                    if steps < chunks * plan.steps:  # known beforehand, wholly or in part
+                        steps = chunks * plan.steps
+                        yield Progress(steps, plan.total_steps)
+                    video, memory = self.autoencoder.decode_stream(latent, memory)
+                    decoded = rearrange(to_frames(video), "1 t h w c -> t h w c")[: plan.frames - frames]
+                    yield Frames(frames, decoded)
+                    frames += len(decoded)
+
+    @torch.inference_mode()
+    def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
+        """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
+        # Read the prompt
+        prompts = [plan.prompt] if plan.guidance == 1 else [plan.prompt, ""]
+        states, _, dropped = self.text_encoder.encode(prompts)
+        if dropped[0]:
+            yield Warned(f"the last {dropped[0]} words or parts of words of the prompt do not fit: ignored")
+        text: TextMemory = self.transformer.encode_text(states.to(self.device))
+
+        # Lay out what is known, then denoise the rest
+        sampling = self.sampling(plan)
+        state = apply_conditions(self.static(plan), plan.conditions)
+        context = read_context(self.transformer, text, state, sampling)
+        yield from stream_latents(self.transformer, state, context, sampling, [plan.seed])
+
+    def static(self, plan: Plan) -> LatentState:
+        """Return the static that the video starts from."""
+        width, height = self.manifest.compression.latent_size(plan.native.width, plan.native.height)
+        shape = (self.transformer.config.in_channels, height, width)
+        return LatentState.static(chunk_noise(shape, plan.chunks, [plan.seed]).to(self.device))
+
+    def sampling(self, plan: Plan) -> Sampling:
+        """Return how the video is sampled."""
+        return Sampling(
+            sigmas=shifted(plan.steps, self.manifest.defaults.shift),
+            solver=SOLVERS[plan.solver],
+            prediction=self.manifest.prediction,
+            guidance=plan.guidance,
+            history_sigma=self.manifest.defaults.history_sigma,
+        )
+
+
+def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEngine:
+    """Load the weights of `model` on a device ("cpu", "cuda", ...; the best one when None).
+
+    Raises InputError for missing, damaged or foreign files.
+    """
+    target = pick_device(device)
+    dtype = compute_dtype(target)
+    transformer = load_model(model.weights("transformer"), "transformer", TransformerConfig, VideoTransformer)
+    autoencoder = load_model(
+        model.weights("autoencoder"), "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder
+    )
+    text_encoder = load_text_encoder(model.manifest.text_encoder)
+    _check_that_parts_fit(model, transformer, autoencoder, text_encoder)
+    return NativeEngine(
+        model.manifest,
+        transformer.to(target, dtype).eval(),
+        autoencoder.to(target, dtype).eval(),
+        text_encoder,
+        target,
+    )
+
+
+def _check_that_parts_fit(
+    model: InstalledModel, transformer: VideoTransformer, autoencoder: TinyAutoencoder, text_encoder: TextEncoder
+) -> None:
+    manifest = model.manifest
+    facts = {
+        "chunk": (manifest.chunk, transformer.config.chunk),
+        "compression": (manifest.compression, autoencoder.config.compression),
+        "latent channels": (autoencoder.config.latent_channels, transformer.config.in_channels),
+        "text width": (text_encoder.width, transformer.config.text_width),
+    }
+    for name, (one, other) in facts.items():
+        if one != other:
+            raise InputError(f"{model.folder}: its files disagree on {name}, {one} or {other}: restore the model")

@@ -1,0 +1,151 @@
+"""What somebody asks for: one frozen `Request`, checked in one place before any work is done."""
+
+import math
+from dataclasses import dataclass
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size, chunk_lengths
+from unstatic.diffusion.condition import Condition
+from unstatic.diffusion.solver import SOLVERS
+from unstatic.generate.defaults import DEFAULT_SECONDS
+from unstatic.models.manifest import Manifest
+
+MAX_PROMPT_CHARACTERS = 32_000
+MAX_STEPS = 1_000
+MAX_GUIDANCE = 30.0
+MAX_FPS = 120
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Request:
+    """One video or still to be made.
+
+    `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance` and `solver` are the model's own when
+    None. `conditions` say what is already known about the result (`unstatic.diffusion.condition`).
+    """
+
+    prompt: str
+    seconds: float = DEFAULT_SECONDS
+    size: Size | None = None
+    fps: int | None = None
+    seed: int = 0
+    steps: int | None = None
+    guidance: float | None = None
+    solver: str | None = None
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """A `Request` with nothing left open: what an engine really does.
+
+    The model works at `native` size and the file has `size`, `enlarge` times as much a side. `frames` are the
+    model's own, at the model's frame rate, and the file shows them at `fps`. The model denoises latent frames
+    in chunks of the lengths `chunks`; what they hold beyond `frames` is cut off.
+    """
+
+    prompt: str
+    frames: int
+    chunks: tuple[int, ...]
+    native: Size
+    enlarge: int
+    fps: int
+    seed: int
+    steps: int
+    guidance: float
+    solver: str
+    conditions: tuple[Condition, ...]
+
+    @property
+    def size(self) -> Size:
+        """The size of the file's pictures."""
+        return Size(self.native.width * self.enlarge, self.native.height * self.enlarge)
+
+    @property
+    def total_steps(self) -> int:
+        """How many denoising steps all chunks take together."""
+        return len(self.chunks) * self.steps
+
+
+def plan(request: Request, manifest: Manifest) -> Plan:
+    """Answer `request` with the model of `manifest`. Raises InputError naming value and fix."""
+    defaults = manifest.defaults
+    steps = defaults.steps if request.steps is None else request.steps
+    guidance = defaults.guidance if request.guidance is None else request.guidance
+    fps = manifest.fps if request.fps is None else request.fps
+    solver = defaults.solver if request.solver is None else request.solver
+
+    _check_range("steps", steps, 1, MAX_STEPS)
+    _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
+    _check_range("fps", fps, 1, MAX_FPS)
+    _check_range("seed", request.seed, 0, MAX_SEED)
+    if solver not in SOLVERS:
+        raise InputError(f"solver {solver!r} is unknown: take one of {', '.join(SOLVERS)}")
+
+    prompt = checked_prompt(request.prompt)
+    frames = frame_count(request.seconds, manifest)
+    native, enlarge = native_size(request.size or manifest.default_size, manifest)
+    return Plan(
+        prompt=prompt,
+        frames=frames,
+        chunks=whole_chunks(frames, manifest),
+        native=native,
+        enlarge=enlarge,
+        fps=fps,
+        seed=request.seed,
+        steps=steps,
+        guidance=guidance,
+        solver=solver,
+        conditions=request.conditions,
+    )
+
+
+def checked_prompt(prompt: str) -> str:
+    """Return the prompt without surrounding white space. Raises InputError for one that cannot be read."""
+    text = prompt.strip()
+    if not text:
+        raise InputError('the prompt is empty: say what to film, e.g. "a red ball bounces on a wooden floor"')
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise InputError(
+            f"the prompt has {len(text):,} characters: shorten it to at most {MAX_PROMPT_CHARACTERS:,}"
+        )
+    # A terminal may hand over bytes that are no text, which Python keeps as surrogates
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"the prompt {text[:40]!a} holds bytes that are no text: write it in UTF-8")
+    return text
+
+
+def frame_count(seconds: float, manifest: Manifest) -> int:
+    """Return how many frames of the model make `seconds`; 0 seconds are a still of one frame."""
+    if not 0 <= seconds <= manifest.max_seconds:  # false for NaN too
+        longest = f"{manifest.max_seconds:g}"
+        raise InputError(
+            f"seconds is {seconds:g}: {manifest.name} makes from 0 (a still) to {longest} seconds"
+        )
+    return max(1, round(seconds * manifest.fps))
+
+
+def whole_chunks(frames: int, manifest: Manifest) -> tuple[int, ...]:
+    """Return the shortest whole chunks that cover `frames`; models are trained on whole chunks only."""
+    latent_frames = manifest.compression.latent_frames_covering(frames)
+    first, *later = chunk_lengths(latent_frames, manifest.chunk)
+    return (first, *(manifest.chunk for _ in later))
+
+
+def native_size(size: Size, manifest: Manifest) -> tuple[Size, int]:
+    """Return the model's own size and the whole factor by which its frames are enlarged to `size`."""
+    for native in manifest.sizes:
+        factor = size.width // native.width
+        if 1 <= factor <= manifest.max_enlarge and size == Size(
+            native.width * factor, native.height * factor
+        ):
+            return native, factor
+    offered = ", ".join(str(native) for native in manifest.sizes)
+    times = f"2 to {manifest.max_enlarge} times one"
+    raise InputError(f"size {size} is not offered by {manifest.name}: take {offered}, or {times}")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not (math.isfinite(value) and low <= value <= high):
+        raise InputError(f"{name} is {value}: it must be between {low:g} and {high:g}")

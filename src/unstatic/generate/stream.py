@@ -1,0 +1,141 @@
+"""Streaming: a latent video is denoised chunk by chunk, and every finished chunk is remembered in a ring.
+
+Memory does not grow with the length of the video: a chunk reads the ring (the last chunks), the anchors (the
+frames that are known beforehand) and the text. With guidance the batch stands twice in every pass, first
+under the prompt and then under the empty prompt.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate, pairwise
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from unstatic.core.seeds import generator, noise
+from unstatic.core.shapes import chunk_lengths
+from unstatic.diffusion.condition import LatentState
+from unstatic.diffusion.guidance import guided, in_one_batch
+from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, to_velocity
+from unstatic.diffusion.sampling import sample
+from unstatic.diffusion.schedule import Schedule
+from unstatic.diffusion.solver import Solver
+from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput, VideoTransformer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Sampling:
+    """How static becomes a video.
+
+    `prediction` is what the model was trained to output, `guidance` 1 is none, `history_sigma` is the level
+    of the static that is put on a finished chunk before later ones look back at it.
+    """
+
+    sigmas: Schedule
+    solver: Solver
+    prediction: Prediction
+    guidance: float
+    history_sigma: float
+
+    def rows(self, batch: Tensor) -> Tensor:
+        """Return the rows of a pass: the batch, and with guidance the batch once more."""
+        return batch if self.guidance == 1 else torch.cat([batch, batch])
+
+
+class Denoised(NamedTuple):
+    """The chunk that begins at latent frame `start` took one step; `state` is where it is now."""
+
+    start: int
+    state: LatentState
+
+
+class Chunk(NamedTuple):
+    """The latent frames from `start` on are final."""
+
+    start: int
+    latent: Latent
+
+
+class Context(NamedTuple):
+    """What every pass reads besides its own chunk and the ring; has the rows of a pass."""
+
+    text: TextMemory
+    anchors: AnchorMemory | None
+
+
+def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Sequence[int]) -> Latent:
+    """Draw the static of a video chunk by chunk: a longer video of the same seed begins with the same static.
+
+    `shape` is (channels, height, width), `chunks` are lengths in latent frames, `seeds` one per sample.
+    """
+    channels, height, width = shape
+    starts = accumulate(chunks[:-1], initial=0)
+    parts = [
+        noise((channels, length, height, width), seeds, stream=f"static {start}")
+        for start, length in zip(starts, chunks, strict=True)
+    ]
+    return torch.cat(parts, dim=2)
+
+
+def read_context(
+    model: VideoTransformer, text: TextMemory, state: LatentState, sampling: Sampling
+) -> Context:
+    """Let the model read the frames that are known whole, past and future: they anchor every chunk.
+
+    `text` has the rows of a pass: all prompts and, with guidance, as many empty ones. Raises InputError if
+    frames are known and the model has no anchors.
+    """
+    known = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1)  # conditions bind all samples alike
+    if not len(known):
+        return Context(text, None)
+    return Context(text, model.encode_anchors(sampling.rows(state.clean[:, :, known]), known, text))
+
+
+def stream_latents(
+    model: VideoTransformer, state: LatentState, context: Context, sampling: Sampling, seeds: Sequence[int]
+) -> Iterator[Denoised | Chunk]:
+    """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
+
+    The model must be chunk-causal; `seeds`, one per sample, decide all randomness after the static of
+    `state`.
+    """
+    assert model.config.chunk is not None, "streaming needs a chunk-causal model"
+    edges = list(accumulate(chunk_lengths(state.latent.shape[2], model.config.chunk), initial=0))
+    ring: Ring | None = None
+    for start, stop in pairwise(edges):
+        look = partial(model, text=context.text, anchors=context.anchors, start=start, history=ring)
+        generators = [generator("solver", seed, start) for seed in seeds]
+        here = state.window(start, stop)
+        for after in sample(here, sampling.sigmas, _velocity(look, sampling), sampling.solver, generators):
+            here = after
+            yield Denoised(start, here)
+        yield Chunk(start, here.latent)
+
+        if stop < edges[-1]:
+            static = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
+            ring = _remember(look, sampling, here.latent, static)
+
+
+Look = Callable[..., TransformerOutput]  # the transformer at one place of the stream: latent and levels in
+
+
+def _velocity(look: Look, sampling: Sampling) -> Predict:
+    """Return the guided velocity that solvers ask for."""
+
+    def velocity(latent: Latent, sigma: Sigma) -> Latent:
+        prediction = look(latent, sigma[:, 0, :, 0, 0]).prediction
+        return to_velocity(prediction, sampling.prediction, latent, sigma)
+
+    if sampling.guidance == 1:
+        return velocity
+    both = in_one_batch(velocity)
+    return guided(lambda latent, sigma: both(latent, sigma).conditional, both, weight=sampling.guidance)
+
+
+def _remember(look: Look, sampling: Sampling, latent: Latent, static: Latent) -> Ring | None:
+    """Read a finished chunk once more, at the level at which later chunks look back at it."""
+    sigma = torch.full_like(latent[:, :1, :, :1, :1], sampling.history_sigma)
+    rows, levels = sampling.rows(mix(latent, static, sigma)), sampling.rows(sigma[:, 0, :, 0, 0])
+    return look(rows, levels, remember=True).ring

@@ -1,0 +1,1 @@
+"""Frames in files and pictures: the only room that imports a codec."""

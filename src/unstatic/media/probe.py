@@ -1,0 +1,34 @@
+"""What a video file says about itself, without decoding it."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+from unstatic.core.shapes import Size
+from unstatic.media.read import open_container
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probe:
+    """A video file's own statements. `num_frames` and `duration_s` are None where the file does not say."""
+
+    size: Size
+    fps: Fraction | None
+    num_frames: int | None
+    duration_s: float | None
+    codec: str
+    has_sound: bool
+
+
+def probe(path: Path) -> Probe:
+    """Read the header of a video file. Raises InputError if it is missing or no video."""
+    with open_container(path) as container:
+        stream = container.streams.video[0]
+        return Probe(
+            size=Size(stream.width, stream.height),
+            fps=stream.average_rate,
+            num_frames=stream.frames or None,
+            duration_s=None if container.duration is None else container.duration / 1e6,
+            codec=stream.codec_context.name,
+            has_sound=bool(container.streams.audio),
+        )

@@ -1,0 +1,78 @@
+"""Files to frames: videos, whole or frame by frame, and pictures."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+
+from unstatic.core.errors import InputError
+from unstatic.media.write import write_video
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Video:
+    """Frames in RGB and how many of them make a second."""
+
+    frames: UInt8[np.ndarray, "t h w 3"]
+    fps: Fraction | int
+
+    def save(self, path: Path | str, *, scale: int = 1) -> Path:
+        """Write it as mp4, every side `scale` times as long; return the path."""
+        write_video(Path(path), self.frames, fps=self.fps, scale=scale)
+        return Path(path)
+
+
+def read_video(path: Path, *, max_frames: int | None = None) -> Video:
+    """Read a video from its beginning, at most `max_frames` frames.
+
+    Raises InputError if the file is missing, is no video, or is damaged in the part that is read.
+    """
+    with open_container(path) as container:
+        fps = container.streams.video[0].average_rate
+    frames = list(islice(read_frames(path), max_frames))
+    if not frames or fps is None:
+        raise InputError(f"{path} holds no video frames, give a file with at least one")
+    return Video(frames=np.stack(frames), fps=fps)
+
+
+def read_frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Read a video frame by frame in constant memory, turned as a player would turn it; errors as above."""
+    with open_container(path) as container:
+        for frame in container.decode(video=0):
+            pixels = frame.to_ndarray(format="rgb24")
+            yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+
+
+def read_picture(path: Path) -> UInt8[np.ndarray, "1 h w 3"]:
+    """Read a picture as a video of one frame, turned as its camera was held. Raises InputError."""
+    try:
+        with Image.open(path) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[None]
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"cannot read {path} as a picture: {_reason(error)}") from error
+
+
+@contextmanager
+def open_container(path: Path) -> Generator[InputContainer]:
+    """Open a file that has a video stream; libav's errors, inside the block too, become InputError."""
+    try:
+        with av.open(path) as container:
+            if not container.streams.video:
+                raise InputError(f"{path} has no video in it, give a video file")
+            yield container
+    except (FFmpegError, OSError) as error:
+        raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = error.strerror if isinstance(error, FFmpegError | OSError) else None
+    return " ".join((text or str(error)).split())

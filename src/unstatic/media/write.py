@@ -1,0 +1,133 @@
+"""Frames to files: mp4 while the frames are made, and pictures. A file appears whole or not at all."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from PIL import Image
+
+from unstatic.core.errors import InputError, UnstaticError
+from unstatic.core.files import atomic_path
+from unstatic.media.frames import Filter, enlarge
+
+MAX_FPS = 1000
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+_KEY_FRAME_INTERVAL_S = 2
+# ITU-T H.273 codes for BT.709: without them players guess the matrix from the size, and reds turn orange.
+_BT709 = 1
+# The same frames give the same file, so that a seed does. With x264's macroblock tree, files of small clips differ
+# from run to run on processors with AVX-512, and its output depends on how many threads there are.
+_REPEATABLE = {"mbtree": "0"}
+_THREADS = 4
+
+
+class VideoWriter:
+    """An mp4 (H.264, yuv420p) that grows while frames are made.
+
+        with VideoWriter(path, fps=16) as writer:
+            for frames in stream:
+                writer.write(frames)
+
+    The file takes its name when the block ends well; after an exception, Ctrl-C included, nothing is left.
+
+    `scale` enlarges every frame so many times with `method`: players blur tiny clips, and H.264 halves the
+    resolution of colour. `crf` is the quality, 0 (lossless) to 51; 16 is visually lossless.
+    """
+
+    def __init__(
+        self, path: Path, *, fps: Fraction | int, scale: int = 1, method: Filter = "nearest", crf: int = 16
+    ) -> None:
+        if path.suffix.lower() != ".mp4":
+            raise InputError(f"cannot write {path}: a video's name must end in .mp4")
+        if not 0 < fps <= MAX_FPS:
+            raise InputError(f"fps={fps} must be above 0 and at most {MAX_FPS}")
+        if scale < 1:
+            raise InputError(f"scale={scale} must be at least 1")
+        self.path, self.fps, self.crf = path, Fraction(fps), crf
+        self.scale = scale
+        self.method: Filter = method
+        self._stream: VideoStream | None = None
+        self._output = self._open()
+
+    def __enter__(self) -> "VideoWriter":
+        self._container = self._output.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._output.__exit__(kind, error, traceback)
+
+    def write(self, frames: UInt8[np.ndarray, "t h w 3"]) -> None:
+        """Append frames; all of them must have the size of the first."""
+        enlarged = enlarge(frames, self.scale, self.method)
+        if self._stream is None:
+            height, width = enlarged.shape[1:3]
+            self._stream = self._add_stream(width, height)
+        assert enlarged.shape[1:3] == (self._stream.height, self._stream.width), "frames changed their size"
+
+        for frame in enlarged:
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
+            self._container.mux(self._stream.encode(picture))
+
+    @contextmanager
+    def _open(self) -> Generator[OutputContainer]:
+        # faststart puts the index in front, so that a browser can play the file while it loads.
+        with (
+            atomic_path(self.path) as temporary,
+            av.open(temporary, "w", format="mp4", options={"movflags": "faststart"}) as container,
+        ):
+            yield container
+            if self._stream is None:
+                raise UnstaticError(f"no frame was made for {self.path}")
+            container.mux(self._stream.encode())
+
+    def _add_stream(self, width: int, height: int) -> VideoStream:
+        if width % 2 or height % 2:
+            raise InputError(
+                f"size {width}x{height} cannot be an mp4: both sides must be even, or scale by 2"
+            )
+        options = {"crf": str(self.crf), **_REPEATABLE}
+        stream = self._container.add_stream("libx264", rate=self.fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+
+        codec = stream.codec_context
+        codec.thread_count = _THREADS
+        codec.gop_size = max(1, round(_KEY_FRAME_INTERVAL_S * self.fps))
+        codec.color_range = ColorRange.MPEG
+        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+        return stream
+
+
+def write_video(
+    path: Path,
+    frames: UInt8[np.ndarray, "t h w 3"],
+    *,
+    fps: Fraction | int,
+    scale: int = 1,
+    method: Filter = "nearest",
+) -> None:
+    """Write all frames of a clip to `path`, as `VideoWriter` does."""
+    with VideoWriter(path, fps=fps, scale=scale, method=method) as writer:
+        writer.write(frames)
+
+
+def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
+    """Write a picture as PNG, JPEG or WebP, by the suffix of `path`."""
+    if path.suffix.lower() not in PICTURE_SUFFIXES:
+        raise InputError(f"cannot write {path}: a picture's name must end in {', '.join(PICTURE_SUFFIXES)}")
+    with atomic_path(path) as temporary:
+        Image.fromarray(picture).save(temporary, quality=95)

@@ -1,0 +1,130 @@
+"""What a model on disk says about itself (`model.json`), and where installed models are found."""
+
+import json
+import os
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from unstatic.core.config import from_dict, to_dict
+from unstatic.core.errors import InputError
+from unstatic.core.files import atomic_path
+from unstatic.core.shapes import Compression, Size
+
+MANIFEST_NAME = "model.json"
+EMBEDDED_MODELS = Path(__file__).parent.parent / "weights"
+PARTS = ("transformer", "autoencoder")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingDefaults:
+    """How the model samples when nobody says otherwise; the values are measured, see its model card.
+
+    `shift` bends the noise schedule towards static (1 = straight), `history_sigma` is the level of the static
+    that is put on finished chunks before the next chunk looks back at them.
+    """
+
+    steps: int
+    guidance: float
+    solver: str
+    shift: float
+    history_sigma: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """One model: its name and origin, what it can make, and how it likes to be sampled.
+
+    `prediction` is what its transformer outputs. `sizes` are the model's own, the first is the default;
+    frames are enlarged by `enlarge` when nobody names a size, and at most by `max_enlarge`.
+    """
+
+    name: str
+    preset: str
+    summary: str
+    licence: str
+    text_encoder: str
+    prediction: Literal["x0", "velocity", "eps"]
+    compression: Compression
+    chunk: int
+    sizes: tuple[Size, ...]
+    fps: int
+    max_seconds: float
+    enlarge: int
+    max_enlarge: int
+    defaults: SamplingDefaults
+
+    def __post_init__(self) -> None:
+        if not self.sizes or self.fps < 1 or self.chunk < 1:
+            raise InputError("a model needs at least one size, one frame a second and one frame in a chunk")
+
+    @property
+    def default_size(self) -> Size:
+        """The size of the file made when nobody names one."""
+        return Size(self.sizes[0].width * self.enlarge, self.sizes[0].height * self.enlarge)
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledModel:
+    """A manifest and the folder that holds it together with its weights."""
+
+    folder: Path
+    manifest: Manifest
+
+    def weights(self, part: str) -> Path:
+        """Return the path, without shard numbers, of one of the `PARTS`."""
+        return self.folder / f"{part}.safetensors"
+
+    def size_bytes(self) -> int:
+        """Return how many bytes the weights of all parts take on disk."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `model.json` of a model folder. Raises InputError when it is missing, no JSON, or no manifest."""
+    path = folder / MANIFEST_NAME
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{folder} is not a model: it has no {MANIFEST_NAME}") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not JSON ({reason}): restore the file") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"{path} is not a manifest but a {type(fields).__name__}: restore the file")
+    try:
+        return from_dict(Manifest, cast(dict[str, Any], fields))
+    except InputError as error:
+        raise InputError(f"{path} does not fit this version of unstatic: {error}") from None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write `model.json` into a model folder."""
+    with atomic_path(folder / MANIFEST_NAME) as temporary:
+        temporary.write_text(json.dumps(to_dict(manifest), indent=2) + "\n", encoding="utf-8")
+
+
+def installed_folders(root: Path = EMBEDDED_MODELS) -> list[Path]:
+    """List the folders of the models that ship inside the package; a folder's name is its model's name."""
+    return sorted(path.parent for path in root.glob(f"*/{MANIFEST_NAME}"))
+
+
+def open_model(folder: Path) -> InstalledModel:
+    """Return the model in `folder`, its weights unread. Raises InputError as `read_manifest` does."""
+    return InstalledModel(folder, read_manifest(folder))
+
+
+def find_model(name: str, root: Path = EMBEDDED_MODELS) -> InstalledModel:
+    """Return the installed model called `name`, or else the one in the folder of that path.
+
+    Raises InputError naming the nearest name, or what is wrong with the model's manifest.
+    """
+    installed = {folder.name: folder for folder in installed_folders(root)}
+    if name in installed:
+        return open_model(installed[name])
+    if os.path.isdir(name):  # unlike Path.is_dir, false for a name that is too long
+        return open_model(Path(name))
+    nearest = get_close_matches(name, installed, n=1, cutoff=0.0)
+    hint = f"did you mean {nearest[0]}? " if nearest else ""
+    raise InputError(f"there is no model {name!r}: {hint}`unstatic models list` shows what is installed")

@@ -1,0 +1,1 @@
+"""Small parts that networks are built from: attention, positions, norms, patches, streaming convolutions."""

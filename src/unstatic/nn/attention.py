@@ -1,0 +1,66 @@
+"""Scaled dot-product attention, and the one place that decides how it is computed.
+
+Letters: h heads of all samples (b k), q query tokens, n key tokens, e channels of a head.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+# Up to so many scores a head, plain matrix products beat the fused kernel on a CPU; more leave the cache
+EXPLICIT_SCORES = 1 << 18
+
+
+class KeyValue(NamedTuple):
+    """What a query can read: one key and one value per token and head."""
+
+    key: Float[Tensor, "h n e"]
+    value: Float[Tensor, "h n e"]
+
+
+def join(parts: Sequence[KeyValue]) -> KeyValue:
+    """Lay the tokens of several parts end to end."""
+    if len(parts) == 1:
+        return parts[0]
+    return KeyValue(torch.cat([part.key for part in parts], 1), torch.cat([part.value for part in parts], 1))
+
+
+def split(whole: KeyValue, lengths: Sequence[int]) -> list[KeyValue]:
+    """Cut tokens into parts of the given lengths (views)."""
+    keys, values = whole.key.split(lengths, 1), whole.value.split(lengths, 1)
+    return [KeyValue(key, value) for key, value in zip(keys, values, strict=True)]
+
+
+def split_heads(tokens: Float[Tensor, "b n k e"], dtype: torch.dtype) -> Float[Tensor, "h n e"]:
+    """Set every head of every sample apart, as one contiguous batch of matrices in `dtype`."""
+    apart = tokens.transpose(1, 2).to(dtype, memory_format=torch.contiguous_format)
+    return apart.contiguous().flatten(0, 1)
+
+
+def merge_heads(tokens: Float[Tensor, "h n e"], batch: int) -> Float[Tensor, "{batch} n d"]:
+    """Undo `split_heads` and lay the channels of all heads side by side."""
+    return tokens.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2)
+
+
+def attention(query: Float[Tensor, "h q e"], memory: KeyValue) -> Float[Tensor, "h q e"]:
+    """Let every query read every token of `memory`: softmax(q k^T / sqrt(e)) v (1706.03762, equation 1)."""
+    scores = query.shape[1] * memory.key.shape[1]
+    if query.device.type == "cpu" and scores <= EXPLICIT_SCORES:
+        return explicit_attention(query, memory)
+    return fused_attention(query, memory)
+
+
+def explicit_attention(query: Float[Tensor, "h q e"], memory: KeyValue) -> Float[Tensor, "h q e"]:
+    """Compute `attention` as two matrix products; inside, the softmax of a CPU is float32 for any dtype."""
+    nothing, scale = query.new_empty(1, 1, 1), query.shape[-1] ** -0.5
+    scores = torch.baddbmm(nothing, query, memory.key.transpose(1, 2), beta=0, alpha=scale)  # h q n
+    return torch.bmm(scores.softmax(-1), memory.value)
+
+
+def fused_attention(query: Float[Tensor, "h q e"], memory: KeyValue) -> Float[Tensor, "h q e"]:
+    """Compute `attention` with torch's own kernel, which never holds all scores."""
+    return F.scaled_dot_product_attention(query[None], memory.key[None], memory.value[None])[0]

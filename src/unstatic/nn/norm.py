@@ -1,0 +1,27 @@
+"""Normalisation, and the modulation that follows it."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+EPSILON = 1e-6
+
+
+class RMSNorm(nn.Module):
+    """Scale every token to unit root mean square, then by a learned weight per channel (1910.07467)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, tokens: Float[Tensor, "*n d"]) -> Float32[Tensor, "*n d"]:
+        """Return float32 whatever comes in: a rotation may follow before anything is rounded."""
+        return F.rms_norm(tokens.float(), self.weight.shape, self.weight.float(), EPSILON)
+
+
+def modulated_norm(
+    tokens: Float[Tensor, "b t n d"], shift: Float[Tensor, "b t 1 d"], scale: Float[Tensor, "b t 1 d"]
+) -> Float[Tensor, "b t n d"]:
+    """Layer-normalise without weights, then scale by 1 + `scale` and shift, per frame (adaLN, 2212.09748)."""
+    return torch.addcmul(shift, F.layer_norm(tokens, tokens.shape[-1:], eps=EPSILON), 1 + scale)

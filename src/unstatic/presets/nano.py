@@ -1,0 +1,135 @@
+"""The embedded model's presets: `tiny` proves in minutes that everything works, `nano-64` is trained on two CPU cores."""
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Compression, Size
+from unstatic.models.manifest import SamplingDefaults
+from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
+from unstatic.models.transformer import TransformerConfig
+from unstatic.presets.preset import AutoencoderRun, DiffusionRun, Preset, WorldRun
+from unstatic.training.autoencoder_step import AutoencoderLossConfig, ViewConfig
+from unstatic.training.diffusion_step import DiffusionConfig
+from unstatic.training.loop import TrainingConfig
+from unstatic.training.optim import OptimiserConfig
+
+NANO_COMPRESSION = Compression(time=4, space=8)
+# Six squares to two landscape and two portrait shards.
+NANO_64_SIZES = (Size(64, 64),) * 6 + (Size(80, 48),) * 2 + (Size(48, 80),) * 2
+
+
+def tiny() -> Preset:
+    """Go through every stage once with networks too small to be good.
+
+    Command: `unstatic train tiny -o runs/tiny`.
+    """
+    return Preset(
+        name="tiny",
+        summary="a rehearsal: every stage works, the pictures are poor",
+        seed=0,
+        world=WorldRun(clips=24, frames=17, sizes=(Size(64, 64),), mix="first-light", shard_clips=8),
+        autoencoder=AutoencoderRun(
+            model=TinyAutoencoderConfig(
+                latent_channels=8,
+                encoder_widths=(8, 16, 16),
+                encoder_blocks=(1, 1),
+                decoder_widths=(16, 16, 8),
+                decoder_blocks=(1, 1, 1),
+                block_depth=2,
+            ),
+            training=TrainingConfig(samples=400, warm_up=50, half_lives=(100.0,)),
+            views=ViewConfig(frames=9),
+            loss=AutoencoderLossConfig(),
+            batch_size=8,
+            clips=24,
+        ),
+        diffusion=DiffusionRun(
+            model=TransformerConfig(
+                in_channels=8,
+                out_channels=8,
+                width=32,
+                depth=2,
+                heads=2,
+                ffn_width=64,
+                text_width=384,
+                frequency_width=32,
+                chunk=4,
+                anchors=True,
+            ),
+            training=TrainingConfig(samples=400, warm_up=50, half_lives=(100.0,)),
+            step=DiffusionConfig(),
+            batch_size=8,
+            still_batch_size=8,
+            latent_frames=5,
+        ),
+        compression=NANO_COMPRESSION,
+        sampling=SamplingDefaults(steps=8, guidance=2.0, solver="multistep", shift=1.5, history_sigma=0.0),
+        max_seconds=10.0,
+    )
+
+
+def nano_64() -> Preset:
+    """Train the embedded model at 64 pixels on two CPU cores.
+
+    Command: `unstatic train nano-64 -o runs/nano-64`.
+    """
+    return Preset(
+        name="nano-64",
+        summary="64-pixel films of simple objects: shapes, colours, materials, physics",
+        seed=0,
+        world=WorldRun(clips=20_480, frames=65, sizes=NANO_64_SIZES, mix="first-light"),
+        autoencoder=AutoencoderRun(
+            model=TinyAutoencoderConfig(
+                latent_channels=16,
+                encoder_widths=(32, 64, 96),
+                encoder_blocks=(1, 1),
+                decoder_widths=(128, 64, 32),
+                decoder_blocks=(2, 2, 1),
+                block_depth=2,
+            ),
+            training=TrainingConfig(
+                samples=240_000,
+                warm_up=2_000,
+                cooldown=0.4,
+                half_lives=(4_800.0,),
+                optimiser=OptimiserConfig(learning_rate=1e-3, matrix_learning_rate=2.5e-3),
+            ),
+            views=ViewConfig(),
+            loss=AutoencoderLossConfig(),
+            batch_size=16,
+            clips=1_280,
+        ),
+        diffusion=DiffusionRun(
+            model=TransformerConfig(
+                in_channels=16,
+                out_channels=16,
+                width=256,
+                depth=8,
+                heads=4,
+                ffn_width=1024,
+                text_width=384,
+                chunk=4,
+                anchors=True,
+            ),
+            training=TrainingConfig(
+                samples=320_000,
+                warm_up=6_400,
+                half_lives=(22_175.0, 44_350.0),
+                optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
+            ),
+            step=DiffusionConfig(),
+            batch_size=32,
+            still_batch_size=128,
+            latent_frames=17,
+        ),
+        compression=NANO_COMPRESSION,
+        sampling=SamplingDefaults(steps=24, guidance=3.0, solver="multistep", shift=1.5, history_sigma=0.0),
+    )
+
+
+PRESETS = {"tiny": tiny, "nano-64": nano_64}
+
+
+def preset(name: str) -> Preset:
+    """Return the preset called `name`. Raises InputError naming all presets."""
+    if name not in PRESETS:
+        raise InputError(f"there is no preset {name!r}: take {' or '.join(PRESETS)}")
+    return PRESETS[name]()

@@ -1,0 +1,295 @@
+"""The training run of the parser that judges generated clips: renders in, a file of weights out.
+
+What it must read later is softer and noisier than a render, therefore it is trained on spoiled renders.
+"""
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange, reduce
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from unstatic.core.device import pick_device
+from unstatic.core.seeds import generator, numpy_generator
+from unstatic.core.shapes import Size
+from unstatic.data.loader import clips_by_size, pick_size
+from unstatic.data.shards import Shard, open_shards
+from unstatic.evals.parser import (
+    DIRECTIONS,
+    FRAME_STEP,
+    KIND,
+    MASK_STRIDE,
+    VOCABULARY,
+    Parser,
+    ParserConfig,
+    ParserNet,
+    pair_numbers,
+    to_moments,
+)
+from unstatic.media.frames import contact_sheet
+from unstatic.models.weights import save_model
+from unstatic.presets.fit import fit
+from unstatic.presets.preset import WorldRun
+from unstatic.presets.render import render_clips
+from unstatic.training.loop import Run, TrainingConfig
+from unstatic.training.optim import OptimiserConfig, kernel_weights, linear_weights
+from unstatic.training.step import StepOutput
+from unstatic.world.mix import FIRST_LIGHT_MIX
+from unstatic.world.physics import hero_index
+from unstatic.world.spec import EVENTS, SceneSpec
+
+UNSAID = -1
+MIRRORED = {"left": "right", "right": "left"}
+
+Video = Float[Tensor, "b 3 t h w"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParserRun:
+    """What the parser is trained on, and how; the last `held_back` shards of clips are never trained on."""
+
+    world: WorldRun
+    model: ParserConfig
+    training: TrainingConfig
+    batch_size: int
+    frames: int
+    held_back: int
+
+
+def parser_64() -> ParserRun:
+    """Train the shipped parser: about 15 minutes on one core, when the clips of nano-64 are there already."""
+    return ParserRun(
+        world=WorldRun(
+            clips=8_192, frames=65, sizes=(Size(64, 64), Size(80, 48), Size(48, 80)), mix="first-light"
+        ),
+        model=ParserConfig(),
+        training=TrainingConfig(
+            samples=16_000,
+            warm_up=400,
+            cooldown=0.4,
+            half_lives=(800.0,),
+            optimiser=OptimiserConfig(learning_rate=2e-3, matrix_learning_rate=5e-3),
+        ),
+        batch_size=8,
+        frames=63,
+        held_back=2,
+    )
+
+
+def train_parser(settings: ParserRun, folder: Path, *, device: str | None = None) -> Path:
+    """Render what is missing in FOLDER/clips, train in FOLDER/parser, return FOLDER/parser.safetensors."""
+    render_clips(settings.world, folder / "clips", seed=settings.training.seed)
+    shards = open_shards(folder / "clips", "clips")
+    network = ParserNet(settings.model)
+    initialise(network, generator("parser", settings.training.seed))
+    run = Run(network, settings.training, matrices=matrices(network), device=pick_device(device))
+    batches = ParserBatches(shards[: -settings.held_back], settings)
+
+    def picture() -> UInt8[np.ndarray, "y x 3"]:
+        return reading_sheet(averaged(run, settings.model), shards[-1])
+
+    fit("parser", run, ParserStep(network), batches, folder / "parser", picture=picture)
+    path = folder / "parser.safetensors"
+    save_model(path, averaged(run, settings.model), settings.model, KIND, dtype=torch.float16)
+    return path
+
+
+def initialise(network: ParserNet, source: torch.Generator) -> None:
+    """Draw all weights anew: variance kept through rectifiers, biases zero."""
+    for name, parameter in network.named_parameters():
+        if parameter.ndim > 1:
+            torch.nn.init.kaiming_normal_(parameter, nonlinearity="relu", generator=source)
+        elif name.endswith("bias"):
+            torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.endswith(("second.weight", "out.weight")):  # a residual path begins as almost nothing
+                parameter.mul_(0.2)
+
+
+def matrices(network: ParserNet) -> list[str]:
+    """Name the weights for Muon: all but the last layers, which pick words."""
+    return kernel_weights(network) + [name for name in linear_weights(network) if name.split(".")[0] not in VOCABULARY]
+
+
+def averaged(run: Run, config: ParserConfig) -> ParserNet:
+    """Return a copy of the network with its averaged weights."""
+    network = ParserNet(config)
+    network.load_state_dict(run.model.state_dict())
+    run.averages[-1].copy_to(network)
+    return network.eval()
+
+
+# ------------------------------------------------------------------------------------------------------- data
+
+
+class Labels(NamedTuple):
+    """The right answers of clips, as numbers in the vocabulary; UNSAID where there is no direction."""
+
+    colour: Int[Tensor, "b"]
+    shape: Int[Tensor, "b"]
+    event: Int[Tensor, "b"]
+    direction: Int[Tensor, "b"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParserBatch:
+    """Pairs of frames of renders in [-1, 1], where the hero is in the later ones, and the right answers."""
+
+    pairs: Float[Tensor, "b 3 twice h w"]
+    mask: Float[Tensor, "b t rows columns"]
+    labels: Labels
+
+    @property
+    def num_samples(self) -> int:
+        """How many clips these are."""
+        return len(self.pairs)
+
+    def to(self, device: torch.device) -> "ParserBatch":
+        """Move everything to a device."""
+        labels = Labels(*(each.to(device) for each in self.labels))
+        return ParserBatch(pairs=self.pairs.to(device), mask=self.mask.to(device), labels=labels)
+
+
+class ParserBatches:
+    """Batches by number, drawn from rendered clips and mirrored by chance."""
+
+    def __init__(self, shards: Sequence[Shard], settings: ParserRun):
+        self.sizes = clips_by_size(shards, "frames")
+        self.settings = settings
+
+    def at(self, index: int) -> ParserBatch:
+        """Return batch `index`."""
+        rng = numpy_generator("parser batch", self.settings.training.seed, index)
+        entries = pick_size(self.sizes, rng).sample(self.settings.batch_size, rng)
+        frames, covers, labels = zip(*(self._read(*entry, rng) for entry in entries), strict=True)
+        video = rearrange(torch.stack(frames), "b t h w c -> b c t h w").float() / 127.5 - 1
+        cover = torch.stack(covers).float()
+        return ParserBatch(
+            pairs=video,
+            mask=reduce(cover, "b t (h p) (w q) -> b t h w", "mean", p=MASK_STRIDE, q=MASK_STRIDE),
+            labels=Labels(*torch.tensor(labels).unbind(1)),
+        )
+
+    def _read(self, shard: Shard, entry: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, list[int]]:
+        """Return pairs of frames, the hero's mask in the later ones, and the right answers, for one clip."""
+        spec = SceneSpec.from_json(shard.lines[entry])
+        start, mirrored = int(rng.integers(FRAME_STEP)), bool(rng.random() < 0.5)
+        pairs = start + np.array(pair_numbers(self.settings.frames))
+        frames = torch.from_numpy(shard.read("frames", entry)[pairs])
+        cover = torch.from_numpy(shard.read("ids", entry)[pairs[1::2]] == hero_index(spec) + 1)
+        if mirrored:
+            frames, cover = frames.flip(2), cover.flip(2)
+        return frames, cover, numbers(spec, mirrored=mirrored)
+
+
+def numbers(spec: SceneSpec, *, mirrored: bool = False) -> list[int]:
+    """Return the right answers for a scene, or for its mirror image, in the order of `Labels`."""
+    hero = spec.objects[hero_index(spec)]
+    direction = MIRRORED.get(hero.direction, hero.direction) if mirrored else hero.direction
+    return [
+        VOCABULARY["colour"].index(hero.colour),
+        VOCABULARY["shape"].index(hero.shape),
+        VOCABULARY["event"].index(spec.event),
+        DIRECTIONS.index(direction) if direction else UNSAID,
+    ]
+
+
+# --------------------------------------------------------------------------------------------------- spoiling
+
+
+def spoil(video: Video, source: torch.Generator) -> Video:
+    """Make renders as imperfect as decoded samples may be: colours a little off, and perhaps soft, blocky, noisy."""
+    gain, offset = (0.06 * (2 * torch.rand((len(video), n, 1, 1, 1), generator=source) - 1) for n in (3, 1))
+    video = video * (1 + gain.to(video)) + offset.to(video)
+    soft, blocky, noisy, *amounts = torch.rand(6, generator=source).tolist()
+    if soft < 0.5:
+        video = lose_resolution(video, amounts[0])
+    if blocky < 0.5:
+        video = quantise_blocks(video, amounts[1])
+    if noisy < 0.5:
+        video = add_noise(video, amounts[2], source)
+    return video
+
+
+def lose_resolution(video: Video, amount: float) -> Video:
+    """Scale down, to half at an amount of 1, and up again."""
+    pictures = rearrange(video, "b c t h w -> (b t) c h w")
+    size = [max(8, round(side * (1 - amount / 2))) for side in pictures.shape[2:]]
+    small = F.interpolate(pictures, size=size, mode="bilinear", antialias=True)
+    large = F.interpolate(small, size=pictures.shape[2:], mode="bilinear")
+    return rearrange(large, "(b t) c h w -> b c t h w", b=len(video))
+
+
+def quantise_blocks(video: Video, amount: float) -> Video:
+    """Round the cosine transform of 8 x 8 blocks, to multiples of 0.3 at an amount of 1, as codecs do."""
+    step, basis = 0.02 + 0.28 * amount, cosine_basis(8).to(video)
+    blocks = rearrange(video, "b c t (h p) (w q) -> b c t h w p q", p=8, q=8)
+    rounded = ((basis @ blocks @ basis.T) / step).round() * step
+    return rearrange(basis.T @ rounded @ basis, "b c t h w p q -> b c t (h p) (w q)")
+
+
+def cosine_basis(size: int) -> Float[Tensor, "size size"]:
+    """Return the orthonormal DCT-II matrix."""
+    rows, columns = torch.arange(size)[:, None], torch.arange(size)[None, :]
+    basis = (math.pi * (columns + 0.5) * rows / size).cos() * math.sqrt(2 / size)
+    basis[0] /= math.sqrt(2)
+    return basis
+
+
+def add_noise(video: Video, amount: float, source: torch.Generator) -> Video:
+    """Add noise of up to 0.08 at every pixel, and as much again that changes slowly over space and time."""
+    batch, channels, frames, height, width = video.shape
+    fine = torch.randn(video.shape, generator=source)
+    cells = (batch, channels, frames // 4 + 1, height // 8, width // 8)
+    coarse = F.interpolate(torch.randn(cells, generator=source), size=video.shape[2:], mode="trilinear")
+    return video + 0.08 * amount * (fine + coarse).to(video)
+
+
+# --------------------------------------------------------------------------------------------------- learning
+
+
+class ParserStep:
+    """Cross-entropies of the four answers, and of the mask; rare events count more than they come up."""
+
+    def __init__(self, network: ParserNet):
+        self.network = network
+        share = torch.tensor([FIRST_LIGHT_MIX.events[event] for event in EVENTS])
+        share = share / share.sum()
+        self.event_weight = share.rsqrt() / (share * share.rsqrt()).sum()
+
+    def __call__(self, batch: ParserBatch, generator: torch.Generator) -> StepOutput:
+        answers, labels = self.network(to_moments(spoil(batch.pairs, generator))), batch.labels
+        weights = self.event_weight.to(batch.pairs.device)
+        losses = {
+            "colour": F.cross_entropy(answers.colour.float(), labels.colour),
+            "shape": F.cross_entropy(answers.shape.float(), labels.shape),
+            "event": F.cross_entropy(answers.event.float(), labels.event, weight=weights),
+            "direction": F.cross_entropy(
+                answers.direction.float(), labels.direction, ignore_index=UNSAID, reduction="sum"
+            )
+            / batch.num_samples,
+            "mask": 4 * F.binary_cross_entropy_with_logits(answers.mask.float(), batch.mask),
+        }
+        right = {
+            atom: (getattr(answers, atom).argmax(1) == getattr(labels, atom)).float().mean().item()
+            for atom in ("colour", "shape", "event")
+        }
+        metrics = {f"{name}_loss": loss.item() for name, loss in losses.items()} | right
+        return StepOutput(loss=torch.stack(list(losses.values())).sum(), metrics=metrics)
+
+
+def reading_sheet(network: ParserNet, shard: Shard) -> UInt8[np.ndarray, "y x 3"]:
+    """Draw the first clips of a shard with what the network reads in them."""
+    parser = Parser(copy.deepcopy(network).eval())
+    clips = [shard.read("frames", entry) for entry in range(min(12, len(shard)))]
+    readings = [parser.read(clip) for clip in clips]
+    return contact_sheet(clips, [f"{r.colour} {r.shape}: {r.event} {r.direction}" for r in readings])

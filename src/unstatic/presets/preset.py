@@ -1,0 +1,72 @@
+"""What a preset is: everything that decides a model, from the world it sees to how it likes to be sampled."""
+
+from dataclasses import dataclass
+
+from unstatic.core.shapes import Compression, Size
+from unstatic.models.manifest import SamplingDefaults
+from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
+from unstatic.models.transformer import TransformerConfig
+from unstatic.training.autoencoder_step import AutoencoderLossConfig, ViewConfig
+from unstatic.training.diffusion_step import DiffusionConfig
+from unstatic.training.loop import TrainingConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorldRun:
+    """Which clips are rendered: `clips` of `frames` frames, in shards that go through `sizes` in turn.
+
+    `mix` names what is drawn how often (`unstatic.world.mix`); `samples` are rays a pixel.
+    """
+
+    clips: int
+    frames: int
+    sizes: tuple[Size, ...]
+    mix: str
+    fps: int = 16
+    samples: int = 4
+    shard_clips: int = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoencoderRun:
+    """How the autoencoder is trained: `clips` of the rendered ones are enough for it."""
+
+    model: TinyAutoencoderConfig
+    training: TrainingConfig
+    views: ViewConfig
+    loss: AutoencoderLossConfig
+    batch_size: int
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DiffusionRun:
+    """How the transformer is trained, and on how many latent frames a time."""
+
+    model: TransformerConfig
+    training: TrainingConfig
+    step: DiffusionConfig
+    batch_size: int
+    still_batch_size: int
+    latent_frames: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preset:
+    """A whole training run, from nothing to a model that can be used.
+
+    `summary` and `licence` go into the manifest, with `compression`, `sampling` and the sizes of the world.
+    """
+
+    name: str
+    summary: str
+    seed: int
+    world: WorldRun
+    autoencoder: AutoencoderRun
+    diffusion: DiffusionRun
+    compression: Compression
+    sampling: SamplingDefaults
+    max_seconds: float = 60.0
+    enlarge: int = 4
+    max_enlarge: int = 16
+    licence: str = "Apache-2.0"

@@ -1,0 +1,54 @@
+"""Pictures of what a network can do while it trains: one sheet per look, the same examples every time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy import ndarray
+
+from unstatic.core.shapes import Size
+from unstatic.data.encode import to_video
+from unstatic.data.shards import Shard
+from unstatic.generate.engine import Frames
+from unstatic.generate.native import NativeEngine
+from unstatic.generate.request import Request, plan
+from unstatic.media.frames import contact_sheet, enlarge, to_frames
+from unstatic.models.tiny_autoencoder import TinyAutoencoder
+
+PROMPTS = (
+    "a red ball bounces on a wooden floor",
+    "a blue cube slides to the right on grass",
+    "a yellow cylinder rolls to the left at sunset",
+    "a green cone spins on the snow",
+    "a purple ring rolls to the right on a grey floor",
+    "a white metal ball falls onto the sand",
+)
+SECONDS = 2.0
+ENLARGE = 2
+NUM_RECONSTRUCTIONS = 6
+RECONSTRUCTED_FRAMES = 33
+
+
+def reconstruction_sheet(model: TinyAutoencoder, shards: Sequence[Shard]) -> UInt8[ndarray, "h w 3"]:
+    """Draw clips above what the autoencoder makes of them."""
+    frames = np.stack([shards[0].read("frames", entry)[:RECONSTRUCTED_FRAMES] for entry in range(NUM_RECONSTRUCTIONS)])
+    with torch.inference_mode():
+        decoded = to_frames(model.decode(model.encode(to_video(torch.as_tensor(frames)))))
+    pairs = [np.concatenate(pair, axis=1) for pair in zip(frames, decoded, strict=True)]
+    return contact_sheet([enlarge(pair, ENLARGE) for pair in pairs], ["clip above, reconstruction below"] * len(pairs))
+
+
+def sample_sheet(engine: NativeEngine) -> UInt8[ndarray, "h w 3"]:
+    """Draw a short video for each of a few fixed prompts."""
+    size = engine.manifest.sizes[0]
+    clips = [generate_clip(engine, prompt, seconds=SECONDS, size=size, seed=0) for prompt in PROMPTS]
+    return contact_sheet([enlarge(clip, ENLARGE) for clip in clips], PROMPTS)
+
+
+def generate_clip(
+    engine: NativeEngine, prompt: str, *, seconds: float, size: Size, seed: int
+) -> UInt8[ndarray, "t h w 3"]:
+    """Return the frames of one video at the model's own size."""
+    made = plan(Request(prompt=prompt, seconds=seconds, size=size, seed=seed), engine.manifest)
+    return np.concatenate([event.frames for event in engine.stream(made) if isinstance(event, Frames)])

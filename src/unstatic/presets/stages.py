@@ -1,0 +1,240 @@
+"""The stages of a preset, in order: render, autoencoder, encode, diffusion, export. Each goes on where it was stopped.
+
+    FOLDER/preset.json     what is run, in full
+    FOLDER/clips/          rendered clips, raw
+    FOLDER/autoencoder/    checkpoints, metrics, pictures
+    FOLDER/latents/        the clips, encoded
+    FOLDER/diffusion/      checkpoints, metrics, pictures
+    FOLDER/model/          the finished model: `unstatic video PROMPT --model FOLDER/model`
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from jaxtyping import Float, UInt8
+from numpy import ndarray
+from torch import Tensor, nn
+
+from unstatic.core.config import to_dict
+from unstatic.core.device import compute_dtype, pick_device
+from unstatic.core.errors import InputError
+from unstatic.core.files import atomic_path
+from unstatic.core.log import progress
+from unstatic.core.seeds import generator
+from unstatic.data.encode import encode_clips, to_video
+from unstatic.data.latents import LatentBatches
+from unstatic.data.loader import AutoencoderBatches
+from unstatic.data.shards import Shard, open_shards
+from unstatic.generate.native import NativeEngine
+from unstatic.models.manifest import Manifest, write_manifest
+from unstatic.models.text import TextEncoder, load_text_encoder
+from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from unstatic.models.transformer import VideoTransformer
+from unstatic.models.weights import load_model, save_model
+from unstatic.presets.fit import fit
+from unstatic.presets.preset import Preset
+from unstatic.presets.render import render_clips
+from unstatic.presets.show import reconstruction_sheet, sample_sheet
+from unstatic.training.autoencoder_step import AutoencoderStep, prepare
+from unstatic.training.diffusion_step import DiffusionStep
+from unstatic.training.loop import Run
+from unstatic.training.optim import kernel_weights, linear_weights
+
+TEXT_ENCODER = "minilm"
+EXAMPLES_PER_SHARD = 8
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Path:
+    """Run all stages of `preset` in `folder` and return the folder of the model.
+
+    Raises InputError if the folder belongs to another preset; KeyboardInterrupt after Ctrl-C, with everything saved.
+    """
+    target = pick_device(device)
+    claim_folder(preset, folder)
+    render_clips(preset.world, folder / "clips", seed=preset.seed)
+    train_autoencoder(preset, folder, target)
+    encode(preset, folder, target)
+    train_diffusion(preset, folder, target)
+    return export(preset, folder)
+
+
+def claim_folder(preset: Preset, folder: Path) -> None:
+    """Write down what is run in `folder`, or check that it is the same as before."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path, wanted = folder / "preset.json", json.dumps(to_dict(preset), indent=2) + "\n"
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.write_text(wanted, encoding="utf-8")
+    elif path.read_text(encoding="utf-8") != wanted:
+        raise InputError(f"{folder} was begun with other settings ({path.name}): take another folder, or the same settings")
+
+
+# -------------------------------------------------------------------------------------------------------- autoencoder
+
+
+def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> None:
+    """Train the autoencoder on the first clips, then measure its latents and write FOLDER/model/autoencoder."""
+    target = folder / "model" / "autoencoder.safetensors"
+    if target.exists():
+        return
+    settings = preset.autoencoder
+    shards = first_clips(open_shards(folder / "clips", "clips"), settings.clips)
+    model = TinyAutoencoder(settings.model)
+    run = Run(model, settings.training, matrices=kernel_weights(model), device=device)
+    batches = AutoencoderBatches(
+        shards,
+        prepare=lambda frames, ids, source: prepare(frames, ids, settings.views, source),
+        batch_size=settings.batch_size,
+        seed=preset.seed,
+    )
+    step = AutoencoderStep(model=model, config=settings.loss)
+    fit(
+        "autoencoder",
+        run,
+        step,
+        batches,
+        folder / "autoencoder",
+        picture=lambda: reconstruction_sheet(averaged(run, TinyAutoencoder(settings.model)), shards),
+    )
+    finished = averaged(run, TinyAutoencoder(settings.model))
+    finished.measure_latents(example_videos(shards))
+    target.parent.mkdir(exist_ok=True)
+    save_model(target, finished, settings.model, "tiny_autoencoder")
+
+
+def load_autoencoder(folder: Path) -> TinyAutoencoder:
+    """Load the finished autoencoder of a run."""
+    path = folder / "model" / "autoencoder.safetensors"
+    return load_model(path, "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder)
+
+
+def first_clips(shards: Sequence[Shard], clips: int) -> list[Shard]:
+    """Return as many shards, from the first on, as hold `clips` clips."""
+    before = accumulate((len(shard) for shard in shards), initial=0)
+    return [shard for shard, seen in zip(shards, before, strict=False) if seen < clips]
+
+
+def example_videos(shards: Sequence[Shard]) -> Iterator[Float[Tensor, "1 3 t h w"]]:
+    """Yield the first clips of every shard, for measuring latents."""
+    for shard in shards:
+        for entry in range(min(EXAMPLES_PER_SHARD, len(shard))):
+            yield to_video(torch.as_tensor(shard.read("frames", entry))[None])
+
+
+def encode(preset: Preset, folder: Path, device: torch.device) -> None:
+    """Encode all clips with the finished autoencoder."""
+    autoencoder = load_autoencoder(folder)
+    autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
+
+    def to_latent(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c t h w"]:
+        return autoencoder.encode(video.to(device, compute_dtype(device))).float()
+
+    clips = sum(len(shard) for shard in open_shards(folder / "clips", "clips"))
+    with progress("encoding", clips) as bar:
+        encode_clips(
+            folder / "clips",
+            folder / "latents",
+            to_latent,
+            preset.compression,
+            name=f"{preset.name} autoencoder",
+            progress=bar.advance,
+        )
+
+
+# ---------------------------------------------------------------------------------------------------------- diffusion
+
+
+def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
+    """Train the transformer on the latents and write FOLDER/model/transformer."""
+    target = folder / "model" / "transformer.safetensors"
+    if target.exists():
+        return
+    settings = preset.diffusion
+    text_encoder = load_text_encoder(TEXT_ENCODER)
+    model = VideoTransformer(settings.model, generator=generator("transformer", preset.seed))
+    run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
+    batches = latent_batches(preset, open_shards(folder / "latents", "latents"), text_encoder, device)
+    step = DiffusionStep(
+        model=model, config=settings.step, empty_text=text_encoder.encode([""]).states[0], progress=run.progress
+    )
+    autoencoder = load_autoencoder(folder)
+
+    def finished() -> VideoTransformer:
+        return averaged(run, VideoTransformer(settings.model))
+
+    def picture() -> UInt8[ndarray, "h w 3"]:
+        dtype = compute_dtype(device)
+        parts = (finished().to(device, dtype), autoencoder.to(device, dtype))
+        return sample_sheet(NativeEngine(manifest(preset), *parts, text_encoder, device))
+
+    fit("diffusion", run, step, batches, folder / "diffusion", picture=picture)
+    save_model(target, finished(), settings.model, "transformer")
+
+
+def latent_batches(
+    preset: Preset, shards: Sequence[Shard], text_encoder: TextEncoder, device: torch.device
+) -> LatentBatches:
+    """Return batches whose captions are written anew, from the stored scene, every time a clip comes up."""
+    from unstatic.world.captions import caption
+    from unstatic.world.spec import SceneSpec
+
+    settings, dtype = preset.diffusion, compute_dtype(device)
+
+    def encode_text(prompts: Sequence[str]) -> Float[Tensor, "b s e"]:
+        # A third of the time in bf16, at a cosine of 0.9999 to the states that sampling reads
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            return text_encoder.encode(prompts).states.float()
+
+    return LatentBatches(
+        shards,
+        caption=lambda line, rng: caption(SceneSpec.from_json(line), rng),
+        encode_text=encode_text,
+        batch_size=settings.batch_size,
+        still_batch_size=settings.still_batch_size,
+        latent_frames=settings.latent_frames,
+        seed=preset.seed,
+    )
+
+
+# ------------------------------------------------------------------------------------------------------------- export
+
+
+def averaged(run: Run, model: Model) -> Model:
+    """Give `model` the weights that are shipped: the longest average of the run."""
+    model.load_state_dict(run.model.state_dict())
+    run.averages[-1].copy_to(model)
+    return model.to(run.device).eval()
+
+
+def export(preset: Preset, folder: Path) -> Path:
+    """Write the manifest beside the weights: from here on the folder is a model like any other."""
+    write_manifest(folder / "model", manifest(preset))
+    return folder / "model"
+
+
+def manifest(preset: Preset) -> Manifest:
+    """Return what the finished model says about itself."""
+    chunk = preset.diffusion.model.chunk
+    assert chunk is not None, "a preset's transformer streams"
+    return Manifest(
+        name=preset.name,
+        preset=preset.name,
+        summary=preset.summary,
+        licence=preset.licence,
+        text_encoder=TEXT_ENCODER,
+        prediction=preset.diffusion.step.prediction,
+        compression=preset.compression,
+        chunk=chunk,
+        sizes=tuple(dict.fromkeys(preset.world.sizes)),
+        fps=preset.world.fps,
+        max_seconds=preset.max_seconds,
+        enlarge=preset.enlarge,
+        max_enlarge=preset.max_enlarge,
+        defaults=preset.sampling,
+    )

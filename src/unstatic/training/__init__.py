@@ -1,0 +1,1 @@
+"""Training: one loop, and the steps, optimiser, averages, checkpoints and logbook it works with."""

@@ -1,0 +1,151 @@
+"""Who plays and where: the looks of the cast, the camera's kind, floor, sky and light, drawn from a mix."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from unstatic.world.held_out import held_out_look
+from unstatic.world.mix import Mix, contrast, draw, floor_colours, lost_at_night
+from unstatic.world.spec import LightSpec
+from unstatic.world.staging import LONGEST_ACTION_S, Look
+
+# Which shapes can play which event's hero, and how readily.
+ACTORS: dict[str, dict[str, float]] = {
+    "rest": {"ball": 1, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1},
+    "fall": {"ball": 1, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1, "ring": 1},
+    "bounce": {"ball": 5, "cube": 1, "cylinder": 0.5, "cone": 0.5, "capsule": 1, "ring": 1},
+    "roll": {"ball": 2, "cylinder": 1, "capsule": 1, "ring": 1.5},
+    "slide": {"cube": 2, "cylinder": 1, "cone": 1},
+    "spin": {"cube": 2, "cylinder": 1, "cone": 0.5, "capsule": 1, "ring": 1, "ball": 0.5},
+    "topple": {"cube": 1, "cylinder": 2, "capsule": 1, "ring": 1},
+    "collide": {"ball": 2, "cube": 1, "cylinder": 1},
+    "pendulum": {"ball": 2, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1},
+    "ramp": {"ball": 2, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
+    "pass-behind": {"ball": 2, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
+    "jump": {"ball": 2, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1, "ring": 1},
+}
+SCREENS = frozenset({"ball", "cube", "cylinder"})  # broad enough to hide something
+SEAMLESS = frozenset({"ball", "cone"})  # only a pattern shows that they turn
+ASPECTS = {"cube": (0.85, 1.0), "cylinder": (0.6, 1.0), "cone": (0.6, 0.9), "capsule": (0.4, 0.6)}
+
+
+FOLLOWED_EVENTS = frozenset({"roll", "slide"})
+UNMARKED_FLOORS = frozenset({"plain", "mirror", "snow"})
+PAIR_EVENTS = frozenset({"collide", "pass-behind"})
+
+SUN_ELEVATIONS = {"day": (0.6, 1.15), "sunset": (0.25, 0.45), "night": (0.6, 1.0), "studio": (0.7, 1.25)}
+LIGHT_STRENGTHS = {"day": 1.0, "sunset": 0.9, "night": 0.6, "studio": 1.0}
+
+
+class Setting(NamedTuple):
+    """The place: a floor with its two colours, and a sky."""
+
+    floor: str
+    first: str
+    second: str
+    sky: str
+
+
+def draw_looks(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
+    """Draw the looks of hero, partner (if the event needs one) and extras, in colours that differ."""
+    count = 1 + int(rng.choice(len(mix.num_objects), p=np.array(mix.num_objects) / sum(mix.num_objects)))
+    looks: list[Look] = []
+    for part in range(max(count, 2 if event in PAIR_EVENTS else 1)):
+        shape = draw(rng, _shapes(event, part, mix))
+        material = draw(rng, mix.materials)
+        if event == "spin" and part == 0 and shape in SEAMLESS:
+            material = "checkered"
+        looks.append(
+            Look(
+                shape=shape,
+                colour=draw(rng, _colours(shape, looks, mix)),
+                material=material,
+                size=round(rng.uniform(*_size_range(event, part)), 3),
+                aspect=_draw_aspect(rng, shape, slim=event == "topple" and part == 0),
+            )
+        )
+    return looks
+
+
+def draw_camera_kind(rng: np.random.Generator, event: str, mix: Mix, *, seconds: float) -> str:
+    """Draw a kind of camera; only what travels is followed, and what would leave any other view must be."""
+    if event == "roll" and seconds > 1.5 * LONGEST_ACTION_S:
+        return "follow"
+    travels = event in FOLLOWED_EVENTS
+    return draw(rng, {each: weight for each, weight in mix.cameras.items() if travels or each != "follow"})
+
+
+def draw_setting(rng: np.random.Generator, looks: list[Look], mix: Mix, *, followed: bool) -> Setting | None:
+    """Draw a sky, and a floor on which no look is lost; None when the mix has no such floor.
+
+    A followed object needs a floor with marks, or nothing would show that it travels.
+    """
+    sky = draw(rng, mix.skies)
+    colours = {
+        each: weight
+        for each, weight in mix.floor_colours.items()
+        if _stands_out(looks, "plain", (each,), sky)
+    }
+    if not colours:
+        return None
+    first, second = draw(rng, colours), draw(rng, colours)
+    floors = {
+        each: weight
+        for each, weight in mix.floors.items()
+        if _stands_out(looks, each, floor_colours(each, first, second), sky)
+        and not (followed and each in UNMARKED_FLOORS)
+        and (each != "checker" or contrast(first, second))
+    }
+    return Setting(draw(rng, floors), first, second, sky) if floors else None
+
+
+def draw_light(rng: np.random.Generator, sky: str, view: float) -> LightSpec:
+    """Draw a light from the side or from behind the camera, which looks along `view` (radians)."""
+    azimuth = view + math.pi + rng.uniform(-1.9, 1.9)
+    elevation = rng.uniform(*SUN_ELEVATIONS[sky])
+    level = math.cos(elevation)
+    return LightSpec(
+        direction=(level * math.cos(azimuth), level * math.sin(azimuth), math.sin(elevation)),
+        softness=0.0 if rng.random() < 0.4 else round(rng.uniform(0.02, 0.15), 3),
+        strength=LIGHT_STRENGTHS[sky],
+    )
+
+
+def _shapes(event: str, part: int, mix: Mix) -> dict[str, float]:
+    """Return the weights of the shapes that can play a part: 0 is the hero, 1 the partner if any."""
+    if part == 0:
+        return {shape: weight * mix.shapes.get(shape, 0.0) for shape, weight in ACTORS[event].items()}
+    hides = event == "pass-behind" and part == 1
+    return {shape: weight for shape, weight in mix.shapes.items() if not hides or shape in SCREENS}
+
+
+def _colours(shape: str, looks: list[Look], mix: Mix) -> dict[str, float]:
+    """Return the weights of the colours that differ clearly from those of `looks`."""
+    # Leaving the held-out pairs to the rejection of whole scenes would make cubes and cylinders rare
+    return {
+        colour: weight
+        for colour, weight in mix.colours.items()
+        if all(contrast(colour, look.colour) for look in looks)
+        and not (mix.held_out == "avoid" and held_out_look(shape, colour))
+    }
+
+
+def _size_range(event: str, part: int) -> tuple[float, float]:
+    """Return half heights in metres: what hides another is taller, what hangs is small beside its string."""
+    if event == "pass-behind" and part < 2:
+        return (0.35, 0.45) if part == 1 else (0.22, 0.3)
+    return (0.2, 0.3) if event == "pendulum" and part == 0 else (0.25, 0.45)
+
+
+def _draw_aspect(rng: np.random.Generator, shape: str, *, slim: bool) -> float:
+    """Draw half width over half height; what is to topple is slim."""
+    if shape not in ASPECTS:
+        return 1.0
+    return round(rng.uniform(*((0.3, 0.5) if slim else ASPECTS[shape])), 3)
+
+
+def _stands_out(looks: list[Look], floor: str, shown: tuple[str, ...], sky: str) -> bool:
+    """Return whether every look differs clearly from every colour that the floor shows."""
+    apart = all(contrast(colour, look.colour) for colour in shown for look in looks)
+    return apart and not (sky == "night" and any(lost_at_night(look.colour, floor, shown) for look in looks))

@@ -1,0 +1,74 @@
+"""Where things are from the camera's view: in front of, beside, in the frame at all."""
+
+import math
+
+import numpy as np
+from jaxtyping import Float
+
+from unstatic.world.camera import UP, axes, camera_path
+from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec
+
+Thing = ObjectSpec | PropSpec
+
+# A gap is plain when it exceeds this many times the two half widths together.
+PLAIN_GAP = 1.3
+# Events in which the hero ends up somewhere else even if no direction is plain.
+TRAVELLING = ("roll", "slide", "collide", "ramp", "pass-behind")
+SHAPES_WITH_ASPECT = ("cube", "cylinder", "cone")
+
+
+def hero(spec: SceneSpec) -> ObjectSpec:
+    """Return the object that the event is about."""
+    return next(each for each in spec.objects if each.role == "hero")
+
+
+def relation_to_hero(spec: SceneSpec, thing: Thing) -> str:
+    """Return where `thing` is from the hero: "left", "right", "behind" or "front"; "" when that is not plain.
+
+    A relation is plain if it holds during the whole camera move and along the hero's way.
+    """
+    actor = hero(spec)
+    gap = level_views(spec) @ (np.array(thing.position) - np.array(actor.position))
+    reach = PLAIN_GAP * (_half_width(thing) + _half_width(actor))
+    moves_anywhere = spec.event in TRAVELLING and actor.direction == ""
+    moves_sideways = moves_anywhere or actor.direction in ("left", "right")
+    moves_in_depth = moves_anywhere or actor.direction in ("towards", "away")
+
+    across, along = gap[:, 0], gap[:, 1]
+    if not moves_sideways and np.all(np.abs(across) > np.maximum(reach, np.abs(along))):
+        return _side(across, positive="right", negative="left")
+    if not moves_in_depth and np.all(np.abs(along) > np.maximum(reach, np.abs(across))):
+        return _side(along, positive="behind", negative="front")
+    return ""
+
+
+def starts_in_frame(spec: SceneSpec, thing: Thing) -> bool:
+    """Return whether the middle of `thing` lies inside the first frame."""
+    camera = spec.camera
+    eye, target = np.array(camera.eye), np.array(camera.target)
+    own = axes(eye[None], target[None])
+    offset = np.array(thing.position) - eye
+    depth = float(offset @ own.forward[0])
+    half_height = math.tan(camera.field_of_view / 2) * depth
+    inside_x = abs(float(offset @ own.right[0])) < half_height * spec.width / spec.height
+    return depth > 0 and inside_x and abs(float(offset @ own.up[0])) < half_height
+
+
+def level_views(spec: SceneSpec) -> Float[np.ndarray, "3 2 3"]:
+    """Return level unit vectors to the right and away, at the start, middle and end of the camera's move."""
+    path = camera_path(spec.camera, np.tile(np.array(hero(spec).position), (3, 1)), fps=spec.fps)
+    right = axes(path.eyes, path.targets).right
+    away = np.cross(UP, right)
+    return np.stack([right, away], axis=1)
+
+
+def _side(gaps: Float[np.ndarray, "3"], *, positive: str, negative: str) -> str:
+    if np.all(gaps > 0):
+        return positive
+    return negative if np.all(gaps < 0) else ""
+
+
+def _half_width(thing: Thing) -> float:
+    if isinstance(thing, PropSpec):
+        return max(thing.half_extents[:2])
+    return thing.size * (max(thing.aspect, 1.0) if thing.shape in SHAPES_WITH_ASPECT else 1.0)

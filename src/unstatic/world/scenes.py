@@ -1,0 +1,196 @@
+"""Random scenes in which something happens: `sample_scene(seed, ...)`.
+
+A draw is a proposal: it is simulated and kept only if its event visibly happens, its hero is in the frame and
+in the open, nothing blocks the way, and it lies on the wanted side of the held-out line. Otherwise the next
+proposal of the same seed is drawn; the event stays, so that a mix keeps its proportions.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from unstatic.core.errors import InputError, UnstaticError
+from unstatic.core.seeds import numpy_generator
+from unstatic.world import events_air, events_ground
+from unstatic.world.casting import draw_camera_kind, draw_light, draw_looks, draw_setting
+from unstatic.world.framing import Shot, frame_shot
+from unstatic.world.furnishing import furnish
+from unstatic.world.happened import happened, screen_direction
+from unstatic.world.held_out import held_out
+from unstatic.world.mix import DEFAULT_MIX, Mix, draw
+from unstatic.world.physics import simulate
+from unstatic.world.spec import CameraSpec, SceneSpec, Trajectory
+from unstatic.world.staging import Action, Brief, apparent_size, smallest_share, turned
+from unstatic.world.visibility import heights, in_view
+
+MOST_PROPOSALS = 400
+SHORTEST_CLIP_S = 1.0
+LONGEST_FRAMED_S = 6.0  # of a longer clip, a camera that does not follow frames the beginning
+
+BUILDERS: dict[str, Callable[[np.random.Generator, Brief], Action]] = {
+    "rest": events_ground.rest,
+    "fall": events_air.fall,
+    "bounce": events_air.bounce,
+    "roll": events_ground.roll,
+    "slide": events_ground.slide,
+    "spin": events_ground.spin,
+    "topple": events_ground.topple,
+    "collide": events_ground.collide,
+    "pendulum": events_air.pendulum,
+    "ramp": events_ground.ramp,
+    "pass-behind": events_ground.pass_behind,
+    "jump": events_air.jump,
+}
+
+# The camera of a rehearsal, which nobody sees
+_UNPLACED = CameraSpec(kind="still", eye=(0.0, -3.0, 1.0), target=(0.0, 0.0, 0.5), field_of_view=0.7)
+
+
+class Format(NamedTuple):
+    """The outside of a clip."""
+
+    frames: int
+    fps: int
+    width: int
+    height: int
+
+    @property
+    def seconds(self) -> float:
+        """How long the clip lasts."""
+        return self.frames / self.fps
+
+    @property
+    def aspect(self) -> float:
+        """Width over height."""
+        return self.width / self.height
+
+
+class Sample(NamedTuple):
+    """A scene that happened, and what happened; `proposals` counts the draws it took."""
+
+    spec: SceneSpec
+    trajectory: Trajectory
+    proposals: int
+
+
+def sample_scene(
+    seed: int, *, frames: int, fps: int = 16, width: int, height: int, mix: Mix = DEFAULT_MIX
+) -> SceneSpec:
+    """Draw a scene in which its event visibly happens within `frames`; equal arguments give equal scenes.
+
+    Raises InputError for clips under a second (a still is the first frame of a longer clip), UnstaticError
+    for a mix in which nothing of the kind is found.
+    """
+    return sample_clip(seed, frames=frames, fps=fps, width=width, height=height, mix=mix).spec
+
+
+def sample_clip(
+    seed: int, *, frames: int, fps: int = 16, width: int, height: int, mix: Mix = DEFAULT_MIX
+) -> Sample:
+    """Draw a scene like `sample_scene`, with the trajectory that was simulated to check it."""
+    if frames < SHORTEST_CLIP_S * fps:
+        raise InputError(
+            f"{frames} frames cannot show an event: use at least {math.ceil(SHORTEST_CLIP_S * fps)}"
+        )
+    event = draw(numpy_generator("event", seed), mix.events)
+    for proposal in range(MOST_PROPOSALS):
+        rng = numpy_generator("scene", seed, proposal)
+        spec = _propose(rng, seed, event, Format(frames, fps, width, height), mix)
+        if spec is None or (mix.held_out != "any" and held_out(spec) != (mix.held_out == "only")):
+            continue
+        trajectory = simulate(spec)
+        if not flaw(spec, trajectory):
+            return Sample(_with_directions(spec, trajectory), trajectory, proposal + 1)
+    raise UnstaticError(f"no {event} found for seed {seed} in {MOST_PROPOSALS} draws: loosen the mix")
+
+
+def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
+    """Say in a word what is wrong with a simulated scene; "" when its event happens in plain view."""
+    if not happened(spec, trajectory):
+        return "event"
+    seen, height = in_view(spec, trajectory, 0), heights(spec, trajectory, 0)
+    if seen[0] < 0.95 or (spec.event != "pass-behind" and (seen >= 0.8).mean() < 0.85):
+        return "hidden"
+    smallest = smallest_share(spec.width / spec.height)
+    if np.median(height) < 0.85 * smallest or height.min() < 0.5 * smallest or height.max() > 0.75:
+        return "size"
+    if trajectory.eyes[:, 2].min() < 0.2:
+        return "eye"
+
+    # The rest of the cast: extras keep still, and all are there to be seen
+    extras = [index for index, each in enumerate(spec.objects) if each.role == "extra"]
+    moved = np.linalg.norm(trajectory.positions[:, extras] - trajectory.positions[:1, extras], axis=2)
+    if moved.max(initial=0.0) > 0.1:
+        return "pushed"
+    others = range(1, len(spec.objects))
+    shown = all(in_view(spec, trajectory, index).mean() > 0.55 for index in others)
+    near = all(np.median(heights(spec, trajectory, index)) > 0.6 * smallest for index in others)
+    return "" if shown and near else "others"
+
+
+def _propose(rng: np.random.Generator, seed: int, event: str, outside: Format, mix: Mix) -> SceneSpec | None:
+    """Draw one scene, or None when it cannot be furnished."""
+    looks = draw_looks(rng, event, mix)
+    camera_kind = draw_camera_kind(rng, event, mix, seconds=outside.seconds)
+    setting = draw_setting(rng, looks, mix, followed=camera_kind == "follow")
+    if setting is None:
+        return None
+
+    # Act
+    angle = rng.uniform(0, 2 * math.pi)
+    partner = looks[min(1, len(looks) - 1)]
+    brief = Brief(hero=looks[0], partner=partner, seconds=outside.seconds, aspect=outside.aspect)
+    action = turned(BUILDERS[event](rng, brief), angle)
+    view = angle + math.pi / 2 + rng.uniform(-action.view, action.view)
+    spec = SceneSpec(
+        seed=seed,
+        frames=outside.frames,
+        fps=outside.fps,
+        width=outside.width,
+        height=outside.height,
+        objects=action.objects,
+        props=action.props,
+        floor=setting.floor,
+        floor_colour=setting.first,
+        floor_colour2=setting.second,
+        sky=setting.sky,
+        light=draw_light(rng, setting.sky, view),
+        camera=_UNPLACED,
+        event=event,
+    )
+    rehearsal = simulate(spec)
+
+    # Film and furnish
+    shot = _shot(spec, rehearsal, view, wide=action.wide, followed=camera_kind == "follow")
+    spec = dataclasses.replace(spec, camera=frame_shot(rng, shot, camera_kind))
+    return furnish(rng, spec, rehearsal, looks[len(action.objects) :])
+
+
+def _shot(spec: SceneSpec, rehearsal: Trajectory, view: float, *, wide: bool, followed: bool) -> Shot:
+    """Say what the camera must hold: a follow camera only the hero's heights, from where it starts."""
+    hero = spec.objects[0]
+    points = rehearsal.positions[: round(LONGEST_FRAMED_S * spec.fps), 0].astype(np.float64)
+    if followed:
+        points[:, :2] = points[0, :2]
+    if wide:
+        points = np.concatenate([points, rehearsal.positions[: len(points) // 2, 1]])
+    return Shot(
+        points=points,
+        radius=1.1 * hero.size,
+        hero_size=apparent_size(hero),
+        view=view,
+        aspect=spec.width / spec.height,
+        seconds=spec.frames / spec.fps,
+    )
+
+
+def _with_directions(spec: SceneSpec, trajectory: Trajectory) -> SceneSpec:
+    """Note where each object goes on screen."""
+    objects = tuple(
+        dataclasses.replace(each, direction=screen_direction(spec, trajectory, index))
+        for index, each in enumerate(spec.objects)
+    )
+    return dataclasses.replace(spec, objects=objects)

@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from unstatic.core.errors import InputError
+from unstatic.core.files import atomic_path, ensure_writable, human_size, unused_path
+
+
+def test_the_file_appears_only_when_the_block_ends(tmp_path: Path):
+    path = tmp_path / "clip.mp4"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.suffix == ".mp4"
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_an_error_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type[BaseException]):
+    path = tmp_path / "clip.mp4"
+    path.write_text("old")
+
+    def write_half() -> None:
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        write_half()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_name_as_long_as_the_file_system_allows_works(tmp_path: Path):
+    path = tmp_path / ("n" * 251 + ".mp4")
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+    assert path.is_file()
+
+
+def test_writable_places_pass_and_stay_empty(tmp_path: Path):
+    ensure_writable(tmp_path / "new.mp4")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unwritable_places_are_refused(tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    cases = {
+        tmp_path / "missing" / "clip.mp4": "does not exist",
+        tmp_path: "is a folder",
+        tmp_path / "file" / "clip.mp4": "does not exist",
+        tmp_path / ("n" * 300 + ".mp4"): "too long",
+        Path("/proc/clip.mp4"): "choose another place",
+    }
+    for path, reason in cases.items():
+        with pytest.raises(InputError, match=reason):
+            ensure_writable(path)
+
+
+def test_default_names_overwrite_nothing(tmp_path: Path):
+    names: list[str] = []
+    for _ in range(3):
+        path = unused_path(tmp_path, "ball", ".mp4")
+        path.touch()
+        names.append(path.name)
+    assert names == ["ball.mp4", "ball-2.mp4", "ball-3.mp4"]
+
+
+def test_sizes_are_written_as_people_say_them():
+    sizes = {0: "0 bytes", 999: "999 bytes", 1000: "1.0 kB", 9_960: "10 kB", 999_600: "1.0 MB"}
+    sizes |= {48_300_000: "48 MB", 2_500_000_000: "2.5 GB", 7_200_000_000_000: "7.2 TB"}
+    for size_bytes, text in sizes.items():
+        assert human_size(size_bytes) == text

@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import torch
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Compression
+from unstatic.data.encode import encode_clips
+from unstatic.data.shards import open_shards, write_shard
+
+COMPRESSION = Compression(time=4, space=8)
+
+
+def encode(video):
+    """Average blocks of 8 x 8 pixels of every fourth frame."""
+    return torch.nn.functional.avg_pool3d(video[:, :, ::4], (1, 8, 8))
+
+
+@pytest.fixture
+def clips(tmp_path):
+    for number in (0, 3):
+        frames = np.random.default_rng(number).integers(0, 256, (3, 11, 16, 8, 3), dtype=np.uint8)
+        lines = [f'{{"seed": {number}{entry}}}' for entry in range(3)]
+        write_shard(tmp_path / "clips", "clips", number, {"frames": frames, "ids": frames[..., 0]}, lines)
+    return tmp_path / "clips"
+
+
+def test_encodes_every_clip_beside_its_line(clips, tmp_path):
+    done = []
+    target = tmp_path / "latents"
+    encode_clips(clips, target, encode, COMPRESSION, name="mean", batch_size=2, progress=done.append)
+
+    raw, latents = open_shards(clips, "clips"), open_shards(target, "latents")
+    assert done == [2, 1, 2, 1]
+    assert [shard.path.name for shard in latents] == [
+        "latents-00000.safetensors",
+        "latents-00003.safetensors",
+    ]
+    assert latents[0].shapes == {
+        "latents": (3, 3, 3, 2, 1)
+    }  # 11 frames hold 3 latent frames, 2 frames are left out
+    assert [shard.lines for shard in latents] == [shard.lines for shard in raw]
+
+    frame = raw[1].read("frames", 2)[8, 8:].astype(np.float64).mean((0, 1)) / 127.5 - 1
+    np.testing.assert_allclose(latents[1].read("latents", 2)[2, :, 1, 0], frame, atol=1e-3)
+
+
+def test_continues_where_it_stopped_and_never_mixes_autoencoders(clips, tmp_path):
+    target = tmp_path / "latents"
+    calls = []
+
+    def counted(video):
+        calls.append(len(video))
+        return encode(video)
+
+    encode_clips(clips, target, counted, COMPRESSION, name="mean", progress=calls.append)
+    (target / "latents-00003.safetensors").unlink()
+    calls.clear()
+    encode_clips(clips, target, counted, COMPRESSION, name="mean", progress=[].append)
+    assert calls == [3]
+    with pytest.raises(InputError, match='was encoded by "mean", not "other"'):
+        encode_clips(clips, target, counted, COMPRESSION, name="other", progress=[].append)

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from unstatic.core.errors import InputError
+from unstatic.data.latents import LatentBatches
+from unstatic.data.shards import open_shards, write_shard
+
+
+@pytest.fixture
+def shards(tmp_path):
+    for number, (height, width) in enumerate([(4, 4), (3, 5)]):
+        values = np.random.default_rng(number).normal(size=(6, 5, 2, height, width)).astype(np.float16)
+        lines = [f'{{"seed": {10 * number + entry}}}' for entry in range(6)]
+        write_shard(tmp_path, "latents", number, {"latents": values}, lines)
+    return open_shards(tmp_path, "latents")
+
+
+def caption(line, rng):
+    return f"{line} {rng.integers(10**6)}"
+
+
+@torch.inference_mode()
+def encode_text(prompts):
+    return torch.tensor([[[float(len(prompt))]] for prompt in prompts])
+
+
+def batches_of(shards, **options):
+    settings = {"batch_size": 2, "still_batch_size": 4, "latent_frames": 5} | options
+    return LatentBatches(shards, caption=caption, encode_text=encode_text, **settings)
+
+
+def test_a_batch_is_decided_by_index_and_its_words_change(shards):
+    first, second = batches_of(shards), batches_of(shards)
+    later = second.at(7)
+    assert torch.equal(first.at(7).latent, later.latent)
+    assert first.at(7).prompts == later.prompts
+    prompts = [prompt for index in range(40) for prompt in first.at(index).prompts]
+    assert len(set(prompts)) > len({prompt.split("}")[0] for prompt in prompts}) == 12
+
+
+def test_latents_prompts_and_states_belong_together(shards):
+    batch = batches_of(shards, stills=0.0).at(0)
+    assert batch.latent.shape[:3] == (2, 2, 5)
+    for latent, prompt, states in zip(batch.latent, batch.prompts, batch.text, strict=True):
+        seed = int(prompt.split("}")[0].split()[-1])
+        stored = torch.as_tensor(shards[seed // 10].read("latents", seed % 10)).float()
+        assert torch.equal(latent, stored.movedim(1, 0))
+        assert states.item() == len(prompt)
+
+
+def test_some_batches_are_stills(shards):
+    batches = batches_of(shards, stills=0.25)
+    shapes = [tuple(batches.at(index).latent.shape[:3]) for index in range(200)]
+    assert set(shapes) == {(2, 2, 5), (4, 2, 1)}
+    assert 30 < shapes.count((4, 2, 1)) < 75
+    assert batches.at(shapes.index((4, 2, 1))).num_samples == 4
+
+
+def test_states_can_be_trained_on(shards):
+    text = batches_of(shards).at(0).text
+    assert not text.is_inference()
+
+
+def test_clips_that_are_too_short_are_refused(shards):
+    with pytest.raises(InputError, match="5 latent frames, fewer than the 17 asked for"):
+        batches_of(shards, latent_frames=17)

@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+import torch
+
+from unstatic.core.errors import InputError
+from unstatic.evals.parser import (
+    FRAME_STEP,
+    PARSER_WEIGHTS,
+    VOCABULARY,
+    ParserConfig,
+    ParserNet,
+    fitted,
+    load_parser,
+    pair_numbers,
+    place,
+    to_moments,
+    under,
+)
+from unstatic.evals.prompts import first_light
+from unstatic.world.clip import make_clip
+
+
+@pytest.fixture(scope="module")
+def parser():
+    return load_parser()
+
+
+@pytest.mark.slow
+def test_renders_are_read_right(parser):
+    prompts = first_light(30).prompts
+    readings = [parser.read(make_clip(prompt.spec).frames) for prompt in prompts]
+    for atom in ("colour", "shape", "event"):
+        right = [
+            getattr(reading, atom) == getattr(prompt, atom)
+            for reading, prompt in zip(readings, prompts, strict=True)
+        ]
+        assert np.mean(right) >= 0.9, atom
+    ways = [(reading.direction, prompt.direction) for reading, prompt in zip(readings, prompts, strict=True)]
+    assert np.mean([read == asked for read, asked in ways if asked]) >= 0.9
+
+
+@pytest.mark.parametrize("shape", [(65, 64, 64), (64, 128, 128), (17, 48, 80), (2, 64, 64), (1, 40, 40)])
+def test_any_size_and_length_is_read(parser, shape: tuple[int, int, int]):
+    frames = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    reading = parser.read(frames)
+    for atom, words in VOCABULARY.items():
+        assert getattr(reading, atom) in words
+        assert 1 / len(words) <= reading.confidences[atom] <= 1
+
+
+def test_a_mirrored_clip_goes_the_other_way(parser, make_frames):
+    frames = make_frames(33)  # a red disc that moves right
+    assert parser.read(frames).direction == "right"
+    assert parser.read(np.ascontiguousarray(frames[:, :, ::-1])).direction == "left"
+
+
+def test_pairs_of_neighbours_are_looked_at():
+    assert pair_numbers(8) == [0, 1, 3, 4, 6, 7]
+    assert pair_numbers(1) == [0, 0]
+    video = torch.arange(8.0).expand(1, 3, 1, 1, 8).movedim(-1, 2)
+    moments = to_moments(video[:, :, pair_numbers(8)])
+    assert moments[0, :, :, 0, 0].tolist() == 3 * [[1.0, 4.0, 7.0]] + 3 * [[1.0, 1.0, 1.0]]
+    assert FRAME_STEP == 3
+
+
+def test_pictures_are_brought_to_the_size_of_training():
+    assert fitted(np.zeros((2, 128, 128, 3), np.uint8)).shape == (3, 2, 64, 64)
+    assert fitted(np.zeros((2, 48, 80, 3), np.uint8)).shape == (3, 2, 48, 80)
+    assert fitted(np.full((1, 64, 64, 3), 255, np.uint8)).unique().tolist() == [1.0]
+
+
+def test_place_knows_centre_and_area():
+    cover = torch.zeros(1, 1, 9, 9)
+    cover[0, 0, 0, 8] = 1.0
+    x, y, area, *spread = place(cover)[0].tolist()
+    assert (x, y) == pytest.approx((1.0, -1.0), abs=1e-2)
+    assert area == pytest.approx(np.log(1 / 81) / 4, abs=1e-2)
+    assert spread == pytest.approx([0.0, 0.0, 0.0], abs=2e-2)
+
+
+def test_only_what_is_under_the_cover_counts():
+    features, cover = torch.randn(2, 5, 4, 4), torch.zeros(2, 1, 4, 4)
+    cover[:, :, 1, 2] = 1.0
+    assert torch.allclose(under(features, cover), features[:, :, 1, 2], atol=5e-3)
+
+
+def test_the_network_builds_without_memory():
+    with torch.device("meta"):
+        assert sum(weight.numel() for weight in ParserNet(ParserConfig()).parameters()) < 750_000
+    assert PARSER_WEIGHTS.stat().st_size <= 1_500_000
+
+
+def test_a_missing_parser_is_named(tmp_path):
+    with pytest.raises(InputError, match="no weights at"):
+        load_parser(tmp_path / "parser.safetensors")

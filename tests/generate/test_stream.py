@@ -1,0 +1,253 @@
+"""Streaming: chunk by chunk, in a ring, and every way in which chunks must (not) depend on each other."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import islice
+
+import pytest
+import torch
+from torch import Tensor
+
+from unstatic.core.errors import InputError
+from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Region, apply_conditions
+from unstatic.diffusion.schedule import linear
+from unstatic.diffusion.solver import ancestral, euler
+from unstatic.generate.stream import (
+    Chunk,
+    Context,
+    Denoised,
+    Sampling,
+    chunk_noise,
+    read_context,
+    stream_latents,
+)
+from unstatic.models.transformer import TransformerConfig, VideoTransformer
+
+CHUNKS = (1, 4, 4, 4)
+SHAPE = (4, 4, 4)
+SAMPLING = Sampling(sigmas=linear(3), solver=euler, prediction="x0", guidance=2.0, history_sigma=0.1)
+CONFIG = TransformerConfig(
+    in_channels=4,
+    out_channels=4,
+    width=24,
+    depth=2,
+    heads=2,
+    ffn_width=48,
+    text_width=8,
+    frequency_width=16,
+    chunk=4,
+    anchors=True,
+)
+
+
+def build(config: TransformerConfig) -> VideoTransformer:
+    model = VideoTransformer(config).eval().requires_grad_(False)
+    source = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2, generator=source)
+    return model
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoTransformer:
+    return build(CONFIG)
+
+
+def texts(*seeds: int) -> Tensor:
+    return torch.stack([torch.randn(5, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def context(
+    model: VideoTransformer, state: LatentState, sampling: Sampling = SAMPLING, prompts: int = 1
+) -> Context:
+    rows = texts(*range(prompts), *([99] * prompts if sampling.guidance != 1 else []))
+    return read_context(model, model.encode_text(rows), state, sampling)
+
+
+def stream(
+    model: VideoTransformer, state: LatentState, sampling: Sampling = SAMPLING, seeds: tuple[int, ...] = (5,)
+) -> Iterator[Denoised | Chunk]:
+    return stream_latents(model, state, context(model, state, sampling, len(seeds)), sampling, seeds)
+
+
+def final(events: Iterator[Denoised | Chunk]) -> Tensor:
+    return torch.cat([event.latent for event in events if isinstance(event, Chunk)], dim=2)
+
+
+def static(chunks: tuple[int, ...] = CHUNKS, seeds: tuple[int, ...] = (5,)) -> LatentState:
+    return LatentState.static(chunk_noise(SHAPE, chunks, seeds))
+
+
+@pytest.fixture
+def passes(model: VideoTransformer) -> Iterator[list[int]]:
+    """Note the rows of every pass through the transformer."""
+    rows: list[int] = []
+    handle = model.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    yield rows
+    handle.remove()
+
+
+# ----------------------------------------------------------------------------------------------------- static
+
+
+def test_a_longer_video_begins_with_the_same_static():
+    short, long = chunk_noise(SHAPE, CHUNKS[:2], [5]), chunk_noise(SHAPE, CHUNKS, [5])
+    assert torch.equal(short, long[:, :, :5])
+    assert not torch.equal(long[:, :, 1:5], long[:, :, 5:9]), "chunks share their static"
+
+
+def test_static_of_a_batch_is_that_of_its_seeds():
+    both = chunk_noise(SHAPE, CHUNKS, [5, 6])
+    assert torch.equal(both, torch.cat([chunk_noise(SHAPE, CHUNKS, [seed]) for seed in (5, 6)]))
+
+
+# ----------------------------------------------------------------------------------------------------- events
+
+
+def test_every_step_and_every_chunk_is_yielded_in_order(model: VideoTransformer):
+    events = list(stream(model, static()))
+    assert [type(event) for event in events] == [Denoised, Denoised, Denoised, Chunk] * len(CHUNKS)
+    assert [event.start for event in events if isinstance(event, Chunk)] == [0, 1, 5, 9]
+    assert final(iter(events)).shape == (1, 4, 13, 4, 4)
+
+
+def test_a_chunk_is_where_its_last_step_led(model: VideoTransformer):
+    *_, last_step, chunk = islice(stream(model, static()), 4)
+    assert isinstance(last_step, Denoised)
+    assert torch.equal(last_step.state.latent, chunk.latent)
+    assert not last_step.state.sigma.any()
+
+
+def test_nothing_is_computed_before_it_is_asked_for(model: VideoTransformer, passes: list[int]):
+    events = stream(model, static())
+    assert passes == []
+    next(events)
+    assert len(passes) == 1
+    events.close()
+    assert len(passes) == 1
+
+
+def test_only_chunks_that_somebody_looks_back_at_are_read_again(model: VideoTransformer, passes: list[int]):
+    list(stream(model, static()))
+    steps, looks_back = 3 * len(CHUNKS), len(CHUNKS) - 1
+    assert len(passes) == steps + looks_back
+
+
+def test_guidance_costs_a_second_row_and_no_guidance_does_not(model: VideoTransformer, passes: list[int]):
+    list(stream(model, static()))
+    assert set(passes) == {2}
+    passes.clear()
+    list(stream(model, static(), replace(SAMPLING, guidance=1.0)))
+    assert set(passes) == {1}
+
+
+# ------------------------------------------------------------------------------------------------- dependence
+
+
+@pytest.mark.parametrize("solver", [euler, ancestral])
+def test_a_longer_video_begins_with_the_shorter_one(model: VideoTransformer, solver: Callable[..., object]):
+    sampling = replace(SAMPLING, solver=solver)
+    short = final(stream(model, static(CHUNKS[:3]), sampling))
+    long = final(stream(model, static(CHUNKS), sampling))
+    assert torch.equal(short, long[:, :, :9])
+
+
+def test_the_same_seed_gives_the_same_video_and_another_seed_another(model: VideoTransformer):
+    sampling = replace(SAMPLING, solver=ancestral)
+    first, again = (final(stream(model, static(), sampling)) for _ in range(2))
+    assert torch.equal(first, again)
+    other = final(stream(model, static(), sampling, seeds=(6,)))
+    assert not torch.equal(first, other), "the solver does not read the seed"
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_a_batch_of_two_is_two_batches_of_one(model: VideoTransformer, guidance: float):
+    sampling = replace(SAMPLING, guidance=guidance, solver=ancestral)
+    together = final(stream(model, static(seeds=(5, 6)), sampling, seeds=(5, 6)))
+    for row, seed in enumerate((5, 6)):
+        state = static(seeds=(seed,))
+        rows = texts(row, *([99] if guidance != 1 else []))
+        alone_context = read_context(model, model.encode_text(rows), state, sampling)
+        alone = final(stream_latents(model, state, alone_context, sampling, [seed]))
+        torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(("changed", "seen_by"), [(0, [0, 1, 2, 3]), (2, [2, 3])])
+def test_chunks_are_seen_by_later_ones_only(model: VideoTransformer, changed: int, seen_by: list[int]):
+    noise = chunk_noise(SHAPE, CHUNKS, [5])
+    other = noise.clone()
+    starts = [0, 1, 5, 9, 13]
+    other[:, :, starts[changed] : starts[changed + 1]] *= -1
+    before, after = (final(stream(model, LatentState.static(each))) for each in (noise, other))
+    spans = [slice(*starts[number : number + 2]) for number in range(len(CHUNKS))]
+    differing = [n for n, span in enumerate(spans) if not torch.equal(before[:, :, span], after[:, :, span])]
+    assert differing == seen_by
+
+
+def test_history_is_looked_back_at_through_static(model: VideoTransformer):
+    clean, noisy = (final(stream(model, static(), replace(SAMPLING, history_sigma=s))) for s in (0.0, 0.3))
+    assert torch.equal(clean[:, :, :1], noisy[:, :, :1]), "the first chunk has no history"
+    assert not torch.equal(clean[:, :, 1:], noisy[:, :, 1:])
+
+
+def test_the_prediction_is_taken_for_what_the_model_was_trained_to_say(model: VideoTransformer):
+    x0, velocity = (
+        final(stream(model, static((1,)), replace(SAMPLING, prediction=each))) for each in ("x0", "velocity")
+    )
+    assert not torch.allclose(x0, velocity)
+
+
+def test_guidance_moves_away_from_the_empty_prompt(model: VideoTransformer):
+    weights = (0.0, 1.0, 2.0)
+    one_step = replace(SAMPLING, sigmas=linear(1))
+    empty, plain, strict = (
+        final(stream(model, static((1,)), replace(one_step, guidance=weight))) for weight in weights
+    )
+    torch.testing.assert_close(strict, 2 * plain - empty, atol=1e-5, rtol=0)
+    assert not torch.allclose(strict, plain)
+
+
+# ------------------------------------------------------------------------------------------------- conditions
+
+
+def test_a_kept_first_frame_is_bit_identical_and_costs_no_step(model: VideoTransformer, passes: list[int]):
+    frame = torch.randn(1, 4, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    state = apply_conditions(static(), [FirstFrame(latent=frame)])
+    events = list(stream(model, state))
+    assert isinstance(events[0], Chunk)
+    assert torch.equal(final(iter(events))[:, :, :1], frame)
+    assert len(passes) == 3 * 3 + 3
+
+
+def test_a_first_frame_is_seen_by_every_chunk(model: VideoTransformer):
+    first, other = (torch.full((1, 4, 1, 4, 4), value) for value in (1.0, -1.0))
+    videos = [
+        final(stream(model, apply_conditions(static(), [FirstFrame(latent=f)]))) for f in (first, other)
+    ]
+    assert all(not torch.equal(videos[0][:, :, t], videos[1][:, :, t]) for t in range(13))
+
+
+def test_a_last_frame_is_seen_by_the_chunks_before_it(model: VideoTransformer):
+    frames = [torch.full((1, 4, 1, 4, 4), value) for value in (1.0, -1.0)]
+    videos = [final(stream(model, apply_conditions(static(), [LastFrame(latent=f)]))) for f in frames]
+    assert torch.equal(videos[0][:, :, -1:], frames[0])
+    assert not torch.equal(videos[0][:, :, :1], videos[1][:, :, :1]), "the future is not seen"
+
+
+def test_a_region_is_kept_and_does_not_anchor(model: VideoTransformer):
+    clean = torch.randn(1, 4, 13, 4, 4, generator=torch.Generator().manual_seed(1))
+    keep_mask = torch.zeros(1, 1, 13, 4, 4, dtype=torch.bool)
+    keep_mask[..., :2] = True
+    state = apply_conditions(static(), [Region(latent=clean, keep_mask=keep_mask)])
+    assert context(model, state).anchors is None
+    made = final(stream(model, state))
+    assert torch.equal(made[..., :2], clean[..., :2])
+    assert not torch.equal(made[..., 2:], clean[..., 2:])
+
+
+def test_a_model_without_anchors_says_so():
+    model = build(replace(CONFIG, anchors=False))
+    frame = torch.zeros(1, 4, 1, 4, 4)
+    with pytest.raises(InputError, match="no anchors"):
+        context(model, apply_conditions(static(), [FirstFrame(latent=frame)]))
+    assert final(stream(model, static())).shape[2] == 13

@@ -1,0 +1,122 @@
+from collections.abc import Callable
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+
+from unstatic.core.shapes import Size
+from unstatic.media.frames import (
+    contact_sheet,
+    enlarge,
+    fit,
+    grid,
+    pick_evenly,
+    retime,
+    strip,
+    to_frames,
+    to_tensor,
+)
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def plain_frames(num_frames: int, height: int, width: int) -> np.ndarray:
+    """Return frames whose every pixel is the number of the frame."""
+    numbers = np.arange(num_frames, dtype=np.uint8)[:, None, None, None]
+    return np.broadcast_to(numbers, (num_frames, height, width, 3)).copy()
+
+
+def test_every_level_survives_the_round_trip():
+    levels = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1).repeat(3, axis=-1)
+    video = to_tensor(levels)
+    assert (video.min(), video.max()) == (-1, 1)
+    assert video.shape == (3, 1, 16, 16)
+    np.testing.assert_array_equal(to_frames(video), levels)
+
+
+def test_axes_and_channels_keep_their_places(make_frames: Callable[..., np.ndarray]):
+    frames = make_frames(2, width=6, height=4)
+    video = to_tensor(np.stack([frames, frames[::-1]]))
+    assert video.shape == (2, 3, 2, 4, 6)
+    assert video[0, 0, 1, 2, 3] == pytest.approx(frames[1, 2, 3, 0] / 127.5 - 1)
+    np.testing.assert_array_equal(to_frames(video[1]), frames[::-1])
+
+
+def test_values_outside_are_clipped_and_bfloat16_is_accepted():
+    video = torch.tensor([-9.0, 0.0, 9.0], dtype=torch.bfloat16).expand(1, 1, 1, 3)
+    assert to_frames(video).ravel().tolist() == [0, 128, 255]
+
+
+def test_enlarging_repeats_pixels_or_blends_them():
+    frames = np.array([[[RED, BLUE]]], np.uint8)
+    np.testing.assert_array_equal(enlarge(frames, 2), [[[RED, RED, BLUE, BLUE]] * 2])
+    smooth = enlarge(frames, 4, "bicubic")
+    assert smooth.shape == (1, 4, 8, 3)
+    assert len(np.unique(smooth[0, 0, :, 0])) > 2
+
+
+def test_fitting_fills_the_size_and_cuts_around_the_centre():
+    wide = np.zeros((1, 10, 40, 3), np.uint8)
+    wide[:, :, 15:25] = 255
+    fitted = fit(wide, Size(20, 20))
+    assert fitted.shape == (1, 20, 20, 3)
+    assert fitted.min() > 200
+    np.testing.assert_array_equal(fit(wide, Size(40, 10)), wide)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 3), (3, 7), (64, 64)])
+def test_fitting_accepts_every_shape(width: int, height: int):
+    assert fit(np.zeros((2, 5, 3, 3), np.uint8), Size(width, height)).shape == (2, height, width, 3)
+
+
+@pytest.mark.parametrize(
+    ("fps", "wanted", "shown"),
+    [
+        (16, 16, [0, 1, 2, 3, 4, 5, 6, 7]),
+        (16, 8, [0, 2, 4, 6]),
+        (16, 32, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]),
+        (16, 24, [0, 0, 1, 2, 2, 3, 4, 4, 5, 6, 6, 7]),
+        (16, Fraction(10), [0, 1, 3, 4, 6]),
+    ],
+)
+@pytest.mark.parametrize("stretch", [1, 3, 8])
+def test_another_frame_rate_repeats_or_leaves_out_frames_whatever_the_stretches(
+    fps: int, wanted: Fraction | int, shown: list[int], stretch: int
+):
+    frames = plain_frames(8, 1, 1)
+    pieces = [retime(frames[at : at + stretch], at, fps, wanted) for at in range(0, 8, stretch)]
+    assert np.concatenate(pieces)[:, 0, 0, 0].tolist() == shown
+
+
+def test_frames_are_picked_evenly_with_both_ends():
+    frames = plain_frames(9, 1, 1)
+    assert pick_evenly(frames, 3).ravel()[::3].tolist() == [0, 4, 8]
+    assert len(pick_evenly(frames, 20)) == 9
+
+
+def test_a_grid_reads_like_text_and_pads_with_black():
+    picture = grid(plain_frames(4, 2, 1)[1:], columns=2)
+    assert picture[:, :, 0].tolist() == [[1, 2], [1, 2], [3, 0], [3, 0]]
+
+
+def test_a_strip_is_one_row():
+    assert strip(plain_frames(20, 4, 5), count=8).shape == (4, 40, 3)
+    assert strip(plain_frames(3, 4, 5), count=8).shape == (4, 15, 3)
+
+
+def test_a_contact_sheet_shows_every_clip_and_its_caption(make_frames: Callable[..., np.ndarray]):
+    clips = [make_frames(4), make_frames(1), make_frames(9, width=32, height=32)]
+    sheet = contact_sheet(clips, ["a red disc moves", "a still", "small"], columns=2, frames_per_clip=4)
+    width = 4 * 64 + 8
+    assert sheet.shape[1] == 2 * width
+    np.testing.assert_array_equal(sheet[4:68, 4:260], strip(clips[0], 4))
+    np.testing.assert_array_equal(sheet[4:68, width + 4 : width + 68], clips[1][0])
+    assert (sheet[68:86, :width] < 128).any(), "the caption is missing"
+    assert (sheet[-50:, width:] == 255).all(), "an empty place is not white"
+
+
+def test_long_captions_make_the_cell_higher_not_wider(make_frames: Callable[..., np.ndarray]):
+    short, long = (contact_sheet([make_frames(1)], [text]) for text in ("a ball", "a red ball " * 20))
+    assert long.shape[0] > short.shape[0]
+    assert long.shape[1] == short.shape[1]

@@ -1,0 +1,32 @@
+import torch
+
+from unstatic.nn.norm import RMSNorm, modulated_norm
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_rms_norm_follows_the_definition() -> None:
+    norm = RMSNorm(8)
+    norm.weight.data = draw(8)
+    tokens = 5 * draw(2, 3, 8, seed=1) + 2
+    expected = tokens / (tokens.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight
+    assert (norm(tokens) - expected).abs().max() < 1e-6
+
+
+def test_rms_norm_of_bfloat16_is_computed_in_float32() -> None:
+    norm, tokens = RMSNorm(64).bfloat16(), draw(4, 64).bfloat16()
+    normed = norm(tokens)
+    assert normed.dtype == torch.float32
+    assert (normed.square().mean(-1) - 1).abs().max() < 1e-4
+
+
+def test_modulation_is_per_frame() -> None:
+    tokens, shift, scale = draw(2, 3, 5, 8), draw(2, 3, 1, 8, seed=1), draw(2, 3, 1, 8, seed=2)
+    result = modulated_norm(tokens, shift, scale)
+    for frame in range(3):
+        x = tokens[1, frame]
+        normed = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-6).sqrt()
+        expected = normed * (1 + scale[1, frame]) + shift[1, frame]
+        assert (result[1, frame] - expected).abs().max() < 1e-5

@@ -1,0 +1,140 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unstatic.core.seeds import generator
+from unstatic.data.shards import open_shards, write_shard
+from unstatic.evals.parser import MASK_STRIDE, ParserConfig, ParserNet, load_parser
+from unstatic.presets.parser import (
+    UNSAID,
+    ParserBatches,
+    ParserRun,
+    ParserStep,
+    cosine_basis,
+    initialise,
+    numbers,
+    parser_64,
+    quantise_blocks,
+    spoil,
+    train_parser,
+)
+from unstatic.training.loop import TrainingConfig
+from unstatic.world.clip import make_clip
+from unstatic.world.mix import FIRST_LIGHT_MIX
+from unstatic.world.physics import hero_index
+from unstatic.world.scenes import sample_scene
+from unstatic.world.spec import SceneSpec
+
+FRAMES = 17
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of two clips each, as the render stage would leave them."""
+    path = tmp_path_factory.mktemp("parser")
+    mix = replace(FIRST_LIGHT_MIX, events={"roll": 1.0}, cameras={"still": 1.0})
+    for shard in range(2):
+        seeds = (2 * shard, 2 * shard + 1)
+        clips = [make_clip(sample_scene(seed, frames=FRAMES, width=64, height=64, mix=mix)) for seed in seeds]
+        arrays = {
+            "frames": np.stack([clip.frames for clip in clips]),
+            "ids": np.stack([clip.ids for clip in clips]),
+        }
+        write_shard(path / "clips", "clips", shard, arrays, [clip.spec.to_json() for clip in clips])
+    return path
+
+
+@pytest.fixture
+def tiny() -> ParserRun:
+    settings = parser_64()
+    return replace(
+        settings,
+        world=replace(settings.world, clips=4, frames=FRAMES, shard_clips=2),
+        model=ParserConfig(widths=(8, 8, 8), summary_width=16, dilations=(1,)),
+        training=TrainingConfig(samples=8, warm_up=0, half_lives=(4.0,)),
+        batch_size=4,
+        frames=14,
+        held_back=1,
+    )
+
+
+def test_training_ends_with_a_parser_that_reads(folder, tiny):
+    path = train_parser(tiny, folder, device="cpu")
+    (picture, *_) = sorted((folder / "parser").glob("*.png"))
+    assert picture.stat().st_size > 0
+    reading = load_parser(path).read(open_shards(folder / "clips", "clips")[0].read("frames", 0))
+    assert 0 < reading.confidences["shape"] <= 1
+
+
+def test_labels_follow_the_mirror(folder):
+    shard = open_shards(folder / "clips", "clips")[0]
+    seen = 0
+    for clip in range(len(shard)):
+        spec = SceneSpec.from_json(shard.lines[clip])
+        plain, mirrored = numbers(spec), numbers(spec, mirrored=True)
+        assert plain[:3] == mirrored[:3]
+        direction = spec.objects[hero_index(spec)].direction
+        if direction in ("left", "right"):
+            assert {plain[3], mirrored[3]} == {0, 1}
+            seen += 1
+        elif not direction:
+            assert plain[3] == mirrored[3] == UNSAID
+    still = replace(spec, objects=tuple(replace(each, direction="") for each in spec.objects))
+    assert numbers(still)[3] == UNSAID
+
+
+def test_batches_are_a_pure_function_of_their_number(folder, tiny):
+    shards = open_shards(folder / "clips", "clips")
+    first, again = (ParserBatches(shards, tiny).at(3) for _ in range(2))
+    assert torch.equal(first.pairs, again.pairs)
+    assert torch.equal(first.labels.colour, again.labels.colour)
+    assert not torch.equal(first.pairs, ParserBatches(shards, tiny).at(4).pairs)
+    assert first.mask.shape == (4, 5, 64 // MASK_STRIDE, 64 // MASK_STRIDE)
+    assert 0 < first.mask.mean() < 0.5
+
+
+def test_the_mask_lies_on_the_hero(folder, tiny):
+    """Where the mask is full, the picture changes with the hero: its colours differ from those around it."""
+    batch = ParserBatches(open_shards(folder / "clips", "clips"), tiny).at(0)
+    pictures = torch.nn.functional.avg_pool2d(
+        batch.pairs[:, :, 1::2].transpose(1, 2).flatten(0, 1), MASK_STRIDE
+    )
+    mask = batch.mask.flatten(0, 1)[:, None]
+    inside = (pictures * (mask > 0.99)).sum((0, 2, 3)) / (mask > 0.99).sum()
+    outside = (pictures * (mask == 0)).sum((0, 2, 3)) / (mask == 0).sum()
+    assert (inside - outside).abs().max() > 0.1
+
+
+def test_the_step_learns(folder, tiny):
+    batch = ParserBatches(open_shards(folder / "clips", "clips"), tiny).at(0)
+    network = ParserNet(tiny.model)
+    initialise(network, generator("test"))
+    step, optimiser = ParserStep(network), torch.optim.Adam(network.parameters(), lr=5e-3)
+    losses: list[float] = []
+    for _ in range(30):
+        output = step(batch, generator("step"))
+        optimiser.zero_grad()
+        output.loss.backward()
+        optimiser.step()
+        losses.append(output.loss.item())
+    assert losses[-1] < 0.6 * losses[0]
+    assert output.metrics["shape"] >= 0.75
+
+
+def test_spoiled_videos_stay_near_and_repeat():
+    video = torch.rand(2, 3, 8, 32, 32, generator=generator("video")) - 0.5
+    for seed in range(8):
+        spoiled = spoil(video, generator("spoil", seed))
+        assert torch.equal(spoiled, spoil(video, generator("spoil", seed)))
+        assert spoiled.shape == video.shape
+        assert 0 < (spoiled - video).abs().mean() < 0.35
+
+
+def test_quantising_is_exact_where_it_should_be():
+    basis = cosine_basis(8)
+    assert torch.allclose(basis @ basis.T, torch.eye(8), atol=1e-6)
+    flat = torch.full((1, 3, 1, 8, 8), 0.5)
+    assert (quantise_blocks(flat, 0.0) - flat).abs().max() < 0.02
