@@ -4,7 +4,6 @@ import torch
 
 from unstatic.core.errors import InputError
 from unstatic.evals.parser import (
-    FRAME_STEP,
     PARSER_WEIGHTS,
     VOCABULARY,
     ParserConfig,
@@ -13,8 +12,9 @@ from unstatic.evals.parser import (
     load_parser,
     pair_numbers,
     place,
-    to_moments,
+    smaller,
     under,
+    with_change,
 )
 from unstatic.evals.prompts import first_light
 from unstatic.world.clip import make_clip
@@ -58,9 +58,14 @@ def test_pairs_of_neighbours_are_looked_at():
     assert pair_numbers(8) == [0, 1, 3, 4, 6, 7]
     assert pair_numbers(1) == [0, 0]
     video = torch.arange(8.0).expand(1, 3, 1, 1, 8).movedim(-1, 2)
-    moments = to_moments(video[:, :, pair_numbers(8)])
+    moments = with_change(video[:, :, pair_numbers(8)])
     assert moments[0, :, :, 0, 0].tolist() == 3 * [[1.0, 4.0, 7.0]] + 3 * [[1.0, 1.0, 1.0]]
-    assert FRAME_STEP == 3
+
+
+def test_a_smaller_video_is_the_mean_of_its_pixels():
+    video = torch.randn(1, 3, 2, 4, 6)
+    assert smaller(video).shape == (1, 3, 2, 2, 3)
+    assert smaller(video)[0, 1, 1, 0, 2] == pytest.approx(video[0, 1, 1, :2, 4:].mean().item(), abs=1e-6)
 
 
 def test_pictures_are_brought_to_the_size_of_training():

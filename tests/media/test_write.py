@@ -31,13 +31,13 @@ def test_what_is_read_is_what_was_written(
     assert psnr(video.frames[:, scale // 2 :: scale, scale // 2 :: scale], frames) > decibels
 
 
-@pytest.mark.parametrize(("width", "height"), [(64, 64), (48, 80)])
-def test_the_same_frames_give_the_same_file(tmp_path: Path, make_frames: MakeFrames, width: int, height: int):
-    frames = make_frames(24, width=width, height=height)
+def test_the_same_frames_give_the_same_file(tmp_path: Path, make_frames: MakeFrames):
+    path, frames = tmp_path / "clip.mp4", make_frames(24, width=48, height=80)
     files: set[bytes] = set()
-    for _ in range(12):
-        write_video(tmp_path / "clip.mp4", frames, fps=16)
-        files.add((tmp_path / "clip.mp4").read_bytes())
+    for _ in range(15):
+        write_video(path, frames, fps=16)
+        files.add(path.read_bytes())
+        psnr(read_video(path).frames, frames)  # leaves memory behind that the next encoding may find
     assert len(files) == 1
 
 

@@ -8,7 +8,7 @@ import pytest
 from unstatic.core.errors import InputError
 from unstatic.world.physics import simulate
 from unstatic.world.spec import SHAPES, CameraSpec, LightSpec, ObjectSpec, PropSpec, SceneSpec
-from unstatic.world.staging import GRAVITY, Look, lowest, place, rolling, rolling_spin
+from unstatic.world.staging import GRAVITY, Look, lowest, place, rolling, rolling_spin, standing
 
 BALL = Look(shape="ball", colour="red", material="matte", size=0.3)
 CAMERA = CameraSpec(kind="still", eye=(0.0, -4.0, 1.2), target=(0.0, 0.0, 0.5), field_of_view=0.7)
@@ -79,6 +79,18 @@ def test_no_shape_sinks_into_the_floor_or_gains_energy(shape: str) -> None:
     ]
     assert max(depths) < 0.035
     assert trajectory.positions[:, 0, 2].max() <= 1.2 + 1e-6
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("bounciness", [0.1, 0.3, 0.35, 0.7])
+def test_what_stands_stays(shape: str, bounciness: float) -> None:
+    look = dataclasses.replace(upright(shape), size=0.4)
+    for turn in (0.3, 1.1):
+        height, quaternion = standing(look, turn)
+        positions = simulate(
+            scene(place(look, (0.4, -0.7, height), quaternion=quaternion, bounciness=bounciness))
+        ).positions
+        assert abs(positions - positions[0]).max() < 0.015
 
 
 def test_balls_do_not_enter_one_another_and_keep_their_momentum() -> None:

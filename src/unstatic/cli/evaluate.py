@@ -10,6 +10,7 @@ import typer
 
 from unstatic.cli.options import AsJson, Device, Steps
 from unstatic.core.errors import InputError
+from unstatic.core.files import ensure_writable
 from unstatic.core.threads import quiet_threads
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 RECONSTRUCTION = "reconstruction"
 SUITES = ("first-light", RECONSTRUCTION)
 ANSWERS_SHOWN = 40
+SECONDS = 4.0
 
 
 def evaluate(
@@ -43,17 +45,23 @@ def evaluate(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure how well a model follows prompts, and how well its autoencoder gives pictures back."""
+    """Measure what a model can do, beside what real renders score.
+
+    Prints tables in Markdown: how often a clip shows what its prompt says, and how well the model's
+    autoencoder gives pictures back.
+    """
     quiet_threads()
     from unstatic.generate.native import load_native
+    from unstatic.generate.request import Request, plan
     from unstatic.models.manifest import find_model
 
     # Check everything, then load
     if suite is not None and suite not in SUITES:
         raise InputError(f"suite {suite!r} is unknown: take {' or '.join(SUITES)}")
     installed = find_model(model)
+    plan(Request(prompt="a ball", seconds=SECONDS, steps=steps), installed.manifest)
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
+        _prepare(output)
     engine = load_native(installed, device=device)
 
     # Measure
@@ -99,19 +107,18 @@ def _reconstruction(engine: "NativeEngine", clips: int) -> "ReconstructionResult
 
 
 def _film(engine: "NativeEngine", steps: int | None, prompt: "Prompt") -> "Frames":
-    """Let the model make the clip that a prompt asks for, as long as its scene and at its frame rate."""
+    """Let the model make the clip that a prompt asks for, at the frame rate of the world."""
     import numpy as np
 
     from unstatic.generate.engine import Frames
     from unstatic.generate.request import Request, plan
     from unstatic.media.frames import retime
 
-    spec = prompt.spec
-    request = Request(prompt=prompt.text, seconds=spec.frames // spec.fps, steps=steps, seed=spec.seed)
+    request = Request(prompt=prompt.text, seconds=SECONDS, steps=steps, seed=prompt.spec.seed)
     stretches = [
         event.frames for event in engine.stream(plan(request, engine.manifest)) if isinstance(event, Frames)
     ]
-    return retime(np.concatenate(stretches), 0, engine.manifest.fps, spec.fps)
+    return retime(np.concatenate(stretches), 0, engine.manifest.fps, prompt.spec.fps)
 
 
 def _there_and_back(engine: "NativeEngine") -> "Callable[[Frames], Frames]":
@@ -126,6 +133,17 @@ def _there_and_back(engine: "NativeEngine") -> "Callable[[Frames], Frames]":
         return to_frames(engine.autoencoder.decode(engine.autoencoder.encode(video)))[0]
 
     return there_and_back
+
+
+def _prepare(folder: Path) -> None:
+    """Make the folder for the results, or say at once why that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"cannot make the folder {folder}: {error.strerror}, choose another place"
+        ) from error
+    ensure_writable(folder / "evaluation.json")
 
 
 def _write(

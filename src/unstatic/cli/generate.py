@@ -21,6 +21,8 @@ from unstatic.cli.options import (
     SizeText,
     SolverName,
     Steps,
+    number,
+    whole,
 )
 from unstatic.cli.output import output_path, report, warn
 from unstatic.core.errors import InputError
@@ -39,9 +41,14 @@ if TYPE_CHECKING:
 def video(
     prompt: Prompt,
     output: Output = None,
-    seconds: Annotated[float, typer.Option(help="How long the video is.")] = DEFAULT_SECONDS,
+    seconds: Annotated[
+        float, typer.Option(parser=number, metavar="NUMBER", help="How long the video is.")
+    ] = DEFAULT_SECONDS,
     size: SizeText = None,
-    fps: Annotated[int | None, typer.Option(help="Frames a second; the model's own by default.")] = None,
+    fps: Annotated[
+        int | None,
+        typer.Option(parser=whole, metavar="INTEGER", help="Frames a second; the model's own by default."),
+    ] = None,
     seed: Seed = 0,
     model: ModelName = DEFAULT_MODEL,
     steps: Steps = None,

@@ -5,6 +5,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from unstatic.cli.output import warn
 from unstatic.core.files import human_size
 
 app = typer.Typer(no_args_is_help=True, help="Show the models that are installed.")
@@ -23,6 +24,8 @@ def list_models(as_json: AsJson = False) -> None:
             json.dumps([{"name": each.folder.name, "size_bytes": each.size_bytes()} for each in models])
         )
         return
+    if not models:
+        warn("no model is installed: reinstall unstatic, or train one with `unstatic train`")
     for model in models:
         manifest = model.manifest
         sizes = " ".join(str(size) for size in manifest.sizes)

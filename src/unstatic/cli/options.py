@@ -1,4 +1,7 @@
-"""Options that several commands share: one name, one meaning, one help text."""
+"""Options that several commands share: one name, one meaning, one help text.
+
+Numbers have parsers of their own, so that a mistake names the value: "'soon' is not a number".
+"""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,17 +11,42 @@ import typer
 VIDEO_SUFFIXES = (".mp4",)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
+
+def number(value: str | float | int) -> float:
+    """Read a number; what it may be is checked where it is used."""
+    try:
+        return float(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a number, give one like 2.5") from None
+
+
+def whole(value: str | int) -> int:
+    """Read a whole number; what it may be is checked where it is used."""
+    try:
+        return int(value)
+    except ValueError:
+        raise typer.BadParameter(f"{value!r} is not a whole number, give one like 8") from None
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the path.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; the best one by default.")]
-Guidance = Annotated[float | None, typer.Option(help="How strictly to follow the prompt; 1 is off.")]
+Guidance = Annotated[
+    float | None,
+    typer.Option(parser=number, metavar="NUMBER", help="How strictly to follow the prompt; 1 is off."),
+]
 ModelName = Annotated[str, typer.Option("--model", help="A model's name (`unstatic models list`) or folder.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The file to write; a new name by default.")
 ]
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same frames again.")]
+Seed = Annotated[
+    int, typer.Option(parser=whole, metavar="INTEGER", help="The same seed gives the same frames again.")
+]
 SizeText = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels.")]
 SolverName = Annotated[
     str | None, typer.Option("--solver", help="ancestral, ddim, euler, heun, adams or multistep.")
 ]
-Steps = Annotated[int | None, typer.Option(help="Denoising steps: more is slower and finer.")]
+Steps = Annotated[
+    int | None,
+    typer.Option(parser=whole, metavar="INTEGER", help="Denoising steps: more is slower and finer."),
+]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unstatic.cli.options import PICTURE_SUFFIXES, VIDEO_SUFFIXES, AsJson, ModelName, Output, Seed
+from unstatic.cli.options import PICTURE_SUFFIXES, VIDEO_SUFFIXES, AsJson, ModelName, Output, Seed, whole
 from unstatic.cli.output import output_path, report, warn
 from unstatic.core.errors import InputError
 from unstatic.core.threads import quiet_threads
@@ -27,7 +27,9 @@ CHAIN_STEPS = 48
 def static(
     source: Annotated[str, typer.Argument(metavar="VIDEO|PROMPT", help="A video file, or what to film.")],
     output: Output = None,
-    steps: Annotated[int | None, typer.Option(help="How many noise levels are walked.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(parser=whole, metavar="INTEGER", help="How many noise levels are walked.")
+    ] = None,
     seed: Seed = 0,
     model: ModelName = DEFAULT_MODEL,
     as_json: AsJson = False,
@@ -55,7 +57,11 @@ def static(
     engine = load_native(installed)
     walk = walk_with(engine)
     _write(path, engine, walk)
-    report(path, {"model": model, "levels": len(walk.levels), "frames": walk.frames}, as_json=as_json)
+    report(
+        path,
+        {"model": engine.manifest.name, "levels": len(walk.levels), "frames": walk.frames},
+        as_json=as_json,
+    )
 
 
 def _appearing(prompt: str, manifest: "Manifest", steps: int | None, seed: int) -> "Walker":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unstatic.cli.options import AsJson, Device
+from unstatic.cli.options import AsJson, Device, number, whole
 from unstatic.cli.output import output_path, report
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
@@ -22,10 +22,18 @@ app = typer.Typer(no_args_is_help=True, help="Look at, and write, clips of the w
 FPS = 16
 MAX_SECONDS = 60.0
 MAX_SIDE = 2048
+MAX_CLIPS = 1_000_000
+MAX_SHEET_CLIPS = 200
+MAX_ENLARGE = 8
 
 ClipSize = Annotated[str, typer.Option("--size", metavar="WxH", help="Width x height in pixels.")]
-Seconds = Annotated[float, typer.Option(help="How long each clip is.")]
-FirstSeed = Annotated[int, typer.Option("--seed", help="The first clip's seed; the next ones follow.")]
+Seconds = Annotated[float, typer.Option(parser=number, metavar="NUMBER", help="How long each clip is.")]
+FirstSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed", parser=whole, metavar="INTEGER", help="The first clip's seed; the next ones follow."
+    ),
+]
 MixName = Annotated[str, typer.Option("--mix", help="What is drawn how often: default or first-light.")]
 EventName = Annotated[str | None, typer.Option("--event", help="Only this event: roll, bounce, spin, ...")]
 
@@ -33,13 +41,15 @@ EventName = Annotated[str | None, typer.Option("--event", help="Only this event:
 @app.command("sample")
 def sample(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The picture to write.")] = None,
-    clips: Annotated[int, typer.Option(min=1, max=200, help="How many clips.")] = 12,
+    clips: Annotated[int, typer.Option(parser=whole, metavar="INTEGER", help="How many clips.")] = 12,
     size: ClipSize = "64x64",
     seconds: Seconds = 4.0,
     seed: FirstSeed = 0,
     mix: MixName = "default",
     event: EventName = None,
-    enlarge: Annotated[int, typer.Option(min=1, max=8, help="Enlarge the frames so many times.")] = 1,
+    enlarge: Annotated[
+        int, typer.Option(parser=whole, metavar="INTEGER", help="Enlarge frames so many times.")
+    ] = 1,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,6 +58,8 @@ def sample(
     from unstatic.media.frames import enlarge as enlarged
     from unstatic.media.write import write_picture
 
+    _check_range("clips", clips, 1, MAX_SHEET_CLIPS)
+    _check_range("enlarge", enlarge, 1, MAX_ENLARGE)
     made = _clips(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event), device)
     path = output_path(output, "world", (".png",))
     drawn = list(made)
@@ -58,7 +70,7 @@ def sample(
 
 @app.command("render")
 def render(
-    clips: Annotated[int, typer.Argument(metavar="N", min=1, help="How many clips.")],
+    clips: Annotated[int, typer.Argument(parser=whole, metavar="N", help="How many clips.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The folder to write into.")],
     size: ClipSize = "128x128",
     seconds: Seconds = 4.0,
@@ -72,6 +84,7 @@ def render(
     from unstatic.core.files import atomic_path
     from unstatic.media.write import write_video
 
+    _check_range("N", clips, 1, MAX_CLIPS)
     made = _clips(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event), device)
     _make_folder(output)
     lines: list[str] = []
@@ -102,8 +115,7 @@ def _clips(seeds: range, size: Size, seconds: float, mix: "Mix", device: str | N
         raise InputError(f"seconds is {seconds:g}: take more than 0 and at most {MAX_SECONDS:g}")
     if size.width % 2 or size.height % 2 or max(size.width, size.height) > MAX_SIDE:
         raise InputError(f"size {size} must be even on both sides and at most {MAX_SIDE}x{MAX_SIDE}")
-    if seeds.start < 0:
-        raise InputError(f"seed is {seeds.start}: it must be 0 or more")
+    _check_range("seed", seeds.start, 0, 2**63 - MAX_CLIPS)
     return _rendered(seeds, size, round(seconds * FPS), mix, device or "cpu")
 
 
@@ -124,6 +136,11 @@ def _caption(clip: "Clip") -> str:
 
     (text,) = captions(clip.spec, 0, 1)
     return text
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{name} is {value}: it must be between {low} and {high}")
 
 
 def _make_folder(folder: Path) -> None:

@@ -3,8 +3,8 @@
     follow({"nano": make}, first_light(200), load_parser())
 
 The real renders' column is the ceiling: what the parser misses there is its own mistake. Every atom is read
-without knowing the prompt. "motion" is right when the event is right and so is the direction, where the prompt
-names one; "event" and "direction" are its two parts; "all" is right when colour, shape and motion are.
+without knowing the prompt. "motion" is right when the event is, and the direction too where the prompt names
+one; "event" and "direction" are its two parts. "all" is right when colour, shape and motion are.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -121,7 +121,7 @@ def follow(
     reconstruct: Callable[[Frames], Frames] | None = None,
     advance: Callable[[], object] = lambda: None,
 ) -> FollowResult:
-    """Let every maker film every prompt and read the clips; real renders come first, then their reconstructions.
+    """Let every maker film every prompt and read the clips, after real renders and their reconstructions.
 
     `reconstruct` is an autoencoder, there and back; `advance` is called after each prompt.
     """

@@ -41,7 +41,7 @@ class Score:
 def wilson(right: int, total: int, z: float = NORMAL_95) -> Interval:
     """Return the score interval of `right` successes in `total` trials (Wilson, 1927, JASA 22, p. 209-212).
 
-    Unlike the usual plus-minus, it never leaves [0, 1] and is not empty at 0% and 100%. [0, 1] without trials.
+    Unlike the usual plus-minus it stays inside [0, 1] and is not empty at 0% and 100%. [0, 1] without trials.
     """
     assert 0 <= right <= total, f"{right} of {total}"
     if not total:

@@ -1,7 +1,7 @@
 """Prompts with known answers: scenes drawn by fixed seeds, each with the caption that asks for it.
 
-A suite belongs to the project's history: the same name gives the same prompts for ever, so that two models, or
-one model at two times, answer the same questions. A test pins its fingerprint.
+A suite belongs to the project's history: the same name gives the same prompts for ever, so that two models,
+or one model at two times, answer the same questions. A test pins its fingerprint.
 """
 
 import dataclasses
@@ -57,7 +57,7 @@ class Prompt:
 
     @property
     def direction(self) -> str:
-        """Where the sentence says the hero goes: "left", "right", "towards", "away", or "" if it does not say."""
+        """Where the prompt says the hero goes: "left", "right", "towards" or "away", or "" if it does not."""
         return "" if self.event in IN_PLACE else hero(self.spec).direction
 
 

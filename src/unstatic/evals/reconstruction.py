@@ -1,8 +1,8 @@
 """How well an autoencoder gives back what it was shown: PSNR over whole pictures and inside the objects.
 
 Two averages are told apart, because they differ: "pooled" takes the mean squared error over all pixels of all
-clips and then decibels, "per clip" takes decibels of every clip and then their mean, which clips of little detail
-raise.
+clips and then decibels, "per clip" takes decibels of every clip and then their mean, which clips of little
+detail raise.
 """
 
 import math

@@ -23,12 +23,12 @@ class Options(TypedDict, total=False):
     beforehand (`unstatic.diffusion.condition`).
     """
 
-    seconds: float
+    seconds: float | int
     size: str
     fps: int
     seed: int
     steps: int
-    guidance: float
+    guidance: float | int
     solver: str
     conditions: tuple[Condition, ...]
 

@@ -149,5 +149,5 @@ def sheet(
     return grid(rearrange(cells, "levels t h w c -> (t levels) h w c"), columns=len(clips))
 
 
-def _decode(autoencoder: TinyAutoencoder, latent: Float[Tensor, "1 c t h w"]) -> Pixels:
+def _decode(autoencoder: TinyAutoencoder, latent: Float[Tensor, "1 c m y x"]) -> Pixels:
     return rearrange(to_frames(autoencoder.decode(latent)), "1 t h w c -> t h w c")

@@ -26,12 +26,12 @@ class Request:
     """
 
     prompt: str
-    seconds: float = DEFAULT_SECONDS
+    seconds: float | int = DEFAULT_SECONDS
     size: Size | None = None
     fps: int | None = None
     seed: int = 0
     steps: int | None = None
-    guidance: float | None = None
+    guidance: float | int | None = None
     solver: str | None = None
     conditions: tuple[Condition, ...] = ()
 
@@ -53,7 +53,7 @@ class Plan:
     fps: int
     seed: int
     steps: int
-    guidance: float
+    guidance: float | int
     solver: str
     conditions: tuple[Condition, ...]
 
@@ -116,7 +116,7 @@ def checked_prompt(prompt: str) -> str:
     return text
 
 
-def frame_count(seconds: float, manifest: Manifest) -> int:
+def frame_count(seconds: float | int, manifest: Manifest) -> int:
     """Return how many frames of the model make `seconds`; 0 seconds are a still of one frame."""
     if not 0 <= seconds <= manifest.max_seconds:  # false for NaN too
         longest = f"{manifest.max_seconds:g}"
@@ -146,6 +146,6 @@ def native_size(size: Size, manifest: Manifest) -> tuple[Size, int]:
     raise InputError(f"size {size} is not offered by {manifest.name}: take {offered}, or {times}")
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def _check_range(name: str, value: float | int, low: float | int, high: float | int) -> None:
     if not (math.isfinite(value) and low <= value <= high):
         raise InputError(f"{name} is {value}: it must be between {low:g} and {high:g}")

@@ -36,7 +36,7 @@ class Sampling:
     sigmas: Schedule
     solver: Solver
     prediction: Prediction
-    guidance: float
+    guidance: float | int
     history_sigma: float
 
     def rows(self, batch: Tensor) -> Tensor:

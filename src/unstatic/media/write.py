@@ -22,10 +22,10 @@ MAX_FPS = 1000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 _KEY_FRAME_INTERVAL_S = 2
-# ITU-T H.273 codes for BT.709: without them players guess the matrix from the size, and reds turn orange.
+# ITU-T H.273 code for BT.709: without it players guess the matrix from the size, and colours shift.
 _BT709 = 1
-# The same frames give the same file, so that a seed does. With x264's macroblock tree, files of small clips differ
-# from run to run on processors with AVX-512, and its output depends on how many threads there are.
+# The same frames give the same file, so that a seed does. With x264's macroblock tree and AVX-512, memory
+# left behind by others decides about small clips; the output also depends on the number of threads.
 _REPEATABLE = {"mbtree": "0"}
 _THREADS = 4
 

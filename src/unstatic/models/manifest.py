@@ -105,9 +105,9 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         temporary.write_text(json.dumps(to_dict(manifest), indent=2) + "\n", encoding="utf-8")
 
 
-def installed_folders(root: Path = EMBEDDED_MODELS) -> list[Path]:
+def installed_folders() -> list[Path]:
     """List the folders of the models that ship inside the package; a folder's name is its model's name."""
-    return sorted(path.parent for path in root.glob(f"*/{MANIFEST_NAME}"))
+    return sorted(path.parent for path in EMBEDDED_MODELS.glob(f"*/{MANIFEST_NAME}"))
 
 
 def open_model(folder: Path) -> InstalledModel:
@@ -115,12 +115,12 @@ def open_model(folder: Path) -> InstalledModel:
     return InstalledModel(folder, read_manifest(folder))
 
 
-def find_model(name: str, root: Path = EMBEDDED_MODELS) -> InstalledModel:
+def find_model(name: str) -> InstalledModel:
     """Return the installed model called `name`, or else the one in the folder of that path.
 
     Raises InputError naming the nearest name, or what is wrong with the model's manifest.
     """
-    installed = {folder.name: folder for folder in installed_folders(root)}
+    installed = {folder.name: folder for folder in installed_folders()}
     if name in installed:
         return open_model(installed[name])
     if os.path.isdir(name):  # unlike Path.is_dir, false for a name that is too long

@@ -10,7 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,6 +42,7 @@ class TextStates(NamedTuple):
     dropped: Int[Tensor, "b"]
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Anything that turns prompts into token states of a fixed number s of tokens and of `width` e."""
 

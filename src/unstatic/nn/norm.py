@@ -17,7 +17,18 @@ class RMSNorm(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "*n d"]) -> Float32[Tensor, "*n d"]:
         """Return float32 whatever comes in: a rotation may follow before anything is rounded."""
-        return F.rms_norm(tokens.float(), self.weight.shape, self.weight.float(), EPSILON)
+        return rms_norm(tokens.float(), self.weight.float())
+
+
+def rms_norm(tokens: Float32[Tensor, "*n d"], weight: Float32[Tensor, "d"]) -> Float32[Tensor, "*n d"]:
+    """Return weight * x / sqrt(mean(x^2) + EPSILON).
+
+    On a CPU torch's own version is a chain of small steps and takes 1.5 times as long in training.
+    """
+    if tokens.device.type != "cpu":
+        return F.rms_norm(tokens, weight.shape, weight, EPSILON)
+    mean_square = torch.linalg.vecdot(tokens, tokens)[..., None] / tokens.shape[-1]
+    return tokens * torch.rsqrt(mean_square + EPSILON) * weight
 
 
 def modulated_norm(

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from unstatic.core.device import pick_device
@@ -26,13 +26,14 @@ from unstatic.evals.parser import (
     DIRECTIONS,
     FRAME_STEP,
     KIND,
-    MASK_STRIDE,
+    MASK_SCALE,
+    MOTION_SCALE,
     VOCABULARY,
     Parser,
     ParserConfig,
     ParserNet,
     pair_numbers,
-    to_moments,
+    smaller,
 )
 from unstatic.media.frames import contact_sheet
 from unstatic.models.weights import save_model
@@ -44,7 +45,8 @@ from unstatic.training.optim import OptimiserConfig, kernel_weights, linear_weig
 from unstatic.training.step import StepOutput
 from unstatic.world.mix import FIRST_LIGHT_MIX
 from unstatic.world.physics import hero_index
-from unstatic.world.spec import EVENTS, SceneSpec
+from unstatic.world.render import PROP_ID
+from unstatic.world.spec import COLOURS, EVENTS, SHAPES, SceneSpec
 
 UNSAID = -1
 MIRRORED = {"left": "right", "right": "left"}
@@ -61,6 +63,7 @@ class ParserRun:
     training: TrainingConfig
     batch_size: int
     frames: int
+    pictures: int
     held_back: int
 
 
@@ -73,13 +76,14 @@ def parser_64() -> ParserRun:
         model=ParserConfig(),
         training=TrainingConfig(
             samples=16_000,
-            warm_up=400,
+            warm_up=800,
             cooldown=0.4,
-            half_lives=(800.0,),
+            half_lives=(1_500.0,),
             optimiser=OptimiserConfig(learning_rate=2e-3, matrix_learning_rate=5e-3),
         ),
-        batch_size=8,
+        batch_size=16,
         frames=63,
+        pictures=3,
         held_back=2,
     )
 
@@ -111,13 +115,15 @@ def initialise(network: ParserNet, source: torch.Generator) -> None:
             torch.nn.init.zeros_(parameter)
     with torch.no_grad():
         for name, parameter in network.named_parameters():
-            if name.endswith(("second.weight", "out.weight")):  # a residual path begins as almost nothing
+            if name.endswith("last.weight"):  # a residual path begins as almost nothing
                 parameter.mul_(0.2)
 
 
 def matrices(network: ParserNet) -> list[str]:
     """Name the weights for Muon: all but the last layers, which pick words."""
-    return kernel_weights(network) + [name for name in linear_weights(network) if name.split(".")[0] not in VOCABULARY]
+    return kernel_weights(network) + [
+        name for name in linear_weights(network) if name.split(".")[0] not in VOCABULARY
+    ]
 
 
 def averaged(run: Run, config: ParserConfig) -> ParserNet:
@@ -132,7 +138,7 @@ def averaged(run: Run, config: ParserConfig) -> ParserNet:
 
 
 class Labels(NamedTuple):
-    """The right answers of clips, as numbers in the vocabulary; UNSAID where there is no direction."""
+    """The right answers of clips, as numbers in the vocabulary; UNSAID is not counted."""
 
     colour: Int[Tensor, "b"]
     shape: Int[Tensor, "b"]
@@ -142,10 +148,15 @@ class Labels(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ParserBatch:
-    """Pairs of frames of renders in [-1, 1], where the hero is in the later ones, and the right answers."""
+    """Renders in [-1, 1] with the masks that should be found in them, and the right answers.
 
-    pairs: Float[Tensor, "b 3 twice h w"]
-    mask: Float[Tensor, "b t rows columns"]
+    A few pictures of each clip show its looks, small pairs of neighbouring frames its motion.
+    """
+
+    pictures: Float[Tensor, "b 3 shown h w"]
+    objects: Float[Tensor, "b shown _ _"]
+    pairs: Video
+    hero: Float[Tensor, "b moments _ _"]
     labels: Labels
 
     @property
@@ -155,8 +166,22 @@ class ParserBatch:
 
     def to(self, device: torch.device) -> "ParserBatch":
         """Move everything to a device."""
-        labels = Labels(*(each.to(device) for each in self.labels))
-        return ParserBatch(pairs=self.pairs.to(device), mask=self.mask.to(device), labels=labels)
+        return ParserBatch(
+            pictures=self.pictures.to(device),
+            objects=self.objects.to(device),
+            pairs=self.pairs.to(device),
+            hero=self.hero.to(device),
+            labels=Labels(*(each.to(device) for each in self.labels)),
+        )
+
+
+class Example(NamedTuple):
+    """One clip as it is stored: pairs of frames, what is at every pixel, and the right answers."""
+
+    frames: UInt8[Tensor, "twice h w 3"]
+    ids: UInt8[Tensor, "twice h w"]
+    hero_id: int
+    answers: list[int]
 
 
 class ParserBatches:
@@ -170,35 +195,49 @@ class ParserBatches:
         """Return batch `index`."""
         rng = numpy_generator("parser batch", self.settings.training.seed, index)
         entries = pick_size(self.sizes, rng).sample(self.settings.batch_size, rng)
-        frames, covers, labels = zip(*(self._read(*entry, rng) for entry in entries), strict=True)
-        video = rearrange(torch.stack(frames), "b t h w c -> b c t h w").float() / 127.5 - 1
-        cover = torch.stack(covers).float()
+        clips = [self._example(*entry, rng) for entry in entries]
+        video = torch.stack([clip.frames for clip in clips]).float() / 127.5 - 1
+        video = rearrange(video, "b t h w c -> b c t h w")
+        shown = rng.choice(video.shape[2], self.settings.pictures, replace=False)
+
+        objects = [(clip.ids[shown] > 0) & (clip.ids[shown] != PROP_ID) for clip in clips]
+        heroes = [clip.ids[1::2] == clip.hero_id for clip in clips]
         return ParserBatch(
-            pairs=video,
-            mask=reduce(cover, "b t (h p) (w q) -> b t h w", "mean", p=MASK_STRIDE, q=MASK_STRIDE),
-            labels=Labels(*torch.tensor(labels).unbind(1)),
+            pictures=video[:, :, shown],
+            objects=coarse(torch.stack(objects), MASK_SCALE),
+            pairs=smaller(video),
+            hero=coarse(torch.stack(heroes), MASK_SCALE * MOTION_SCALE),
+            labels=Labels(*torch.tensor([clip.answers for clip in clips]).unbind(1)),
         )
 
-    def _read(self, shard: Shard, entry: int, rng: np.random.Generator) -> tuple[Tensor, Tensor, list[int]]:
-        """Return pairs of frames, the hero's mask in the later ones, and the right answers, for one clip."""
+    def _example(self, shard: Shard, entry: int, rng: np.random.Generator) -> Example:
+        """Read one clip from one of its first frames on."""
         spec = SceneSpec.from_json(shard.lines[entry])
         start, mirrored = int(rng.integers(FRAME_STEP)), bool(rng.random() < 0.5)
-        pairs = start + np.array(pair_numbers(self.settings.frames))
-        frames = torch.from_numpy(shard.read("frames", entry)[pairs])
-        cover = torch.from_numpy(shard.read("ids", entry)[pairs[1::2]] == hero_index(spec) + 1)
+        numbers = start + np.array(pair_numbers(self.settings.frames))
+        frames, ids = (torch.from_numpy(shard.read(name, entry)[numbers]) for name in ("frames", "ids"))
         if mirrored:
-            frames, cover = frames.flip(2), cover.flip(2)
-        return frames, cover, numbers(spec, mirrored=mirrored)
+            frames, ids = frames.flip(2), ids.flip(2)
+        return Example(frames, ids, hero_index(spec) + 1, answers(spec, mirrored=mirrored))
 
 
-def numbers(spec: SceneSpec, *, mirrored: bool = False) -> list[int]:
-    """Return the right answers for a scene, or for its mirror image, in the order of `Labels`."""
+def coarse(mask: Bool[Tensor, "b n h w"], scale: int) -> Float[Tensor, "b n rows columns"]:
+    """Return the share of each cell of `scale` x `scale` pixels that a mask covers."""
+    return reduce(mask.float(), "b n (h p) (w q) -> b n h w", "mean", p=scale, q=scale)
+
+
+def answers(spec: SceneSpec, *, mirrored: bool = False) -> list[int]:
+    """Return the right answers for a scene, or for its mirror image, in the order of `Labels`.
+
+    Which of several objects is the hero is not seen in one picture: then colour and shape are UNSAID.
+    """
     hero = spec.objects[hero_index(spec)]
     direction = MIRRORED.get(hero.direction, hero.direction) if mirrored else hero.direction
+    alone = len(spec.objects) == 1
     return [
-        VOCABULARY["colour"].index(hero.colour),
-        VOCABULARY["shape"].index(hero.shape),
-        VOCABULARY["event"].index(spec.event),
+        COLOURS.index(hero.colour) if alone else UNSAID,
+        SHAPES.index(hero.shape) if alone else UNSAID,
+        EVENTS.index(spec.event),
         DIRECTIONS.index(direction) if direction else UNSAID,
     ]
 
@@ -207,7 +246,7 @@ def numbers(spec: SceneSpec, *, mirrored: bool = False) -> list[int]:
 
 
 def spoil(video: Video, source: torch.Generator) -> Video:
-    """Make renders as imperfect as decoded samples may be: colours a little off, and perhaps soft, blocky, noisy."""
+    """Make renders as imperfect as decoded samples may be: a little off in colour, soft, blocky or noisy."""
     gain, offset = (0.06 * (2 * torch.rand((len(video), n, 1, 1, 1), generator=source) - 1) for n in (3, 1))
     video = video * (1 + gain.to(video)) + offset.to(video)
     soft, blocky, noisy, *amounts = torch.rand(6, generator=source).tolist()
@@ -258,7 +297,7 @@ def add_noise(video: Video, amount: float, source: torch.Generator) -> Video:
 
 
 class ParserStep:
-    """Cross-entropies of the four answers, and of the mask; rare events count more than they come up."""
+    """Cross-entropies of the four answers and of both masks; rare events count more than they come up."""
 
     def __init__(self, network: ParserNet):
         self.network = network
@@ -267,24 +306,30 @@ class ParserStep:
         self.event_weight = share.rsqrt() / (share * share.rsqrt()).sum()
 
     def __call__(self, batch: ParserBatch, generator: torch.Generator) -> StepOutput:
-        answers, labels = self.network(to_moments(spoil(batch.pairs, generator))), batch.labels
-        weights = self.event_weight.to(batch.pairs.device)
+        labels, shown = batch.labels, batch.pictures.shape[2]
+        looks = self.network.look(rearrange(spoil(batch.pictures, generator), "b c t h w -> (b t) c h w"))
+        motion = self.network.watch(spoil(batch.pairs, generator))
         losses = {
-            "colour": F.cross_entropy(answers.colour.float(), labels.colour),
-            "shape": F.cross_entropy(answers.shape.float(), labels.shape),
-            "event": F.cross_entropy(answers.event.float(), labels.event, weight=weights),
-            "direction": F.cross_entropy(
-                answers.direction.float(), labels.direction, ignore_index=UNSAID, reduction="sum"
-            )
-            / batch.num_samples,
-            "mask": 4 * F.binary_cross_entropy_with_logits(answers.mask.float(), batch.mask),
+            "colour": cross_entropy(looks.colour, labels.colour.repeat_interleave(shown)),
+            "shape": cross_entropy(looks.shape, labels.shape.repeat_interleave(shown)),
+            "event": cross_entropy(motion.event, labels.event, self.event_weight.to(batch.pairs.device)),
+            "direction": cross_entropy(motion.direction, labels.direction),
+            "objects": 2
+            * F.binary_cross_entropy_with_logits(looks.mask[:, 0].float(), batch.objects.flatten(0, 1)),
+            "hero": 2 * F.binary_cross_entropy_with_logits(motion.mask.float(), batch.hero),
         }
-        right = {
-            atom: (getattr(answers, atom).argmax(1) == getattr(labels, atom)).float().mean().item()
-            for atom in ("colour", "shape", "event")
-        }
-        metrics = {f"{name}_loss": loss.item() for name, loss in losses.items()} | right
-        return StepOutput(loss=torch.stack(list(losses.values())).sum(), metrics=metrics)
+        return StepOutput(
+            loss=torch.stack(list(losses.values())).sum(),
+            metrics={name: loss.item() for name, loss in losses.items()},
+        )
+
+
+def cross_entropy(
+    logits: Float[Tensor, "b words"], labels: Int[Tensor, "b"], weight: Float[Tensor, "words"] | None = None
+) -> Float[Tensor, ""]:
+    """Return the cross-entropy over the batch; what is UNSAID adds nothing."""
+    total = F.cross_entropy(logits.float(), labels, weight, ignore_index=UNSAID, reduction="sum")
+    return total / len(labels)
 
 
 def reading_sheet(network: ParserNet, shard: Shard) -> UInt8[np.ndarray, "y x 3"]:

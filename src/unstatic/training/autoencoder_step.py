@@ -32,9 +32,9 @@ class ViewConfig:
     frames: int = 17
     height: int = 32
     width: int = 32
-    seek_objects: float = 0.6
+    seek_objects: float = 0.8
     recolour: float = 0.5
-    object_weight: float = 4.0
+    object_weight: float = 10.0
     motion_weight: float = 2.0
 
 
@@ -128,17 +128,17 @@ def error_weight(
 class AutoencoderLossConfig:
     """Weights of the terms of the loss, and the noise that latents must survive.
 
-    `latent_noise` is the largest deviation of noise added to a sample's latent, drawn uniformly from 0.
-    `excess` keeps latents within about +-2, which gives the noise its meaning and the decoder's bound room.
+    `latent_noise` is the largest deviation of the noise, in units of the latents' own; every sample draws its
+    level uniformly from 0. `size` pulls latents towards 0, for nothing else keeps them from growing.
     """
 
     absolute: float = 1.0
     squared: float = 2.0
     wavelet: float = 1.0
     wavelet_levels: int = 3
-    equivariance: float = 0.25
-    excess: float = 0.05
-    latent_noise: float = 0.1
+    equivariance: float = 0.1
+    size: float = 1e-3
+    latent_noise: float = 0.05
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +153,7 @@ class AutoencoderStep:
         compressed = self.model.compress(batch.video)
         level = torch.rand((len(compressed), 1, 1, 1, 1), generator=generator) * self.config.latent_noise
         noise = level * torch.randn(compressed.shape, generator=generator)
-        latent = compressed + noise.to(compressed)
+        latent = compressed + noise.to(compressed) * compressed.detach().std()
         error = self.model.reconstruct(latent).float() - batch.video
 
         # Terms of the loss
@@ -162,7 +162,7 @@ class AutoencoderStep:
             config.absolute * weighted_mean(error.abs(), weight),
             config.squared * weighted_mean(error.square(), weight),
             config.wavelet * wavelet_error(error, weight, config.wavelet_levels),
-            config.excess * F.relu(compressed.float().abs() - 2).square().mean(),
+            config.size * compressed.float().square().mean(),
         ]
         if config.equivariance:
             terms.append(config.equivariance * self._scale_error(latent, batch))

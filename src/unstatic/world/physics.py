@@ -127,14 +127,14 @@ def _add_geoms(mujoco: ModuleType, scene: Any, body: Any, each: ObjectSpec) -> N
             solids = [{"type": kinds.mjGEOM_SPHERE, "size": [x, 0.0, 0.0]}]
         case "cube":
             solids = [{"type": kinds.mjGEOM_BOX, "size": [x, y, z]}]
-        case "cylinder":
+        case "cylinder" if _lies(each):
             solids = [{"type": kinds.mjGEOM_CYLINDER, "size": [x, z, 0.0]}]
         case "capsule":
             solids = [{"type": kinds.mjGEOM_CAPSULE, "size": [x, z - x, 0.0]}]
-        case "cone":
+        case "cylinder" | "cone":
+            # MuJoCo's own cylinder moves its contact points as it rocks, until one in ten jumps into the air
             name = f"{body.name} hull"
-            points = surface_points(each.shape, each.size, each.aspect)
-            scene.add_mesh(name=name, uservert=points.ravel())
+            scene.add_mesh(name=name, uservert=surface_points(each.shape, each.size, each.aspect, 32).ravel())
             solids = [{"type": kinds.mjGEOM_MESH, "meshname": name}]
         case _:
             solids = _ring_solids(kinds, each.size)
@@ -173,6 +173,11 @@ def _joint_velocity(spec: SceneSpec, index: int) -> Float[np.ndarray, "v"]:
 def _pivot(each: ObjectSpec, string: PropSpec) -> Float[np.ndarray, "3"]:
     """Return the string's pivot in the object's own frame."""
     return _rotation(each).T @ (np.array(string.position) - np.array(each.position))
+
+
+def _lies(each: ObjectSpec) -> bool:
+    """Return whether its z axis is nearer to the level than to the upright."""
+    return bool(abs(_rotation(each)[2, 2]) < math.sqrt(0.5))
 
 
 def _rotation(each: ObjectSpec) -> Float[np.ndarray, "3 3"]:

@@ -120,15 +120,18 @@ def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
     if trajectory.eyes[:, 2].min() < 0.2:
         return "eye"
 
-    # The rest of the cast: extras keep still, and all are there to be seen
-    extras = [index for index, each in enumerate(spec.objects) if each.role == "extra"]
-    moved = np.linalg.norm(trajectory.positions[:, extras] - trajectory.positions[:1, extras], axis=2)
+    # The rest of the cast: all who are not run into keep still, and all are there to be seen
+    calm = [
+        i for i, each in enumerate(spec.objects) if each.role == "extra" or (i and spec.event != "collide")
+    ]
+    moved = np.linalg.norm(trajectory.positions[:, calm] - trajectory.positions[:1, calm], axis=2)
     if moved.max(initial=0.0) > 0.1:
         return "pushed"
     others = range(1, len(spec.objects))
     shown = all(in_view(spec, trajectory, index).mean() > 0.55 for index in others)
-    near = all(np.median(heights(spec, trajectory, index)) > 0.6 * smallest for index in others)
-    return "" if shown and near else "others"
+    sizes = [heights(spec, trajectory, index) for index in others]
+    fitting = all(np.median(each) > 0.6 * smallest and each.max() < 0.75 for each in sizes)
+    return "" if shown and fitting else "others"
 
 
 def _propose(rng: np.random.Generator, seed: int, event: str, outside: Format, mix: Mix) -> SceneSpec | None:

@@ -1,0 +1,82 @@
+"""The public Python API."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import unstatic
+from unstatic.core.errors import InputError
+from unstatic.generate.api import Model
+from unstatic.generate.engine import Frames, Progress
+from unstatic.generate.native import NativeEngine
+from unstatic.media.read import read_video
+
+
+@pytest.fixture
+def model(engine: NativeEngine) -> Model:
+    return Model(engine)
+
+
+def test_generate_makes_a_video_that_can_be_saved(tiny_model: Path, tmp_path: Path):
+    video = unstatic.generate("a red ball", model=str(tiny_model), seconds=0.5, size="48x32")
+    assert (video.frames.shape, video.frames.dtype, video.fps) == ((8, 32, 48, 3), np.uint8, 16)
+    assert read_video(video.save(tmp_path / "ball.mp4")).frames.shape == video.frames.shape
+
+
+def test_load_gives_a_model_that_knows_what_it_can_make(tiny_model: Path):
+    assert unstatic.load(str(tiny_model), device="cpu").manifest.name == "tiny"
+
+
+def test_a_still_has_one_frame_of_the_default_size(model: Model):
+    assert model.generate("a red ball", seconds=0).frames.shape == (1, 64, 64, 3)
+
+
+def test_the_same_seed_gives_the_same_frames(model: Model):
+    first, again, other = (model.generate("a red ball", seconds=1, seed=seed).frames for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_the_stream_tells_its_progress_and_gives_the_frames_of_the_video(model: Model):
+    events = list(model.stream("a red ball", seconds=2))
+    stretches = [event for event in events if isinstance(event, Frames)]
+    assert [event.first for event in stretches] == [0, 1, 17]
+    assert sum(isinstance(event, Progress) for event in events) == 9
+    whole = model.generate("a red ball", seconds=2).frames
+    assert np.array_equal(np.concatenate([event.frames for event in stretches]), whole)
+
+
+@pytest.mark.parametrize("fps", [1, 5, 16, 24, 60])
+def test_another_frame_rate_keeps_the_duration(model: Model, fps: int):
+    video = model.generate("a red ball", seconds=2, fps=fps)
+    assert (len(video.frames), video.fps) == (2 * fps, fps)
+
+
+def test_frames_of_another_rate_are_numbered_without_gaps(model: Model):
+    stretches = [event for event in model.stream("a red ball", seconds=2, fps=1) if isinstance(event, Frames)]
+    assert [(event.first, len(event.frames)) for event in stretches] == [(0, 1), (1, 1)]
+
+
+def test_the_work_can_be_stopped_between_two_steps(model: Model, engine: NativeEngine):
+    passes: list[object] = []
+    handle = engine.transformer.register_forward_pre_hook(lambda *_: passes.append(None))
+    events = model.stream("a red ball", seconds=2)
+    assert next(events) == Progress(1, 9)
+    events.close()
+    handle.remove()
+    assert len(passes) == 1
+
+
+def test_a_bad_request_is_refused_before_the_first_event(model: Model):
+    with pytest.raises(InputError, match="the prompt is empty"):
+        model.stream("")
+    with pytest.raises(InputError, match="size 'big' is not WIDTHxHEIGHT"):
+        model.stream("a red ball", size="big")
+    with pytest.raises(TypeError, match="secnods"):
+        model.stream("a red ball", secnods=3)  # type: ignore[call-arg]
+
+
+def test_an_unknown_model_is_named():
+    with pytest.raises(InputError, match="there is no model 'nanoo'"):
+        unstatic.load("nanoo")

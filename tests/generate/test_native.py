@@ -1,0 +1,115 @@
+"""The native engine: prompt in, frames out, and honest about its progress."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from unstatic.core.errors import InputError
+from unstatic.diffusion.condition import FirstFrame
+from unstatic.generate.engine import Engine, Event, Frames, Progress, Warned
+from unstatic.generate.native import NativeEngine, load_native
+from unstatic.generate.request import Plan, Request, plan
+from unstatic.models.manifest import open_model, read_manifest, write_manifest
+
+
+def planned(engine: NativeEngine, **changes: object) -> Plan:
+    return plan(Request(**{"prompt": "a red ball", "seconds": 1.5} | changes), engine.manifest)
+
+
+def frames_of(events: list[Event]) -> np.ndarray:
+    return np.concatenate([event.frames for event in events if isinstance(event, Frames)])
+
+
+def test_it_is_an_engine(engine: NativeEngine):
+    assert isinstance(engine, Engine)
+
+
+def test_frames_come_at_the_models_size_as_soon_as_they_are_final(engine: NativeEngine):
+    events = list(engine.stream(planned(engine)))
+    kinds = [type(event) for event in events]
+    assert kinds == [*[Progress] * 3, Frames] * 3
+    stretches = [event for event in events if isinstance(event, Frames)]
+    assert [(event.first, len(event.frames)) for event in stretches] == [(0, 1), (1, 16), (17, 7)]
+    assert stretches[0].frames.shape == (1, 32, 32, 3)
+    assert frames_of(events).std() > 1
+
+
+def test_progress_counts_to_its_total(engine: NativeEngine):
+    events = list(engine.stream(planned(engine)))
+    assert [event for event in events if isinstance(event, Progress)] == [
+        Progress(n, 9) for n in range(1, 10)
+    ]
+
+
+def test_what_is_known_beforehand_counts_as_done(engine: NativeEngine):
+    known = FirstFrame(latent=torch.zeros(1, 4, 1, 4, 4))
+    events = list(engine.stream(planned(engine, conditions=(known,))))
+    assert [event.done for event in events if isinstance(event, Progress)] == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_the_prompt_and_the_seed_decide_the_frames(engine: NativeEngine):
+    first = frames_of(list(engine.stream(planned(engine, seed=3))))
+    assert np.array_equal(first, frames_of(list(engine.stream(planned(engine, seed=3)))))
+    assert not np.array_equal(first, frames_of(list(engine.stream(planned(engine, seed=4)))))
+    assert not np.array_equal(first, frames_of(list(engine.stream(planned(engine, seed=3, prompt="snow")))))
+
+
+def test_a_longer_video_begins_with_the_shorter_one(engine: NativeEngine):
+    short = frames_of(list(engine.stream(planned(engine, seconds=1))))
+    long = frames_of(list(engine.stream(planned(engine, seconds=2.5))))
+    assert np.array_equal(short, long[: len(short)])
+
+
+def test_streaming_decodes_what_decoding_the_whole_gives(engine: NativeEngine):
+    made = planned(engine)
+    chunks = [event.latent for event in engine.denoise(made) if hasattr(event, "latent")]
+    with torch.inference_mode():
+        whole = engine.autoencoder.decode(torch.cat(chunks, dim=2))[0].float()
+    streamed = torch.from_numpy(frames_of(list(engine.stream(made)))).permute(3, 0, 1, 2) / 127.5 - 1
+    torch.testing.assert_close(streamed, whole[:, : made.frames], atol=0.03, rtol=0)  # 8 bits, bfloat16
+
+
+def test_a_prompt_that_does_not_fit_is_warned_about(engine: NativeEngine):
+    long = planned(engine, prompt="ball " * 100, seconds=0)
+    warnings = [event for event in engine.stream(long) if isinstance(event, Warned)]
+    assert [warning.message.startswith("the last 38 words") for warning in warnings] == [True]
+
+
+def test_weights_that_are_cut_short_are_refused(tiny_model: Path, tmp_path: Path):
+    folder = copy(tiny_model, tmp_path)
+    whole = (folder / "transformer.safetensors").read_bytes()
+    (folder / "transformer.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"transformer\.safetensors"):
+        load_native(open_model(folder))
+
+
+def test_weights_of_another_kind_are_refused(tiny_model: Path, tmp_path: Path):
+    folder = copy(tiny_model, tmp_path)
+    (folder / "transformer.safetensors").write_bytes((folder / "autoencoder.safetensors").read_bytes())
+    with pytest.raises(InputError, match="transformer"):
+        load_native(open_model(folder))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"chunk": 2}, "disagree on chunk, 2 or 4"),
+        ({"text_encoder": "umt5"}, "there is no text encoder 'umt5': take minilm"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_the_weights_is_refused(
+    tiny_model: Path, tmp_path: Path, changes: dict[str, object], message: str
+):
+    folder = copy(tiny_model, tmp_path)
+    write_manifest(folder, replace(read_manifest(folder), **changes))
+    with pytest.raises(InputError, match=message):
+        load_native(open_model(folder))
+
+
+def copy(model: Path, folder: Path) -> Path:
+    for path in model.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    return folder

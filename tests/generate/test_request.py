@@ -1,0 +1,93 @@
+"""A request is checked once, completely, before any work is done."""
+
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
+from unstatic.generate.request import Plan, Request, plan
+from unstatic.models.manifest import Manifest, read_manifest
+
+
+@pytest.fixture
+def manifest(tiny_model: Path) -> Manifest:
+    return read_manifest(tiny_model)
+
+
+@pytest.fixture
+def planned(manifest: Manifest) -> Callable[..., Plan]:
+    return lambda prompt="a red ball", **changes: plan(Request(prompt=prompt, **changes), manifest)
+
+
+def test_what_is_left_open_is_the_models_own_choice(planned: Callable[..., Plan]):
+    made = planned()
+    assert (made.fps, made.steps, made.guidance, made.solver) == (16, 3, 2.0, "euler")
+    assert (made.native, made.enlarge, made.size) == (Size(32, 32), 2, Size(64, 64))
+
+
+def test_what_is_asked_for_is_planned(planned: Callable[..., Plan]):
+    made = planned(size=Size(144, 96), fps=25, steps=7, guidance=1.0, solver="heun", seed=9)
+    assert (made.native, made.enlarge) == (Size(48, 32), 3)
+    assert (made.fps, made.steps, made.guidance, made.solver, made.seed) == (25, 7, 1.0, "heun", 9)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames", "chunks"),
+    [
+        (0, 1, (1,)),
+        (0.01, 1, (1,)),
+        (1, 16, (1, 4)),
+        (17 / 16, 17, (1, 4)),
+        (18 / 16, 18, (1, 4, 4)),  # one frame more needs a chunk more, and chunks are whole
+        (4, 64, (1, 4, 4, 4, 4)),
+    ],
+)
+def test_chunks_cover_the_frames(
+    planned: Callable[..., Plan], seconds: float, frames: int, chunks: tuple[int, ...]
+):
+    made = planned(seconds=seconds)
+    assert (made.frames, made.chunks) == (frames, chunks)
+    assert made.total_steps == 3 * len(chunks)
+
+
+def test_a_prompt_loses_the_space_around_it(planned: Callable[..., Plan]):
+    assert planned("  a red ball \n").prompt == "a red ball"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": ""}, "the prompt is empty"),
+        ({"prompt": " \n\t"}, "the prompt is empty"),
+        ({"prompt": "a" * 100_000}, "has 100,000 characters: shorten it to at most 32,000"),
+        ({"prompt": "a \0 ball"}, "bytes that are no text"),
+        ({"prompt": "a \udcff ball"}, "bytes that are no text"),
+        ({"seconds": -1}, "seconds is -1: tiny makes from 0"),
+        ({"seconds": math.nan}, "seconds is nan"),
+        ({"seconds": math.inf}, "seconds is inf"),
+        ({"seconds": 10.01}, "seconds is 10.01: .* to 10 seconds"),
+        ({"size": Size(33, 32)}, "size 33x32 is not offered by tiny: take 32x32, 48x32, or 2 to 4 times one"),
+        ({"size": Size(160, 160)}, "size 160x160 is not offered"),
+        ({"size": Size(16, 16)}, "size 16x16 is not offered"),
+        ({"fps": 0}, "fps is 0: it must be between 1 and 120"),
+        ({"fps": 1000}, "fps is 1000"),
+        ({"steps": 0}, "steps is 0: it must be between 1 and 1000"),
+        ({"steps": 1001}, "steps is 1001"),
+        ({"guidance": math.nan}, "guidance is nan"),
+        ({"guidance": -1.0}, r"guidance is -1\.0: it must be between 0 and 30"),
+        ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**63}, "seed is 9223372036854775808"),
+        ({"solver": "magic"}, "solver 'magic' is unknown: take one of ancestral, ddim"),
+        ({"solver": ""}, "solver '' is unknown"),
+    ],
+)
+def test_bad_requests_name_the_value_and_the_fix(
+    planned: Callable[..., Plan], changes: dict[str, object], message: str
+):
+    with pytest.raises(InputError, match=message) as caught:
+        planned(**changes)
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 200
