@@ -8,6 +8,7 @@ from unstatic.evals.parser import (
     VOCABULARY,
     ParserConfig,
     ParserNet,
+    cut_out,
     fitted,
     load_parser,
     pair_numbers,
@@ -74,13 +75,33 @@ def test_pictures_are_brought_to_the_size_of_training():
     assert fitted(np.full((1, 64, 64, 3), 255, np.uint8)).unique().tolist() == [1.0]
 
 
-def test_place_knows_centre_and_area():
+def test_place_knows_centre_and_size():
     cover = torch.zeros(1, 1, 9, 9)
     cover[0, 0, 0, 8] = 1.0
-    x, y, area, *spread = place(cover)[0].tolist()
+    x, y, size, *spread = place(cover)[0].tolist()
     assert (x, y) == pytest.approx((1.0, -1.0), abs=1e-2)
-    assert area == pytest.approx(np.log(1 / 81) / 4, abs=1e-2)
+    assert size == pytest.approx(np.log(1 / 81) / 2 + 2, abs=1e-2)
     assert spread == pytest.approx([0.0, 0.0, 0.0], abs=2e-2)
+
+
+def test_place_knows_the_spread_of_a_disc():
+    """Along x and y a disc reaches as far as the root of four variances."""
+    rows, columns = torch.meshgrid(torch.linspace(-1, 1, 65), torch.linspace(-1, 1, 65), indexing="ij")
+    disc = ((columns - 0.25) ** 2 + rows**2 < 0.5**2).float()[None, None]
+    x, y, _, xx, yy, xy = place(disc)[0].tolist()
+    assert (x, y, xx**0.5, yy**0.5, xy) == pytest.approx((0.25, 0.0, 0.5, 0.5, 0.0), abs=0.01)
+
+
+def test_a_closer_look_centres_what_is_covered():
+    picture, cover = torch.full((1, 3, 64, 64), -1.0), torch.zeros(1, 1, 16, 16)
+    picture[..., 8:24, 40:56] = 1.0  # a square of 16 pixels, off the centre
+    cover[..., 2:6, 10:14] = 1.0
+    close = cut_out(picture, cover)
+    assert close.shape == (1, 3, 32, 32)
+    inside = close[0, 0] > 0
+    rows, columns = inside.nonzero().unbind(1)
+    assert (rows.float().mean(), columns.float().mean()) == pytest.approx((15.5, 15.5), abs=1.5)
+    assert 0.3 < inside.float().mean() < 0.8
 
 
 def test_only_what_is_under_the_cover_counts():

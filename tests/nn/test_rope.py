@@ -4,6 +4,7 @@ import torch
 from unstatic.nn.rope import axis_channels, grid_rotation, rotate, time_rotation
 
 HEAD = 64
+CPU = torch.device("cpu")
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -21,7 +22,7 @@ def test_channels_are_shared_out_as_in_wan() -> None:
 
 
 def test_angles_follow_the_formula() -> None:
-    rotation = grid_rotation(times(0, 3), 2, 4, HEAD)
+    rotation = grid_rotation(times(0, 3), 2, 4, HEAD, CPU)
     assert rotation.shape == (2 * 2 * 4, HEAD // 2)
 
     token = rotation[1 * 8 + 1 * 4 + 2]  # time 3, row 1, column 2
@@ -40,7 +41,7 @@ def test_angles_follow_the_formula() -> None:
 
 def test_rotation_turns_neighbouring_channels_and_keeps_length() -> None:
     tokens = draw(3, 16, HEAD)
-    rotated = rotate(tokens, grid_rotation(times(5), 4, 4, HEAD))
+    rotated = rotate(tokens, grid_rotation(times(5), 4, 4, HEAD, CPU))
     assert torch.allclose(rotated.norm(dim=-1), tokens.norm(dim=-1), rtol=1e-5)
     assert torch.equal(rotated[:, 0, 24:], tokens[:, 0, 24:])  # row 0, column 0: only time turns
     assert not torch.equal(rotated[:, 5, 24:], tokens[:, 5, 24:])
@@ -52,8 +53,8 @@ def test_products_depend_only_on_the_difference_of_times(shift: int) -> None:
     query, key = draw(2, 16, HEAD), draw(2, 16, HEAD, seed=1)
 
     def product(query_time: float, key_time: float) -> torch.Tensor:
-        at = rotate(query, grid_rotation(times(query_time), 4, 4, HEAD))
-        to = rotate(key, grid_rotation(times(key_time), 4, 4, HEAD))
+        at = rotate(query, grid_rotation(times(query_time), 4, 4, HEAD, CPU))
+        to = rotate(key, grid_rotation(times(key_time), 4, 4, HEAD, CPU))
         return at @ to.transpose(1, 2)
 
     assert (product(7, 3) - product(7 + shift, 3 + shift)).abs().max() < 2e-5
@@ -63,6 +64,6 @@ def test_products_depend_only_on_the_difference_of_times(shift: int) -> None:
 
 def test_a_key_at_time_zero_can_be_turned_to_any_time() -> None:
     tokens = draw(2, 8, HEAD)
-    at_zero = rotate(tokens, grid_rotation(times(0), 2, 4, HEAD))
-    turned = rotate(at_zero, time_rotation(times(-900).expand(1, 8), HEAD))
-    assert (turned - rotate(tokens, grid_rotation(times(-900), 2, 4, HEAD))).abs().max() < 1e-5
+    at_zero = rotate(tokens, grid_rotation(times(0), 2, 4, HEAD, CPU))
+    turned = rotate(at_zero, time_rotation(times(-900).expand(1, 8), HEAD, CPU))
+    assert (turned - rotate(tokens, grid_rotation(times(-900), 2, 4, HEAD, CPU))).abs().max() < 1e-5

@@ -15,7 +15,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command("list")
 def list_models(as_json: AsJson = False) -> None:
-    """List the installed models: name, sizes, frames a second, bytes, licence."""
+    """List the installed models with sizes, frame rate and licence."""
     from unstatic.models.manifest import installed_folders, open_model
 
     models = [open_model(folder) for folder in installed_folders()]

@@ -35,6 +35,14 @@ def output_path(chosen: Path | None, words: str, suffixes: tuple[str, ...]) -> P
     return chosen
 
 
+def make_folder(folder: Path) -> None:
+    """Create a folder to write into unless it is there. Raises InputError if that cannot be done."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot write into {folder}: {error.strerror}, choose another folder") from None
+
+
 def report(path: Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
     """Print the path of the result, or one JSON object that holds it and the facts."""
     typer.echo(json.dumps({"path": str(path), **facts}) if as_json else str(path))

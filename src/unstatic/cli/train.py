@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unstatic.cli.options import Device
-from unstatic.cli.output import StoppedError, report
+from unstatic.cli.output import StoppedError, make_folder, report
 from unstatic.core.errors import InputError
 from unstatic.core.threads import quiet_threads
 
@@ -49,6 +49,7 @@ def train(
 
     chosen = override(find_preset(preset), settings or [])
     folder = output or Path("runs") / chosen.name
+    make_folder(folder)
     try:
         model = run_preset(chosen, folder, device=device)
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstatic.cli.options import AsJson, Device, number, whole
-from unstatic.cli.output import output_path, report
+from unstatic.cli.output import make_folder, output_path, report
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 
@@ -80,13 +80,16 @@ def render(
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write N clips as mp4 files, and clips.jsonl with the caption and the whole scene of each."""
+    """Write N clips with their captions and scenes into a folder.
+
+    Clips are mp4 files; clips.jsonl has a line for each, with its file, its caption and its whole scene.
+    """
     from unstatic.core.files import atomic_path
     from unstatic.media.write import write_video
 
     _check_range("N", clips, 1, MAX_CLIPS)
     made = _clips(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event), device)
-    _make_folder(output)
+    make_folder(output)
     lines: list[str] = []
     for clip in made:
         name = f"{clip.spec.seed:06d}.mp4"
@@ -141,10 +144,3 @@ def _caption(clip: "Clip") -> str:
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise InputError(f"{name} is {value}: it must be between {low} and {high}")
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot write into {folder}: {error.strerror}, choose another folder") from None

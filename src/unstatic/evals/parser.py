@@ -34,6 +34,8 @@ FRAME_STEP = 3
 # Motion is read in pictures of half the size; masks are a quarter of the size of what they were read in.
 MOTION_SCALE, MASK_SCALE = 2, 4
 PLAIN_FACTS = 12
+# A closer look shows an object with a quarter of its size around it.
+CLOSE_SIDE, CLOSE_MARGIN = 32, 1.25
 
 Pictures = Float[Tensor, "n channels h w"]
 Facts = Float[Tensor, "n facts"]
@@ -70,7 +72,7 @@ class Motion(NamedTuple):
 class ParserConfig:
     """Channels at 1/2, 1/4 and 1/8 of the resolution and of a picture's summary, and the spans in time."""
 
-    widths: tuple[int, int, int] = (24, 48, 80)
+    widths: tuple[int, int, int] = (16, 32, 64)
     summary_width: int = 96
     dilations: tuple[int, ...] = (1, 2, 4, 8)
 
@@ -88,7 +90,7 @@ class Residual(nn.Module):
 
 
 class Eye(nn.Module):
-    """Find the objects of pictures, and say in numbers what they and the pictures are like."""
+    """Find what matters in pictures, and say in numbers what it and the pictures are like."""
 
     def __init__(self, channels: int, config: ParserConfig):
         super().__init__()
@@ -139,20 +141,24 @@ class Span(nn.Module):
 
 
 class ParserNet(nn.Module):
-    """Read colour and shape in single pictures, event and direction in how small ones follow each other."""
+    """Read colour and shape in single pictures, event and direction in how small ones follow each other.
+
+    A picture is looked at twice: as a whole to find the object, and closer, cut out around the object.
+    """
 
     def __init__(self, config: ParserConfig):
         super().__init__()
         width = config.summary_width
-        self.look_eye, self.motion_eye = Eye(3, config), Eye(6, config)
-        self.colour, self.shape = nn.Linear(width, len(COLOURS)), nn.Linear(width, len(SHAPES))
+        self.find_eye, self.close_eye, self.motion_eye = Eye(3, config), Eye(3, config), Eye(6, config)
+        self.colour, self.shape = nn.Linear(2 * width, len(COLOURS)), nn.Linear(2 * width, len(SHAPES))
         self.spans = nn.ModuleList(Span(width, dilation) for dilation in config.dilations)
         self.event, self.direction = nn.Linear(2 * width, len(EVENTS)), nn.Linear(2 * width, len(DIRECTIONS))
 
     def look(self, pictures: Pictures) -> Looks:
         """Read single pictures in [-1, 1]."""
-        summary, mask = self.look_eye(pictures)
-        hidden = F.relu(summary)
+        whole, mask = self.find_eye(pictures)
+        close, _ = self.close_eye(cut_out(pictures, mask.detach().float().sigmoid()))
+        hidden = F.relu(torch.cat([whole, close], dim=1))
         return Looks(self.colour(hidden), self.shape(hidden), mask)
 
     def watch(self, pairs: Float[Tensor, "b 3 twice h w"]) -> Motion:
@@ -199,7 +205,7 @@ def plain_facts(pictures: Pictures, cover: Cover) -> Facts:
 
 
 def place(cover: Cover) -> Float[Tensor, "n 6"]:
-    """Return centre (x, y in [-1, 1]), logarithm of the area, and spread (xx, yy, xy) of a cover."""
+    """Return centre (x, y in [-1, 1]), logarithmic size, and spread (four variances: xx, yy, xy)."""
     height, width = cover.shape[2:]
     weight = rearrange(cover, "n 1 h w -> n h w")
     total = weight.sum((1, 2)) + 1e-3
@@ -211,9 +217,26 @@ def place(cover: Cover) -> Float[Tensor, "n 6"]:
 
     centre_x, centre_y = mean(x), mean(y)
     away_x, away_y = x - centre_x[:, None, None], y - centre_y[:, None, None]
-    area = (total / (height * width)).log() / 4
+    size = (total / (height * width)).log() / 2 + 2  # from about -1 (a dot) to 2 (everything)
     spread = (4 * mean(away_x**2), 4 * mean(away_y**2), 4 * mean(away_x * away_y))
-    return torch.stack([centre_x, centre_y, area, *spread], dim=1)
+    return torch.stack([centre_x, centre_y, size, *spread], dim=1)
+
+
+def cut_out(pictures: Pictures, cover: Cover) -> Float[Tensor, "n channels side side"]:
+    """Cut a square out around what is covered and bring it to `CLOSE_SIDE` pixels a side."""
+    height, width = pictures.shape[2:]
+    x, y, _, spread_x, spread_y, _ = place(cover).unbind(1)
+
+    # An even disc reaches two standard deviations from its centre; spreads are four variances
+    reach = (
+        torch.maximum(spread_x.sqrt() * width, spread_y.sqrt() * height).clamp(min=CLOSE_SIDE / 4)
+        * CLOSE_MARGIN
+    )
+    zero = torch.zeros_like(x)
+    rows = [torch.stack([reach / width, zero, x], dim=1), torch.stack([zero, reach / height, y], dim=1)]
+    shape = [len(pictures), pictures.shape[1], CLOSE_SIDE, CLOSE_SIDE]
+    grid = F.affine_grid(torch.stack(rows, dim=1), shape, align_corners=False)
+    return F.grid_sample(pictures.float(), grid, padding_mode="border", align_corners=False)
 
 
 class Parser:

@@ -75,6 +75,11 @@ class TransformerConfig:
         if self.history_chunks < 1:
             raise InputError(f"history_chunks {self.history_chunks} must be at least 1")
 
+    @property
+    def head_width(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.heads
+
 
 class TextMemory(NamedTuple):
     """What every block reads of a batch of prompts."""
@@ -85,7 +90,7 @@ class TextMemory(NamedTuple):
 class AnchorMemory(NamedTuple):
     """What every block reads of clean frames. Their keys stand at time 0; each chunk turns them to their age.
 
-    `times` are absolute latent times, one row for the whole batch or one row per sample.
+    `times` are absolute latent times on the CPU, one row for the whole batch or one row per sample.
     """
 
     blocks: tuple[KeyValue, ...]
@@ -153,11 +158,10 @@ def video_layout(
     turns: list[Tensor] = []
     if anchors is not None:
         begins = accumulate(lengths[:-1], initial=start)
-        turns = [anchor_rotation(config, grid, anchors.times, begin) for begin in begins]
-
-    times = torch.arange(start, start + grid.frames, dtype=torch.float64, device=device)
+        turns = [anchor_rotation(config, grid, anchors.times, begin, device) for begin in begins]
+    times = torch.arange(start, start + grid.frames, dtype=torch.float64)
     return Layout(
-        rotation=grid_rotation(times, grid.height, grid.width, config.width // config.heads)[:, None],
+        rotation=grid_rotation(times, grid.height, grid.width, config.head_width, device)[:, None],
         chunk_tokens=[length * grid.frame_tokens for length in lengths],
         history_chunks=config.history_chunks,
         anchor_rotations=turns,
@@ -165,20 +169,20 @@ def video_layout(
 
 
 def anchor_rotation(
-    config: TransformerConfig, grid: Grid, times: Int[Tensor, "b m"], begin: int
+    config: TransformerConfig, grid: Grid, times: Int[Tensor, "b m"], begin: int, device: torch.device
 ) -> Complex64[Tensor, "h n f"]:
     """Turn anchors, which stand at time 0, to where the chunk that begins at `begin` sees them."""
     age = (times - begin).clamp(-config.max_age, config.max_age)
-    seen_at = (begin + age).double().repeat_interleave(grid.frame_tokens, 1)  # b n
-    rotation = time_rotation(seen_at, config.width // config.heads)
-    return rotation if len(rotation) == 1 else rotation.repeat_interleave(config.heads, 0)
+    rotation = time_rotation((begin + age).double(), config.head_width, device)  # b m f
+    heads = 1 if len(rotation) == 1 else config.heads
+    return rotation.repeat_interleave(grid.frame_tokens, 1).repeat_interleave(heads, 0)
 
 
 def anchor_layout(config: TransformerConfig, grid: Grid, device: torch.device) -> Layout:
     """Lay out frames that all stand at time 0 and read only themselves."""
-    times = torch.zeros(grid.frames, dtype=torch.float64, device=device)
+    times = torch.zeros(grid.frames, dtype=torch.float64)
     return Layout(
-        rotation=grid_rotation(times, grid.height, grid.width, config.width // config.heads)[:, None],
+        rotation=grid_rotation(times, grid.height, grid.width, config.head_width, device)[:, None],
         chunk_tokens=[grid.frame_tokens] * grid.frames,
         history_chunks=0,
         anchor_rotations=[],
@@ -371,7 +375,7 @@ class VideoTransformer(nn.Module):
         for block, words in zip(self.blocks, text.blocks, strict=True):
             x, frames = block(x, modulation, words, layout, (), None)
             memories.append(join(frames))
-        return AnchorMemory(tuple(memories), torch.atleast_2d(times.to(latent.device)))
+        return AnchorMemory(tuple(memories), torch.atleast_2d(times.cpu()))
 
     def forward(
         self,

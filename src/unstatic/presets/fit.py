@@ -1,4 +1,4 @@
-"""Fit one network in a folder: resume, train, log, save, show. What every stage of a preset that learns has in common."""
+"""Fit one network in a folder: resume, train, log, save, show. What all stages that learn have in common."""
 
 import time
 from collections.abc import Callable
@@ -25,7 +25,8 @@ def fit(
 ) -> None:
     """Train `run` to its end, going on from the newest checkpoint in `folder`.
 
-    Writes checkpoints every three minutes, metrics and TensorBoard events after every step, and a picture twenty times.
+    Writes a checkpoint every three minutes, metrics and TensorBoard events after every step, and a picture
+    twenty times.
     Raises KeyboardInterrupt after Ctrl-C, when everything is saved; calling again goes on from there.
     """
     saved = checkpoints(folder)
@@ -37,13 +38,17 @@ def fit(
 
     save_due = Every(SAVE_INTERVAL_S, last=time.monotonic())
     picture_due = Every(total / PICTURES_PER_RUN, last=float(start))
-    with stop_requested() as stop, Logbook(folder, total=total, start=start) as logbook, progress(title, total) as bar:
+    with (
+        stop_requested() as stop,
+        Logbook(folder, total=total, start=start) as logbook,
+        progress(title, total) as bar,
+    ):
         bar.advance(start)
         for metrics in train(run, step, batches):
             pace = logbook.log(metrics)
             bar.advance(metrics.samples - start, note=_note(metrics, pace))
             start = metrics.samples
-            if picture_due(metrics.samples):
+            if picture_due(float(metrics.samples)):
                 logbook.picture("samples", picture(), metrics.samples)
             if stop():
                 save_checkpoint(folder, run)

@@ -1,4 +1,4 @@
-"""The embedded model's presets: `tiny` proves in minutes that everything works, `nano-64` is trained on two CPU cores."""
+"""The embedded model's presets: `tiny` proves in minutes that all works, `nano-64` is for two CPU cores."""
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size

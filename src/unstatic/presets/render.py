@@ -11,8 +11,9 @@ from unstatic.core.log import progress
 from unstatic.data.shards import shard_path, write_shard
 from unstatic.presets.preset import WorldRun
 
+
 def render_clips(world: WorldRun, folder: Path, *, seed: int, workers: int | None = None) -> None:
-    """Render what is missing of `world.clips` clips into `folder`; every worker process takes one shard at a time."""
+    """Render what is missing of `world.clips` clips into `folder`; a process takes one shard at a time."""
     numbers = range(-(-world.clips // world.shard_clips))
     missing = [number for number in numbers if not shard_path(folder, "clips", number).is_file()]
     if not missing:
@@ -41,7 +42,12 @@ def render_shard(world: WorldRun, folder: Path, number: int, seed: int) -> None:
     first = number * world.shard_clips
     drawn = [
         sample_clip(
-            seed + clip, frames=world.frames, fps=world.fps, width=size.width, height=size.height, mix=MIXES[world.mix]
+            seed + clip,
+            frames=world.frames,
+            fps=world.fps,
+            width=size.width,
+            height=size.height,
+            mix=MIXES[world.mix],
         )
         for clip in range(first, min(first + world.shard_clips, world.clips))
     ]

@@ -32,11 +32,15 @@ RECONSTRUCTED_FRAMES = 33
 
 def reconstruction_sheet(model: TinyAutoencoder, shards: Sequence[Shard]) -> UInt8[ndarray, "h w 3"]:
     """Draw clips above what the autoencoder makes of them."""
-    frames = np.stack([shards[0].read("frames", entry)[:RECONSTRUCTED_FRAMES] for entry in range(NUM_RECONSTRUCTIONS)])
+    frames = np.stack(
+        [shards[0].read("frames", entry)[:RECONSTRUCTED_FRAMES] for entry in range(NUM_RECONSTRUCTIONS)]
+    )
     with torch.inference_mode():
         decoded = to_frames(model.decode(model.encode(to_video(torch.as_tensor(frames)))))
     pairs = [np.concatenate(pair, axis=1) for pair in zip(frames, decoded, strict=True)]
-    return contact_sheet([enlarge(pair, ENLARGE) for pair in pairs], ["clip above, reconstruction below"] * len(pairs))
+    return contact_sheet(
+        [enlarge(pair, ENLARGE) for pair in pairs], ["clip above, reconstruction below"] * len(pairs)
+    )
 
 
 def sample_sheet(engine: NativeEngine) -> UInt8[ndarray, "h w 3"]:

@@ -1,11 +1,11 @@
-"""The stages of a preset, in order: render, autoencoder, encode, diffusion, export. Each goes on where it was stopped.
+"""The stages of a preset: render, autoencoder, encode, diffusion, export. Each goes on where it was stopped.
 
-    FOLDER/preset.json     what is run, in full
-    FOLDER/clips/          rendered clips, raw
-    FOLDER/autoencoder/    checkpoints, metrics, pictures
-    FOLDER/latents/        the clips, encoded
-    FOLDER/diffusion/      checkpoints, metrics, pictures
-    FOLDER/model/          the finished model: `unstatic video PROMPT --model FOLDER/model`
+FOLDER/preset.json     what is run, in full
+FOLDER/clips/          rendered clips, raw
+FOLDER/autoencoder/    checkpoints, metrics, pictures
+FOLDER/latents/        the clips, encoded
+FOLDER/diffusion/      checkpoints, metrics, pictures
+FOLDER/model/          the finished model: `unstatic video PROMPT --model FOLDER/model`
 """
 
 import json
@@ -53,7 +53,7 @@ Model = TypeVar("Model", bound=nn.Module)
 def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Path:
     """Run all stages of `preset` in `folder` and return the folder of the model.
 
-    Raises InputError if the folder belongs to another preset; KeyboardInterrupt after Ctrl-C, with everything saved.
+    Raises InputError if the folder is another preset's; KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     target = pick_device(device)
     claim_folder(preset, folder)
@@ -72,14 +72,16 @@ def claim_folder(preset: Preset, folder: Path) -> None:
         with atomic_path(path) as temporary:
             temporary.write_text(wanted, encoding="utf-8")
     elif path.read_text(encoding="utf-8") != wanted:
-        raise InputError(f"{folder} was begun with other settings ({path.name}): take another folder, or the same settings")
+        raise InputError(
+            f"{folder} was begun with other settings ({path.name}): take another folder, or the same settings"
+        )
 
 
-# -------------------------------------------------------------------------------------------------------- autoencoder
+# --------------------------------------------------------------------------------------------- autoencoder
 
 
 def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> None:
-    """Train the autoencoder on the first clips, then measure its latents and write FOLDER/model/autoencoder."""
+    """Train the autoencoder on the first clips, measure its latents and write FOLDER/model/autoencoder."""
     target = folder / "model" / "autoencoder.safetensors"
     if target.exists():
         return
@@ -132,7 +134,7 @@ def encode(preset: Preset, folder: Path, device: torch.device) -> None:
     autoencoder = load_autoencoder(folder)
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
 
-    def to_latent(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c t h w"]:
+    def to_latent(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c m y x"]:
         return autoencoder.encode(video.to(device, compute_dtype(device))).float()
 
     clips = sum(len(shard) for shard in open_shards(folder / "clips", "clips"))
@@ -147,7 +149,7 @@ def encode(preset: Preset, folder: Path, device: torch.device) -> None:
         )
 
 
-# ---------------------------------------------------------------------------------------------------------- diffusion
+# ----------------------------------------------------------------------------------------------- diffusion
 
 
 def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
@@ -161,7 +163,10 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
     run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
     batches = latent_batches(preset, open_shards(folder / "latents", "latents"), text_encoder, device)
     step = DiffusionStep(
-        model=model, config=settings.step, empty_text=text_encoder.encode([""]).states[0], progress=run.progress
+        model=model,
+        config=settings.step,
+        empty_text=text_encoder.encode([""]).states[0],
+        progress=run.progress,
     )
     autoencoder = load_autoencoder(folder)
 
@@ -202,7 +207,7 @@ def latent_batches(
     )
 
 
-# ------------------------------------------------------------------------------------------------------------- export
+# -------------------------------------------------------------------------------------------------- export
 
 
 def averaged(run: Run, model: Model) -> Model:

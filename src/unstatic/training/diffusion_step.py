@@ -43,9 +43,9 @@ BANDS = ((0.0, 0.33), (0.33, 0.67), (0.67, 1.0))
 class DiffusionConfig:
     """How often each situation occurs (shares from 0 to 1), and which noise levels are drawn.
 
-    Levels are logit-normal until the share `uniform_from` of the run is done, then uniform. Below `weighting_floor` the
-    velocity weighting stops growing: most frames of a clip are nearly clean history, and what little they leave to
-    predict would drown the rest.
+    Levels are logit-normal until the share `uniform_from` of the run is done, then uniform. Below
+    `weighting_floor` the velocity weighting stops growing: many frames are nearly clean history, and what
+    little is left to predict in them would drown the rest.
     """
 
     prediction: Prediction = "x0"

@@ -1,1 +1,1 @@
-"""The physical world that nano learns: scenes, physics, rendering and captions that state everything visible."""
+"""The physical world that nano learns: scenes, physics, rendering, and captions that state what is seen."""

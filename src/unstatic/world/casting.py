@@ -29,7 +29,6 @@ SCREENS = frozenset({"ball", "cube", "cylinder"})  # broad enough to hide someth
 SEAMLESS = frozenset({"ball", "cone"})  # only a pattern shows that they turn
 ASPECTS = {"cube": (0.85, 1.0), "cylinder": (0.6, 1.0), "cone": (0.6, 0.9), "capsule": (0.4, 0.6)}
 
-
 FOLLOWED_EVENTS = frozenset({"roll", "slide"})
 UNMARKED_FLOORS = frozenset({"plain", "mirror", "snow"})
 PAIR_EVENTS = frozenset({"collide", "pass-behind"})
@@ -56,6 +55,8 @@ def draw_looks(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
         material = draw(rng, mix.materials)
         if event == "spin" and part == 0 and shape in SEAMLESS:
             material = "checkered"
+        if event == "pass-behind" and part == 1 and material == "glass":
+            material = "matte"
         looks.append(
             Look(
                 shape=shape,

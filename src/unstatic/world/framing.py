@@ -8,9 +8,9 @@ from jaxtyping import Float
 
 from unstatic.world.camera import UP, CameraPath, project
 from unstatic.world.spec import CameraSpec
-from unstatic.world.staging import smallest_share, vector
+from unstatic.world.staging import vector
 
-LARGEST_SHARE = 0.45  # of the frame's height
+LARGEST_SHARE = 0.55  # of the frame's height
 MARGIN = 0.94  # of the frame may be filled by the action
 LOWEST_EYE = 0.35  # metres above the floor
 
@@ -22,7 +22,8 @@ class Shot:
     """What to film: `points` with a `radius` around each, from direction `view`, for so many seconds.
 
     `view` is the way the camera looks (radians, counter-clockwise from +x); `hero_size` is the hero's half
-    height as it lies; `aspect` is the frame's width over its height.
+    height as it lies; `aspect` is the frame's width over its height; the hero fills at least `smallest_share`
+    of that height.
     """
 
     points: Float[np.ndarray, "p 3"]
@@ -30,6 +31,7 @@ class Shot:
     hero_size: float
     view: float
     aspect: float
+    smallest_share: float
     seconds: float
 
 
@@ -48,7 +50,7 @@ def frame_shot(rng: np.random.Generator, shot: Shot, kind: str) -> CameraSpec:
     # Neither too close, nor too far to see the hero, nor under the floor
     metres = shot.hero_size / math.tan(lens / 2)
     nearest = metres / rng.uniform(0.3, LARGEST_SHARE)
-    farthest = metres / (1.04 * smallest_share(shot.aspect))
+    farthest = metres / (1.04 * shot.smallest_share)
     eye = target - forward * min(max(distance * rng.uniform(1.0, 1.2), nearest), farthest)
     eye[2] = max(eye[2], LOWEST_EYE)
     return _moving(rng, kind, eye, target, lens, shot.seconds)

@@ -25,9 +25,12 @@ def happened(spec: SceneSpec, trajectory: Trajectory) -> bool:
 
 
 def screen_direction(spec: SceneSpec, trajectory: Trajectory, index: int) -> str:
-    """Return where an object goes on screen, as in `ObjectSpec`; "" for less than its own height."""
+    """Return where an object goes on screen, as in `ObjectSpec`.
+
+    "" for less than its own height, and for a pendulum, which goes nowhere.
+    """
     across, away = screen_travel(trajectory.positions[:, index], trajectory)
-    if max(abs(across), abs(away)) < 2 * spec.objects[index].size:
+    if spec.event == "pendulum" or max(abs(across), abs(away)) < 2 * spec.objects[index].size:
         return ""
     if abs(across) >= abs(away):
         return "right" if across > 0 else "left"

@@ -114,7 +114,7 @@ def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
     seen, height = in_view(spec, trajectory, 0), heights(spec, trajectory, 0)
     if seen[0] < 0.95 or (spec.event != "pass-behind" and (seen >= 0.8).mean() < 0.85):
         return "hidden"
-    smallest = smallest_share(spec.width / spec.height)
+    smallest = smallest_share(spec.event, spec.width / spec.height)
     if np.median(height) < 0.85 * smallest or height.min() < 0.5 * smallest or height.max() > 0.75:
         return "size"
     if trajectory.eyes[:, 2].min() < 0.2:
@@ -145,7 +145,7 @@ def _propose(rng: np.random.Generator, seed: int, event: str, outside: Format, m
     # Act
     angle = rng.uniform(0, 2 * math.pi)
     partner = looks[min(1, len(looks) - 1)]
-    brief = Brief(hero=looks[0], partner=partner, seconds=outside.seconds, aspect=outside.aspect)
+    brief = Brief(hero=looks[0], partner=partner, seconds=outside.seconds, aspect=outside.aspect, event=event)
     action = turned(BUILDERS[event](rng, brief), angle)
     view = angle + math.pi / 2 + rng.uniform(-action.view, action.view)
     spec = SceneSpec(
@@ -186,6 +186,7 @@ def _shot(spec: SceneSpec, rehearsal: Trajectory, view: float, *, wide: bool, fo
         hero_size=apparent_size(hero),
         view=view,
         aspect=spec.width / spec.height,
+        smallest_share=smallest_share(spec.event, spec.width / spec.height),
         seconds=spec.frames / spec.fps,
     )
 

@@ -37,6 +37,9 @@ class Look:
         return bounding_radius(self.shape, self.size, self.aspect)
 
 
+ROOMY_EVENTS = ("collide", "ramp", "pass-behind")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Brief:
     """What a builder is asked for: who acts (`partner` is for events of two), how long, in which frame.
@@ -48,6 +51,7 @@ class Brief:
     partner: Look
     seconds: float
     aspect: float
+    event: str
 
     @property
     def action_s(self) -> float:
@@ -57,7 +61,7 @@ class Brief:
     @property
     def smallest_share(self) -> float:
         """The least share of the frame's height for a hero."""
-        return smallest_share(self.aspect)
+        return smallest_share(self.event, self.aspect)
 
     @property
     def width(self) -> float:
@@ -84,9 +88,12 @@ class Action:
     wide: bool = False
 
 
-def smallest_share(aspect: float) -> float:
-    """Return the least share of the frame's height for a hero: 13 pixels of 64 x 64, 80 x 48 or 48 x 80."""
-    return 0.21 * math.sqrt(aspect)
+def smallest_share(event: str, aspect: float) -> float:
+    """Return the least share of the frame's height for a hero, in a frame so many times as wide as high.
+
+    19 pixels of 64 x 64, 80 x 48 or 48 x 80; 13 where the frame must hold more than the hero and its way.
+    """
+    return (0.21 if event in ROOMY_EVENTS else 0.30) * math.sqrt(aspect)
 
 
 def place(

@@ -1,0 +1,104 @@
+"""What models say about themselves, and how they are found."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
+from unstatic.models import manifest
+from unstatic.models.manifest import find_model, installed_folders, open_model, read_manifest, write_manifest
+
+
+@pytest.fixture
+def installed(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the tiny model as "one" and as "two"."""
+    root = tmp_path / "weights"
+    for name in ("one", "two"):
+        shutil.copytree(tiny_model, root / name)
+    (root / "minilm").mkdir()
+    monkeypatch.setattr(manifest, "EMBEDDED_MODELS", root)
+    return root
+
+
+def test_a_manifest_survives_being_written(tiny_model: Path, tmp_path: Path):
+    changed = replace(
+        read_manifest(tiny_model), summary="other", sizes=(Size(64, 48),), prediction="velocity"
+    )
+    write_manifest(tmp_path, changed)
+    assert read_manifest(tmp_path) == changed
+
+
+def test_the_default_size_is_the_first_one_enlarged(tiny_model: Path):
+    assert read_manifest(tiny_model).default_size == Size(64, 64)
+
+
+def test_installed_models_are_named_by_their_folders(installed: Path):
+    assert installed_folders() == [installed / "one", installed / "two"]
+    assert find_model("two").folder == installed / "two"
+
+
+def test_a_model_can_be_named_by_any_folder(installed: Path, tiny_model: Path):
+    assert installed.is_dir()
+    assert find_model(str(tiny_model)) == open_model(tiny_model)
+
+
+def test_an_installed_name_comes_before_a_folder_here(
+    installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "one").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_model("one").folder == installed / "one"
+
+
+def test_one_broken_model_does_not_hide_the_others(installed: Path):
+    (installed / "one/model.json").write_text("{}")
+    assert find_model("two").manifest.name == "tiny"
+    with pytest.raises(InputError, match=r"one.model\.json does not fit .* missing setting: name"):
+        find_model("one")
+
+
+def test_an_unknown_name_is_told_the_nearest(installed: Path):
+    assert installed.is_dir()
+    with pytest.raises(InputError, match="there is no model 'tow': did you mean two"):
+        find_model("tow")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": []}, "at least one size"),
+        ({"fps": 0}, "one frame a second"),
+        ({"prediction": "noise"}, "prediction='noise' is not one of x0, velocity, eps"),
+        ({"max_seconds": "long"}, "max_seconds='long' is not a finite number"),
+        ({"colour": "red"}, "unknown setting 'colour'"),
+    ],
+)
+def test_impossible_manifests_are_refused(
+    tiny_model: Path, tmp_path: Path, changes: dict[str, object], message: str
+):
+    fields = json.loads((tiny_model / "model.json").read_text()) | changes
+    (tmp_path / "model.json").write_text(json.dumps(fields))
+    with pytest.raises(InputError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_a_folder_without_a_manifest_is_no_model(tmp_path: Path):
+    with pytest.raises(InputError, match=r"is not a model: it has no model\.json"):
+        open_model(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe\x00", b""])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "model.json").write_bytes(content)
+    with pytest.raises(InputError, match=r"model\.json is not JSON") as caught:
+        read_manifest(tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_the_size_on_disk_counts_every_file_of_weights(tiny_model: Path):
+    files = [tiny_model / "transformer.safetensors", tiny_model / "autoencoder.safetensors"]
+    assert open_model(tiny_model).size_bytes() == sum(len(file.read_bytes()) for file in files)

@@ -1,0 +1,48 @@
+"""Every preset can be built, says what it is, and fits together."""
+
+import pytest
+import torch
+
+from unstatic.core.config import from_dict, override, to_dict
+from unstatic.core.errors import InputError
+from unstatic.models.tiny_autoencoder import TinyAutoencoder
+from unstatic.models.transformer import VideoTransformer
+from unstatic.presets.nano import PRESETS, preset
+from unstatic.presets.preset import Preset
+from unstatic.presets.stages import manifest
+from unstatic.world.mix import MIXES
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_builds_without_memory_and_its_parts_fit(name: str):
+    chosen = preset(name)
+    with torch.device("meta"):
+        autoencoder = TinyAutoencoder(chosen.autoencoder.model)
+        transformer = VideoTransformer(chosen.diffusion.model)
+    assert autoencoder.config.compression == chosen.compression
+    assert autoencoder.config.latent_channels == transformer.config.in_channels
+    assert chosen.world.mix in MIXES
+    assert chosen.compression.latent_frames(chosen.world.frames) >= chosen.diffusion.latent_frames
+    assert manifest(chosen).name == chosen.name
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_survives_being_written_down(name: str):
+    chosen = preset(name)
+    assert from_dict(Preset, to_dict(chosen)) == chosen
+
+
+def test_settings_can_be_changed_by_name():
+    changed = override(preset("tiny"), ["diffusion.batch_size=3", "world.clips=10"])
+    assert (changed.diffusion.batch_size, changed.world.clips) == (3, 10)
+
+
+def test_an_unknown_preset_names_the_known_ones():
+    with pytest.raises(InputError, match="tiny or nano-64"):
+        preset("huge")
+
+
+def test_nano_64_has_the_size_that_its_card_says():
+    with torch.device("meta"):
+        transformer = VideoTransformer(preset("nano-64").diffusion.model)
+    assert 8e6 < sum(parameter.numel() for parameter in transformer.parameters()) < 12e6

@@ -1,0 +1,42 @@
+"""Rendering into shards: what is there is not made again, and a clip is decided by its number alone."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unstatic.data.shards import Shard, open_shards, shard_path
+from unstatic.presets.nano import tiny
+from unstatic.presets.render import render_clips, render_shard
+
+WORLD = replace(tiny().world, clips=3, shard_clips=2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("clips")
+    render_clips(WORLD, folder, seed=5, workers=1)
+    return folder
+
+
+def test_all_clips_are_there_in_shards(folder: Path):
+    assert [len(shard) for shard in open_shards(folder, "clips")] == [2, 1]
+
+
+def test_a_second_call_renders_nothing(folder: Path):
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir()}
+    render_clips(WORLD, folder, seed=5, workers=1)
+    assert {path: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+
+
+def test_a_lost_shard_comes_back_the_same(folder: Path, tmp_path: Path):
+    render_shard(WORLD, tmp_path, 1, 5)
+    first, again = (Shard(shard_path(where, "clips", 1)) for where in (folder, tmp_path))
+    assert first.lines == again.lines
+    np.testing.assert_array_equal(first.read("frames", 0), again.read("frames", 0))
+
+
+def test_another_seed_is_another_world(folder: Path, tmp_path: Path):
+    render_shard(WORLD, tmp_path, 1, 6)
+    assert Shard(shard_path(folder, "clips", 1)).lines != Shard(shard_path(tmp_path, "clips", 1)).lines

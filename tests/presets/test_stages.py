@@ -1,0 +1,56 @@
+"""From nothing to a film: the tiny preset, end to end, through every stage."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unstatic.core.config import override
+from unstatic.core.errors import InputError
+from unstatic.generate.api import load
+from unstatic.presets.nano import tiny
+from unstatic.presets.stages import claim_folder, run_preset
+
+SHORT = override(
+    tiny(), ["world.clips=8", "autoencoder.training.samples=48", "diffusion.training.samples=48"]
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    run_preset(SHORT, folder, device="cpu")
+    return folder
+
+
+@pytest.mark.slow
+def test_the_finished_model_makes_a_film(folder: Path):
+    video = load(str(folder / "model")).generate("a red ball bounces", seconds=1.0, size="64x64", steps=2)
+    assert video.frames.shape == (16, 64, 64, 3)
+    assert video.frames.std() > 0
+
+
+@pytest.mark.slow
+def test_both_networks_learned_and_left_their_metrics(folder: Path):
+    for stage in ("autoencoder", "diffusion"):
+        lines = (folder / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        losses = [json.loads(line)["loss"] for line in lines]
+        assert np.isfinite(losses).all()
+        assert json.loads(lines[-1])["samples"] >= 48
+        assert list((folder / stage).glob("samples-*.png"))
+
+
+@pytest.mark.slow
+def test_a_second_run_changes_nothing(folder: Path):
+    weights = {path: path.stat().st_mtime_ns for path in (folder / "model").glob("*.safetensors")}
+    run_preset(SHORT, folder, device="cpu")
+    assert {path: path.stat().st_mtime_ns for path in (folder / "model").glob("*.safetensors")} == weights
+
+
+def test_a_folder_belongs_to_the_settings_it_was_begun_with(tmp_path: Path):
+    claim_folder(SHORT, tmp_path)
+    claim_folder(SHORT, tmp_path)
+    with pytest.raises(InputError, match="other settings"):
+        claim_folder(replace(SHORT, seed=1), tmp_path)
