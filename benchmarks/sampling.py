@@ -28,6 +28,7 @@ from torch import nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from unstatic.core.device import compute_dtype, gemm_rate, pick_device  # noqa: E402
+from unstatic.core.memory import keep_freed_memory  # noqa: E402
 from unstatic.core.seeds import generator  # noqa: E402
 from unstatic.generate.defaults import DEFAULT_SECONDS  # noqa: E402
 from unstatic.generate.native import NativeEngine, load_native  # noqa: E402
@@ -117,6 +118,7 @@ def parse() -> argparse.Namespace:
 
 def random_engine(name: str) -> NativeEngine:
     """Return an engine of a preset's sizes that nobody has trained."""
+    keep_freed_memory()
     chosen, device = preset(name), pick_device()
     dtype = compute_dtype(device)
     transformer = VideoTransformer(chosen.diffusion.model, generator=generator("benchmark"))

@@ -97,11 +97,12 @@ def test_a_closer_look_centres_what_is_covered():
     picture[..., 8:24, 40:56] = 1.0  # a square of 16 pixels, off the centre
     cover[..., 2:6, 10:14] = 1.0
     close = cut_out(picture, cover)
-    assert close.shape == (1, 3, 32, 32)
+    assert close.shape == (1, 4, 32, 32)
     inside = close[0, 0] > 0
     rows, columns = inside.nonzero().unbind(1)
     assert (rows.float().mean(), columns.float().mean()) == pytest.approx((15.5, 15.5), abs=1.5)
     assert 0.3 < inside.float().mean() < 0.8
+    assert (inside == (close[0, 3] > 0.5)).float().mean() > 0.9
 
 
 def test_only_what_is_under_the_cover_counts():

@@ -135,7 +135,8 @@ def test_what_means_the_same_is_near(minilm, text, near, far):
 
 def test_case_and_special_tokens_in_a_prompt_are_text(minilm):
     plain, upper = minilm.encode(["a red ball", "A RED BALL"]).states
-    assert torch.equal(plain, upper)
+    # Two rows of a batch may be summed in another order
+    torch.testing.assert_close(plain, upper, atol=1e-5, rtol=0)
     assert minilm.encode(["[SEP]"]).lengths.tolist() == [5]
 
 

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -213,3 +215,12 @@ def test_a_file_beside_its_shards_is_refused(sharded: Path) -> None:
 def test_an_unwritable_place_is_refused_before_anything_is_done(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         save_model(tmp_path / "nowhere" / "net.safetensors", Net(CONFIG), CONFIG, "net")
+
+
+def test_loading_does_not_import_a_compiler(tiny_model: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from unstatic.models.manifest import open_model; "
+        f"from unstatic.generate.native import load_native; load_native(open_model(Path({str(tiny_model)!r}))); "
+        "assert 'torch._dynamo' not in sys.modules and 'sympy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -23,7 +23,7 @@ def test_every_preset_builds_without_memory_and_its_parts_fit(name: str):
     assert autoencoder.config.latent_channels == transformer.config.in_channels
     assert chosen.world.mix in MIXES
     assert chosen.compression.latent_frames(chosen.world.frames) >= chosen.diffusion.latent_frames
-    assert manifest(chosen).name == chosen.name
+    assert (manifest(chosen).name, manifest(chosen).preset) == (chosen.model, name)
 
 
 @pytest.mark.parametrize("name", PRESETS)

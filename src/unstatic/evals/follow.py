@@ -9,7 +9,7 @@ one; "event" and "direction" are its two parts. "all" is right when colour, shap
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,6 +29,7 @@ Make = Callable[[Prompt], Frames]
 """Turn a prompt into a clip at 16 frames a second: what is judged."""
 
 
+@runtime_checkable
 class Reader(Protocol):
     """Anything that says what it sees in a clip."""
 

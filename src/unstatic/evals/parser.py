@@ -89,40 +89,62 @@ class Residual(nn.Module):
         return F.relu(features + self.last(F.relu(self.first(features))))
 
 
-class Eye(nn.Module):
-    """Find what matters in pictures, and say in numbers what it and the pictures are like."""
+class Features(nn.Module):
+    """Convolve pictures down to a quarter ("near") and to an eighth ("wide") of their size."""
 
     def __init__(self, channels: int, config: ParserConfig):
         super().__init__()
         half, quarter, eighth = config.widths
-        self.stem = nn.Sequential(
+        self.near = nn.Sequential(
             nn.Conv2d(channels, half, 5, stride=2, padding=2),
             nn.ReLU(),
             nn.Conv2d(half, quarter, 3, stride=2, padding=1),
             nn.ReLU(),
             Residual(quarter),
         )
-        self.trunk = nn.Sequential(
+        self.wide = nn.Sequential(
             nn.Conv2d(quarter, eighth, 3, stride=2, padding=1), nn.ReLU(), Residual(eighth)
         )
+
+    def forward(self, pictures: Pictures) -> tuple[Pictures, Pictures]:
+        near = self.near(pictures.contiguous(memory_format=torch.channels_last))
+        return near, self.wide(near)
+
+
+class Eye(nn.Module):
+    """Find what matters in pictures, and say in numbers what it and the pictures are like."""
+
+    def __init__(self, channels: int, config: ParserConfig):
+        super().__init__()
+        _, quarter, eighth = config.widths
+        self.features = Features(channels, config)
         self.near_mask, self.wide_mask = nn.Conv2d(quarter, 1, 1), nn.Conv2d(eighth, 1, 1)
         self.norm = nn.LayerNorm(quarter + 2 * eighth)
         self.summary = nn.Linear(quarter + 2 * eighth + PLAIN_FACTS, config.summary_width)
 
     def forward(self, pictures: Pictures) -> tuple[Facts, Cover]:
         """Return a summary of each picture and the logits of its mask; both sides are multiples of 8."""
-        near = self.stem(pictures.contiguous(memory_format=torch.channels_last))
-        wide = self.trunk(near)
+        near, wide = self.features(pictures)
         mask = self.near_mask(near) + F.interpolate(self.wide_mask(wide), scale_factor=2.0, mode="bilinear")
 
-        cover = mask.float().sigmoid()
-        parts = [
-            under(near, cover),
-            under(wide, F.avg_pool2d(cover, 2)),
-            reduce(wide, "n c h w -> n c", "mean"),
-        ]
+        cover = sure(mask)
+        parts = [under(near, cover), under(wide, F.avg_pool2d(cover, 2)), reduce(wide, "n c h w -> n c", "mean")]
         seen = self.norm(torch.cat([part.float() for part in parts], dim=1))
         return self.summary(torch.cat([seen, plain_facts(pictures[:, :3], cover)], dim=1)), mask
+
+
+class CloseEye(nn.Module):
+    """Say in numbers what a thing is like that fills a picture of `CLOSE_SIDE` pixels a side: place by place."""
+
+    def __init__(self, channels: int, config: ParserConfig):
+        super().__init__()
+        width = config.widths[-1] * (CLOSE_SIDE // 8) ** 2
+        self.features = Features(channels, config)
+        self.norm, self.summary = nn.LayerNorm(width), nn.Linear(width, config.summary_width)
+
+    def forward(self, pictures: Pictures) -> Facts:
+        _, wide = self.features(pictures)
+        return self.summary(self.norm(wide.flatten(1).float()))
 
 
 class Span(nn.Module):
@@ -149,7 +171,7 @@ class ParserNet(nn.Module):
     def __init__(self, config: ParserConfig):
         super().__init__()
         width = config.summary_width
-        self.find_eye, self.close_eye, self.motion_eye = Eye(3, config), Eye(3, config), Eye(6, config)
+        self.find_eye, self.close_eye, self.motion_eye = Eye(3, config), CloseEye(4, config), Eye(6, config)
         self.colour, self.shape = nn.Linear(2 * width, len(COLOURS)), nn.Linear(2 * width, len(SHAPES))
         self.spans = nn.ModuleList(Span(width, dilation) for dilation in config.dilations)
         self.event, self.direction = nn.Linear(2 * width, len(EVENTS)), nn.Linear(2 * width, len(DIRECTIONS))
@@ -157,7 +179,7 @@ class ParserNet(nn.Module):
     def look(self, pictures: Pictures) -> Looks:
         """Read single pictures in [-1, 1]."""
         whole, mask = self.find_eye(pictures)
-        close, _ = self.close_eye(cut_out(pictures, mask.detach().float().sigmoid()))
+        close = self.close_eye(cut_out(pictures, sure(mask.detach())))
         hidden = F.relu(torch.cat([whole, close], dim=1))
         return Looks(self.colour(hidden), self.shape(hidden), mask)
 
@@ -191,6 +213,11 @@ def smaller(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t rows colu
     return reduce(video, "b c t (h p) (w q) -> b c t h w", "mean", p=MOTION_SCALE, q=MOTION_SCALE)
 
 
+def sure(mask: Cover) -> Cover:
+    """Turn a mask's logits into squared chances: else many doubtful places would outweigh a few sure ones."""
+    return mask.float().sigmoid().square()
+
+
 def under(features: Pictures, cover: Cover) -> Facts:
     """Average features where the cover is."""
     weight = cover / (cover.sum((2, 3), keepdim=True) + 1e-3)
@@ -222,8 +249,8 @@ def place(cover: Cover) -> Float[Tensor, "n 6"]:
     return torch.stack([centre_x, centre_y, size, *spread], dim=1)
 
 
-def cut_out(pictures: Pictures, cover: Cover) -> Float[Tensor, "n channels side side"]:
-    """Cut a square out around what is covered and bring it to `CLOSE_SIDE` pixels a side."""
+def cut_out(pictures: Float[Tensor, "n 3 h w"], cover: Cover) -> Float[Tensor, "n 4 side side"]:
+    """Cut a square out around what is covered, of `CLOSE_SIDE` pixels a side, with its cover as fourth channel."""
     height, width = pictures.shape[2:]
     x, y, _, spread_x, spread_y, _ = place(cover).unbind(1)
 
@@ -234,9 +261,11 @@ def cut_out(pictures: Pictures, cover: Cover) -> Float[Tensor, "n channels side 
     )
     zero = torch.zeros_like(x)
     rows = [torch.stack([reach / width, zero, x], dim=1), torch.stack([zero, reach / height, y], dim=1)]
-    shape = [len(pictures), pictures.shape[1], CLOSE_SIDE, CLOSE_SIDE]
-    grid = F.affine_grid(torch.stack(rows, dim=1), shape, align_corners=False)
-    return F.grid_sample(pictures.float(), grid, padding_mode="border", align_corners=False)
+    grid = F.affine_grid(torch.stack(rows, dim=1), [len(x), 1, CLOSE_SIDE, CLOSE_SIDE], align_corners=False)
+    parts = [
+        F.grid_sample(part, grid, padding_mode="border", align_corners=False) for part in (pictures.float(), cover)
+    ]
+    return torch.cat(parts, dim=1)
 
 
 class Parser:

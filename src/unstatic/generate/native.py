@@ -7,6 +7,7 @@ from einops import rearrange
 
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
+from unstatic.core.memory import keep_freed_memory
 from unstatic.diffusion.condition import LatentState, apply_conditions
 from unstatic.diffusion.schedule import shifted
 from unstatic.diffusion.solver import SOLVERS
@@ -98,6 +99,7 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
 
     Raises InputError for missing, damaged or foreign files.
     """
+    keep_freed_memory()
     target = pick_device(device)
     dtype = compute_dtype(target)
     transformer = load_model(model.weights("transformer"), "transformer", TransformerConfig, VideoTransformer)

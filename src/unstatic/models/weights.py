@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from unstatic.core.config import from_dict, to_dict
 from unstatic.core.errors import InputError
@@ -122,7 +123,7 @@ def load_model(
     metadata, state = load_state(path)
     if metadata.kind != kind:
         raise InputError(f"{path} holds a {metadata.kind!r}, not a {kind!r}: name the right file")
-    with _blaming(path), torch.device("meta"):
+    with _blaming(path), torch.device("meta"), _Undrawn():
         model = model_class(from_dict(config_class, metadata.config))
     _check_fit(path, state, model.state_dict())
 
@@ -131,6 +132,22 @@ def load_model(
     model = model.to(stored.pop()).to_empty(device="cpu")
     model.load_state_dict(state)
     return model
+
+
+class _Undrawn(TorchFunctionMode):
+    """Leave weights undrawn: others replace them, and a normal draw on the meta device imports torch's compiler."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        named = kwargs or {}
+        if func in (Tensor.normal_, nn.init.normal_):
+            return args[0] if args else named["tensor"]
+        return func(*args, **named)
 
 
 def load_state(path: Path) -> tuple[Metadata, State]:

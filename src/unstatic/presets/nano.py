@@ -23,6 +23,7 @@ def tiny() -> Preset:
     """
     return Preset(
         name="tiny",
+        model="tiny",
         summary="a rehearsal: every stage works, the pictures are poor",
         seed=0,
         world=WorldRun(clips=24, frames=17, sizes=(Size(64, 64),), mix="first-light", shard_clips=8),
@@ -73,6 +74,7 @@ def nano_64() -> Preset:
     """
     return Preset(
         name="nano-64",
+        model="nano",
         summary="64-pixel films of simple objects: shapes, colours, materials, physics",
         seed=0,
         world=WorldRun(clips=20_480, frames=65, sizes=NANO_64_SIZES, mix="first-light"),

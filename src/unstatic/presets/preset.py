@@ -55,10 +55,12 @@ class DiffusionRun:
 class Preset:
     """A whole training run, from nothing to a model that can be used.
 
-    `summary` and `licence` go into the manifest, with `compression`, `sampling` and the sizes of the world.
+    `model` is the name of the model it makes. `summary` and `licence` go into its manifest, with `compression`,
+    `sampling` and the sizes of the world.
     """
 
     name: str
+    model: str
     summary: str
     seed: int
     world: WorldRun

@@ -228,7 +228,7 @@ def manifest(preset: Preset) -> Manifest:
     chunk = preset.diffusion.model.chunk
     assert chunk is not None, "a preset's transformer streams"
     return Manifest(
-        name=preset.name,
+        name=preset.model,
         preset=preset.name,
         summary=preset.summary,
         licence=preset.licence,

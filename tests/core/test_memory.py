@@ -1,0 +1,33 @@
+"""Freed memory is kept: a block that is used again costs no new pages."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+COUNT_FAULTS = """
+import resource
+from unstatic.core.memory import keep_freed_memory
+if {keep}:
+    keep_freed_memory()
+blocks = [b"x" * 1_000_000 for _ in range(10)]
+del blocks
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20):
+    blocks = [b"x" * 1_000_000 for _ in range(10)]
+    del blocks
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(*, keep: bool) -> int:
+    code = COUNT_FAULTS.format(keep=keep)
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_blocks_that_are_used_again_cost_no_new_pages():
+    pages = 20 * 10 * 1_000_000 // 4096
+    assert faults(keep=False) > pages // 2
+    assert faults(keep=True) < pages // 10
