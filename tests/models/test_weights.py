@@ -220,7 +220,7 @@ def test_an_unwritable_place_is_refused_before_anything_is_done(tmp_path: Path) 
 def test_loading_does_not_import_a_compiler(tiny_model: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from unstatic.models.manifest import open_model; "
-        f"from unstatic.generate.native import load_native; load_native(open_model(Path({str(tiny_model)!r}))); "
+        "from unstatic.generate.native import load_native; load_native(open_model(Path(sys.argv[1]))); "
         "assert 'torch._dynamo' not in sys.modules and 'sympy' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code, str(tiny_model)], check=True)

@@ -255,15 +255,14 @@ def cut_out(pictures: Float[Tensor, "n 3 h w"], cover: Cover) -> Float[Tensor, "
     x, y, _, spread_x, spread_y, _ = place(cover).unbind(1)
 
     # An even disc reaches two standard deviations from its centre; spreads are four variances
-    reach = (
-        torch.maximum(spread_x.sqrt() * width, spread_y.sqrt() * height).clamp(min=CLOSE_SIDE / 4)
-        * CLOSE_MARGIN
-    )
-    zero = torch.zeros_like(x)
-    rows = [torch.stack([reach / width, zero, x], dim=1), torch.stack([zero, reach / height, y], dim=1)]
-    grid = F.affine_grid(torch.stack(rows, dim=1), [len(x), 1, CLOSE_SIDE, CLOSE_SIDE], align_corners=False)
+    reach = CLOSE_MARGIN * torch.maximum(spread_x.sqrt() * width, spread_y.sqrt() * height).clamp(min=CLOSE_SIDE / 4)
+    steps = torch.linspace(-1, 1, CLOSE_SIDE, device=pictures.device)
+    columns = x[:, None] + (reach / width)[:, None] * steps
+    rows = y[:, None] + (reach / height)[:, None] * steps
+    grid = torch.stack([columns[:, None, :].expand(-1, CLOSE_SIDE, -1), rows[:, :, None].expand(-1, -1, CLOSE_SIDE)], dim=3)
     parts = [
-        F.grid_sample(part, grid, padding_mode="border", align_corners=False) for part in (pictures.float(), cover)
+        F.grid_sample(part, grid, padding_mode="border", align_corners=False)
+        for part in (pictures.float(), cover)
     ]
     return torch.cat(parts, dim=1)
 

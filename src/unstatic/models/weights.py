@@ -125,17 +125,21 @@ def load_model(
         raise InputError(f"{path} holds a {metadata.kind!r}, not a {kind!r}: name the right file")
     with _blaming(path), torch.device("meta"), _Undrawn():
         model = model_class(from_dict(config_class, metadata.config))
-    _check_fit(path, state, model.state_dict())
-
-    # Memory is taken after the dtype is known, and laid out as the model wants it
-    stored = {tensor.dtype for tensor in state.values() if tensor.is_floating_point()}
-    model = model.to(stored.pop()).to_empty(device="cpu")
-    model.load_state_dict(state)
+    wanted = model.state_dict()
+    _check_fit(path, state, wanted)
+    model.load_state_dict({name: _laid_out(state[name], wanted[name]) for name in wanted}, assign=True)
     return model
 
 
+def _laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """Order the numbers in memory as in `like`: convolutions may want their channels last."""
+    if tensor.stride() == like.stride():
+        return tensor
+    return torch.empty_strided(like.shape, like.stride(), dtype=tensor.dtype).copy_(tensor)
+
+
 class _Undrawn(TorchFunctionMode):
-    """Leave weights undrawn: others replace them, and a normal draw on the meta device imports torch's compiler."""
+    """Leave new weights undrawn: drawing them on the meta device imports torch's compiler, for a second."""
 
     def __torch_function__(
         self,

@@ -80,7 +80,7 @@ def nano_64() -> Preset:
         world=WorldRun(clips=20_480, frames=65, sizes=NANO_64_SIZES, mix="first-light"),
         autoencoder=AutoencoderRun(
             model=TinyAutoencoderConfig(
-                latent_channels=16,
+                latent_channels=24,
                 encoder_widths=(32, 64, 96),
                 encoder_blocks=(1, 1),
                 decoder_widths=(128, 64, 32),
@@ -88,7 +88,7 @@ def nano_64() -> Preset:
                 block_depth=2,
             ),
             training=TrainingConfig(
-                samples=240_000,
+                samples=200_000,
                 warm_up=2_000,
                 cooldown=0.4,
                 half_lives=(4_800.0,),
@@ -97,12 +97,12 @@ def nano_64() -> Preset:
             views=ViewConfig(),
             loss=AutoencoderLossConfig(),
             batch_size=16,
-            clips=1_280,
+            clips=4_096,
         ),
         diffusion=DiffusionRun(
             model=TransformerConfig(
-                in_channels=16,
-                out_channels=16,
+                in_channels=24,
+                out_channels=24,
                 width=256,
                 depth=8,
                 heads=4,
