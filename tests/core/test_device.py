@@ -2,7 +2,14 @@ import pytest
 import torch
 
 from unstatic.core import device
-from unstatic.core.device import compute_dtype, cpu_flags, gemm_rate, pick_device, set_threads
+from unstatic.core.device import (
+    compute_dtype,
+    cpu_flags,
+    gemm_rate,
+    limit_threads,
+    pick_device,
+    set_threads,
+)
 from unstatic.core.errors import InputError
 
 
@@ -44,3 +51,19 @@ def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):
     assert counts == [2]
     with pytest.raises(InputError, match="threads=0"):
         set_threads(0)
+
+
+def test_threads_are_limited_unless_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch):
+    before = torch.get_num_threads()
+    try:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        limit_threads(1)
+        assert torch.get_num_threads() == before
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        set_threads(3)
+        limit_threads(8)
+        assert torch.get_num_threads() == 3
+        limit_threads(1)
+        assert torch.get_num_threads() == 1
+    finally:
+        set_threads(before)

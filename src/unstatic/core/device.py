@@ -1,5 +1,6 @@
 """What the machine can do: its device, its number formats and its measured speed."""
 
+import os
 import statistics
 import time
 from functools import cache
@@ -66,6 +67,12 @@ def set_threads(count: int) -> None:
     if count < 1:
         raise InputError(f"threads={count} must be at least 1")
     torch.set_num_threads(count)
+
+
+def limit_threads(count: int) -> None:
+    """Let one CPU operator use at most `count` threads, unless OMP_NUM_THREADS says how many."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        set_threads(min(count, torch.get_num_threads()))
 
 
 def _available_devices() -> list[str]:

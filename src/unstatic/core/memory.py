@@ -12,9 +12,9 @@ _LARGEST_KEPT_BLOCK = 2**25  # the most that glibc accepts
 def keep_freed_memory() -> None:
     """Let the process keep up to 1 GiB of what it frees for its next tensors; does something on glibc only.
 
-    By default glibc gives large blocks back to the system at once, and every intermediate result of a network pays
-    for fresh pages. Sampling a clip with nano-64 took 18 to 38% more computing time that way, the more the busier
-    the machine was.
+    By default glibc gives large blocks back to the system at once, and every intermediate result of a network
+    pays for fresh pages. Sampling a clip with nano-64 took 18 to 38% more computing time that way, the more
+    the busier the machine was.
     """
     if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
         return

@@ -1,1 +1,0 @@
-"""Measuring what a model can do, always beside what the real renders score."""
