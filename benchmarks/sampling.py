@@ -3,10 +3,18 @@
     python benchmarks/sampling.py --model nano            # an installed model, or a model's folder
     python benchmarks/sampling.py --preset nano-64        # a preset's sizes with random weights: same speed
 
-Every repeat makes a whole clip. Reported are the seconds of sampling, those inside the transformer, its rate
-in GFLOP/s (floating-point operations of its matrix products, counted once by torch), the same rate as a share
-of what plain matrix products reach (`core.device.gemm_rate`, just before and after: with the engine's
-threads, and with as many as are fastest), and the most memory that the process ever held.
+Every repeat makes a whole clip. Reported are
+
+    clip_s             seconds of sampling, decoding included
+    transformer_s      seconds inside the transformer
+    transformer_cpu_s  computing time of all threads in it
+    machine_gflops     what plain matrix products reach (`core.device.gemm_rate`, before and after), with one
+                       thread or with all, whichever is faster
+    share              flop / transformer_s / machine_gflops; torch counts the flop, of matrix products only
+    share_undisturbed  flop / transformer_cpu_s / machine_gflops: for one thread, the share if nothing else
+                       wanted the processor
+
+and the most memory that the process ever held.
 """
 
 import argparse
@@ -188,7 +196,7 @@ def measure(engine: NativeEngine, made: Plan, flops: int, dtype: torch.dtype) ->
 
 
 def machine_rate(dtype: torch.dtype) -> float:
-    """Return the rate of plain matrix products in GFLOP/s, with one thread or with all, whichever is faster."""
+    """Return the GFLOP/s of plain matrix products, with one thread or all, whichever is faster."""
     chosen = torch.get_num_threads()
     rates: list[float] = []
     for threads in (1, os.cpu_count() or 1):
