@@ -55,8 +55,8 @@ class DiffusionRun:
 class Preset:
     """A whole training run, from nothing to a model that can be used.
 
-    `model` is the name of the model it makes. `summary` and `licence` go into its manifest, and `compression`,
-    `sampling` and the sizes of the world with them.
+    `model` is the name of the model it makes. Its manifest gets `summary`, `licence`, `compression`,
+    `sampling` and the sizes of the world.
     """
 
     name: str
