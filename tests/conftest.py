@@ -2,11 +2,12 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from jaxtyping import UInt8
 
@@ -14,6 +15,8 @@ from unstatic.core.threads import quiet_threads
 
 quiet_threads()
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+THREADS = torch.get_num_threads()
 
 # The same examples in every run, however busy the machine is.
 settings.register_profile("unstatic", deadline=None, derandomize=True, database=None)
@@ -32,6 +35,14 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture(autouse=True)
+def same_threads() -> Iterator[None]:
+    """Give every test torch's own number of threads, whatever the one before it chose for its process."""
+    torch.set_num_threads(THREADS)
+    yield
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture
@@ -55,8 +66,6 @@ def make_frames() -> Callable[..., UInt8[np.ndarray, "t h w 3"]]:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a model with random weights, built like nano but tiny."""
-    import torch
-
     from unstatic.core.shapes import Compression, Size
     from unstatic.models.manifest import Manifest, SamplingDefaults, write_manifest
     from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig

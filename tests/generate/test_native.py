@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from unstatic.core.device import set_threads
 from unstatic.core.errors import InputError
 from unstatic.diffusion.condition import FirstFrame
 from unstatic.generate.engine import Engine, Event, Frames, Progress, Warned
@@ -107,6 +108,22 @@ def test_a_manifest_that_does_not_fit_the_weights_is_refused(
     write_manifest(folder, replace(read_manifest(folder), **changes))
     with pytest.raises(InputError, match=message):
         load_native(open_model(folder))
+
+
+def test_a_narrow_model_gets_one_thread_unless_somebody_chose(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+):
+    before = torch.get_num_threads()
+    try:
+        set_threads(2)
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        load_native(open_model(tiny_model), device="cpu")
+        assert torch.get_num_threads() == 2
+        monkeypatch.delenv("OMP_NUM_THREADS")
+        load_native(open_model(tiny_model), device="cpu")
+        assert torch.get_num_threads() == 1
+    finally:
+        set_threads(before)
 
 
 def copy(model: Path, folder: Path) -> Path:

@@ -8,6 +8,7 @@ import pytest
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
+from unstatic.diffusion.condition import Cue
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.models.manifest import Manifest, read_manifest
 
@@ -82,6 +83,10 @@ def test_a_prompt_loses_the_space_around_it(planned: Callable[..., Plan]):
         ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"solver": "magic"}, "solver 'magic' is unknown: take one of ancestral, ddim"),
         ({"solver": ""}, "solver '' is unknown"),
+        (
+            {"conditions": (Cue(at=1.0, prompt="snow"),)},
+            "conditions hold a Cue: give one prompt",
+        ),
     ],
 )
 def test_bad_requests_name_the_value_and_the_fix(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size, chunk_lengths
-from unstatic.diffusion.condition import Condition
+from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.models.manifest import Manifest
@@ -80,6 +80,8 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
     _check_range("fps", fps, 1, MAX_FPS)
     _check_range("seed", request.seed, 0, MAX_SEED)
+    if any(isinstance(condition, Cue) for condition in request.conditions):
+        raise InputError("conditions hold a Cue: give one prompt, it cannot change on the way")
     if solver not in SOLVERS:
         raise InputError(f"solver {solver!r} is unknown: take one of {', '.join(SOLVERS)}")
 
