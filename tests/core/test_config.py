@@ -107,3 +107,16 @@ def test_other_overrides_are_refused(pair: str, message: str):
     with pytest.raises(InputError) as caught:
         override(RUN, [pair])
     assert str(caught.value) == message
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stages:
+    optimisers: tuple[Optimiser, ...] = (Optimiser(), Optimiser(rate=0.5))
+
+
+def test_configs_in_a_tuple_are_named_by_their_place():
+    changed = override(Stages(), ["optimisers.1.rate=0.25"])
+    assert changed == Stages(optimisers=(Optimiser(), Optimiser(rate=0.25)))
+    assert from_dict(Stages, json.loads(json.dumps(to_dict(changed)))) == changed
+    with pytest.raises(InputError, match=r"unknown setting 'optimisers.2.rate'; did you mean"):
+        override(Stages(), ["optimisers.2.rate=1"])

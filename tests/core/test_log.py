@@ -53,6 +53,14 @@ def test_time_left_is_unknown_before_the_first_step():
     assert lines == ["training 0/3, time left unknown"]
 
 
+def test_what_was_done_earlier_took_no_time():
+    clock, lines = Clock(), list[str]()
+    bar = PlainBar("training", 100, lines.append, done=80, clock=clock)
+    clock.now_s += 9
+    bar.advance(10)
+    assert lines == ["training 90/100, 0:00:09 left"]
+
+
 def test_progress_leaves_stdout_alone(capsys: pytest.CaptureFixture[str]):
     with progress("sampling", 2) as bar:
         bar.advance()

@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from unstatic.core.errors import InputError
-from unstatic.data.latents import LatentBatches
+from unstatic.data.latents import LatentBatches, Window
 from unstatic.data.shards import open_shards, write_shard
 
 
@@ -25,9 +27,12 @@ def encode_text(prompts):
     return torch.tensor([[[float(len(prompt))]] for prompt in prompts])
 
 
-def batches_of(shards, **options):
-    settings = {"batch_size": 2, "still_batch_size": 4, "latent_frames": 5} | options
-    return LatentBatches(shards, caption=caption, encode_text=encode_text, **settings)
+STILL = Window(latent_frames=1, batch_size=4, share=1)
+CLIP = Window(latent_frames=5, batch_size=2, share=3)
+
+
+def batches_of(shards, *windows):
+    return LatentBatches(shards, caption=caption, encode_text=encode_text, windows=windows or (STILL, CLIP))
 
 
 def test_a_batch_is_decided_by_index_and_its_words_change(shards):
@@ -40,7 +45,7 @@ def test_a_batch_is_decided_by_index_and_its_words_change(shards):
 
 
 def test_latents_prompts_and_states_belong_together(shards):
-    batch = batches_of(shards, stills=0.0).at(0)
+    batch = batches_of(shards, CLIP).at(0)
     assert batch.latent.shape[:3] == (2, 2, 5)
     for latent, prompt, states in zip(batch.latent, batch.prompts, batch.text, strict=True):
         seed = int(prompt.split("}")[0].split()[-1])
@@ -49,8 +54,8 @@ def test_latents_prompts_and_states_belong_together(shards):
         assert states.item() == len(prompt)
 
 
-def test_some_batches_are_stills(shards):
-    batches = batches_of(shards, stills=0.25)
+def test_every_window_has_its_share_of_the_batches(shards):
+    batches = batches_of(shards)
     shapes = [tuple(batches.at(index).latent.shape[:3]) for index in range(200)]
     assert set(shapes) == {(2, 2, 5), (4, 2, 1)}
     assert 30 < shapes.count((4, 2, 1)) < 75
@@ -64,4 +69,4 @@ def test_states_can_be_trained_on(shards):
 
 def test_clips_that_are_too_short_are_refused(shards):
     with pytest.raises(InputError, match="5 latent frames, fewer than the 17 asked for"):
-        batches_of(shards, latent_frames=17)
+        batches_of(shards, STILL, replace(CLIP, latent_frames=17))

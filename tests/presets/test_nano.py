@@ -22,7 +22,9 @@ def test_every_preset_builds_without_memory_and_its_parts_fit(name: str):
     assert autoencoder.config.compression == chosen.compression
     assert autoencoder.config.latent_channels == transformer.config.in_channels
     assert chosen.world.mix in MIXES
-    assert chosen.compression.latent_frames(chosen.world.frames) >= chosen.diffusion.latent_frames
+    assert chosen.compression.latent_frames(chosen.world.frames) >= max(
+        window.latent_frames for window in chosen.diffusion.windows
+    )
     assert (manifest(chosen).name, manifest(chosen).preset) == (chosen.model, name)
 
 
@@ -33,8 +35,9 @@ def test_a_preset_survives_being_written_down(name: str):
 
 
 def test_settings_can_be_changed_by_name():
-    changed = override(preset("tiny"), ["diffusion.batch_size=3", "world.clips=10"])
-    assert (changed.diffusion.batch_size, changed.world.clips) == (3, 10)
+    changed = override(preset("tiny"), ["diffusion.windows.1.batch_size=3", "world.clips=10"])
+    assert [window.batch_size for window in changed.diffusion.windows] == [8, 3]
+    assert (changed.diffusion.windows[0], changed.world.clips) == (preset("tiny").diffusion.windows[0], 10)
 
 
 def test_an_unknown_preset_names_the_known_ones():

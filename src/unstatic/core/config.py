@@ -35,7 +35,7 @@ def from_dict(cls: type[Config], mapping: Mapping[str, Any]) -> Config:
 def override(config: Config, pairs: Sequence[str]) -> Config:
     """Return a copy of `config` changed by `pairs` such as "diffusion.steps=200" or "patch=1,2,2".
 
-    Text is read by the type of the field: none for an optional field, true or false, commas in a tuple.
+    Configs in a tuple are named by their place: "windows.0.share=0.5". Text is read by the type of the field: none for an optional field, true or false, commas in a tuple.
     Raises InputError for an unknown key and for text that the type does not accept.
     """
     for pair in pairs:
@@ -59,10 +59,23 @@ def _field_types(cls: type) -> dict[str, Any]:
 def _keys(config: object) -> list[str]:
     """List the dotted names that can be set: fields of nested configs, not the nested configs themselves."""
     keys: list[str] = []
-    for name in _field_types(type(config)):
-        value = getattr(config, name)
-        keys += [f"{name}.{key}" for key in _keys(value)] if dataclasses.is_dataclass(value) else [name]
+    for name, value in _parts(config).items():
+        keys += [f"{name}.{key}" for key in _keys(value)] if _has_parts(value) else [name]
     return keys
+
+
+def _parts(config: Any) -> dict[str, Any]:
+    """Return what a config, or a tuple of configs, is made of."""
+    if isinstance(config, tuple):
+        return {str(place): each for place, each in enumerate(cast(tuple[Any, ...], config))}
+    return {name: getattr(config, name) for name in _field_types(type(config))}
+
+
+def _has_parts(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) or (
+        isinstance(value, tuple)
+        and any(dataclasses.is_dataclass(each) for each in cast(tuple[Any, ...], value))
+    )
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
@@ -79,10 +92,13 @@ def _list(names: Sequence[object]) -> str:
 def _replace(config: Config, path: Sequence[str], text: str, *, where: str) -> Config:
     name, *rest = path
     if rest:
-        value = _replace(getattr(config, name), rest, text, where=where)
+        value = _replace(_parts(config)[name], rest, text, where=where)
     else:
         kind = _field_types(type(config))[name]
         value = _check(_parse(text, kind), kind, where)
+    if isinstance(config, tuple):
+        changed = (value if place == name else each for place, each in _parts(config).items())
+        return cast(Config, tuple(changed))
     return cast(Config, dataclasses.replace(cast(Any, config), **{name: value}))
 
 

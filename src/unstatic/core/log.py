@@ -25,16 +25,16 @@ class Bar(Protocol):
 
 
 @contextmanager
-def progress(description: str, total: int) -> Generator[Bar]:
-    """Show the step and the time left on stderr while the block runs.
+def progress(description: str, total: int, *, done: int = 0) -> Generator[Bar]:
+    """Show the step and the time left on stderr while the block runs; `done` steps were made earlier.
 
     On a terminal a live bar; elsewhere (a log file, a pipe) one plain line every 5 s and one at the end.
     """
     if sys.stderr.isatty():
-        with _live_bar(description, total) as bar:
+        with _live_bar(description, total, done) as bar:
             yield bar
     else:
-        bar = PlainBar(description, total, _show)
+        bar = PlainBar(description, total, _show, done=done)
         yield bar
         bar.finish()
 
@@ -60,10 +60,11 @@ class PlainBar:
         total: int,
         show: Callable[[str], None],
         *,
+        done: int = 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.description, self.total, self.show, self.clock = description, total, show, clock
-        self.done, self.note = 0, ""
+        self.done, self.done_before, self.note = done, done, ""
         self.started_s = self.printed_s = clock()
 
     def advance(self, steps: int = 1, *, note: str | None = None) -> None:
@@ -78,7 +79,8 @@ class PlainBar:
 
     def _time_left(self) -> str:
         elapsed_s = self.clock() - self.started_s
-        left_s = elapsed_s * (self.total - self.done) / self.done if self.done else None
+        made = self.done - self.done_before
+        left_s = elapsed_s * (self.total - self.done) / made if made else None
         return "time left unknown" if left_s is None else f"{_duration(left_s)} left"
 
     def _print(self, time_text: str) -> None:
@@ -92,7 +94,7 @@ class PlainBar:
 
 
 @contextmanager
-def _live_bar(description: str, total: int) -> Generator[Bar]:
+def _live_bar(description: str, total: int, done: int) -> Generator[Bar]:
     # Imported here: rich costs a twentieth of a second, and `--help` and scripts do without it.
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -105,7 +107,7 @@ def _live_bar(description: str, total: int) -> Generator[Bar]:
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=False) as display:
-        task = display.add_task(description, total=total, note="")
+        task = display.add_task(description, total=total, completed=done, note="")
 
         class LiveBar:
             def advance(self, steps: int = 1, *, note: str | None = None) -> None:

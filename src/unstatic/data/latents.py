@@ -37,12 +37,23 @@ class LatentBatch:
         return replace(self, latent=self.latent.to(device), text=self.text.to(device))
 
 
-class LatentBatches:
-    """Random clips from latent shards with fresh captions; the share `stills` of the batches are stills.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """How much of a clip a batch shows, from its start on; `share` is the window's part of all batches.
 
-    A clip's first latent frame stands for one frame and is a still by itself, so a window starts at 0 and
-    takes `latent_frames`, or 1. Captions and their states are made in the prefetch thread. Raises InputError
-    for clips that are too short.
+    A clip's first latent frame stands for one frame and is a still by itself. A still costs a fraction of a
+    clip and teaches as much about what words look like; only long windows teach what happens.
+    """
+
+    latent_frames: int
+    batch_size: int
+    share: float
+
+
+class LatentBatches:
+    """Random clips from latent shards with fresh captions, all clips of a batch in the same window.
+
+    Captions and their states are made in the prefetch thread. Raises InputError for clips that are too short.
     """
 
     def __init__(
@@ -51,32 +62,31 @@ class LatentBatches:
         *,
         caption: Caption,
         encode_text: EncodeText,
-        batch_size: int,
-        still_batch_size: int,
-        stills: float = 0.1,
-        latent_frames: int = 17,
+        windows: Sequence[Window],
         seed: int = 0,
     ):
         self.sizes = clips_by_size(shards, "latents")
         self.caption, self.encode_text = caption, encode_text
-        self.batch_size, self.still_batch_size, self.stills = batch_size, still_batch_size, stills
-        self.latent_frames, self.seed = latent_frames, seed
+        self.windows, self.seed = windows, seed
+        self.shares = np.array([window.share for window in windows]) / sum(window.share for window in windows)
+        longest = max(window.latent_frames for window in windows)
         for shard in shards:
             length = shard.shapes["latents"][1]
-            if length < latent_frames:
+            if length < longest:
                 raise InputError(
-                    f"{shard.path} holds {length} latent frames, fewer than the {latent_frames} asked for;"
+                    f"{shard.path} holds {length} latent frames, fewer than the {longest} asked for;"
                     " render longer clips or train on fewer frames"
                 )
 
     def at(self, index: int) -> LatentBatch:
         """Return batch `index`."""
         rng = numpy_generator("latent batch", self.seed, index)
-        still = rng.random() < self.stills
-        length, batch_size = (1, self.still_batch_size) if still else (self.latent_frames, self.batch_size)
+        window = self.windows[int(rng.choice(len(self.windows), p=self.shares))]
 
-        entries = pick_size(self.sizes, rng).sample(batch_size, rng)
-        latents = np.stack([shard.read("latents", entry, 0, length) for shard, entry in entries])
+        entries = pick_size(self.sizes, rng).sample(window.batch_size, rng)
+        latents = np.stack(
+            [shard.read("latents", entry, 0, window.latent_frames) for shard, entry in entries]
+        )
         latent = rearrange(torch.as_tensor(latents).float(), "b t c h w -> b c t h w").contiguous()
         prompts = tuple(self.caption(shard.lines[entry], rng) for shard, entry in entries)
         # Cloned, since autograd cannot save a tensor made in inference mode

@@ -41,9 +41,8 @@ def fit(
     with (
         stop_requested() as stop,
         Logbook(folder, total=total, start=start) as logbook,
-        progress(title, total) as bar,
+        progress(title, total, done=start) as bar,
     ):
-        bar.advance(start)
         for metrics in train(run, step, batches):
             pace = logbook.log(metrics)
             bar.advance(metrics.samples - start, note=_note(metrics, pace))

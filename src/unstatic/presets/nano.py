@@ -2,6 +2,7 @@
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
+from unstatic.data.latents import Window
 from unstatic.models.manifest import SamplingDefaults
 from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig
@@ -57,9 +58,10 @@ def tiny() -> Preset:
             ),
             training=TrainingConfig(samples=400, warm_up=50, half_lives=(100.0,)),
             step=DiffusionConfig(),
-            batch_size=8,
-            still_batch_size=8,
-            latent_frames=5,
+            windows=(
+                Window(latent_frames=1, batch_size=8, share=0.2),
+                Window(latent_frames=5, batch_size=8, share=0.8),
+            ),
         ),
         compression=NANO_COMPRESSION,
         sampling=SamplingDefaults(steps=8, guidance=2.0, solver="multistep", shift=1.5, history_sigma=0.0),
@@ -118,9 +120,11 @@ def nano_64() -> Preset:
                 optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
             ),
             step=DiffusionConfig(),
-            batch_size=32,
-            still_batch_size=128,
-            latent_frames=17,
+            windows=(
+                Window(latent_frames=1, batch_size=128, share=0.5),
+                Window(latent_frames=9, batch_size=32, share=0.25),
+                Window(latent_frames=17, batch_size=16, share=0.25),
+            ),
         ),
         compression=NANO_COMPRESSION,
         sampling=SamplingDefaults(steps=24, guidance=3.0, solver="multistep", shift=1.5, history_sigma=0.0),

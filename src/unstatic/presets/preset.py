@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from unstatic.core.shapes import Compression, Size
+from unstatic.data.latents import Window
 from unstatic.models.manifest import SamplingDefaults
 from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig
@@ -41,14 +42,12 @@ class AutoencoderRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionRun:
-    """How the transformer is trained, and on how many latent frames a time."""
+    """How the transformer is trained, and on which windows of clips."""
 
     model: TransformerConfig
     training: TrainingConfig
     step: DiffusionConfig
-    batch_size: int
-    still_batch_size: int
-    latent_frames: int
+    windows: tuple[Window, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

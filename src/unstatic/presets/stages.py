@@ -200,9 +200,7 @@ def latent_batches(
         shards,
         caption=lambda line, rng: caption(SceneSpec.from_json(line), rng),
         encode_text=encode_text,
-        batch_size=settings.batch_size,
-        still_batch_size=settings.still_batch_size,
-        latent_frames=settings.latent_frames,
+        windows=settings.windows,
         seed=preset.seed,
     )
 
