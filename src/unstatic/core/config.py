@@ -35,7 +35,8 @@ def from_dict(cls: type[Config], mapping: Mapping[str, Any]) -> Config:
 def override(config: Config, pairs: Sequence[str]) -> Config:
     """Return a copy of `config` changed by `pairs` such as "diffusion.steps=200" or "patch=1,2,2".
 
-    Configs in a tuple are named by their place: "windows.0.share=0.5". Text is read by the type of the field: none for an optional field, true or false, commas in a tuple.
+    Configs in a tuple are named by their place: "windows.0.share=0.5".
+    Text is read by the type of the field: none for an optional field, true or false, commas in a tuple.
     Raises InputError for an unknown key and for text that the type does not accept.
     """
     for pair in pairs:
@@ -68,7 +69,7 @@ def _parts(config: Any) -> dict[str, Any]:
     """Return what a config, or a tuple of configs, is made of."""
     if isinstance(config, tuple):
         return {str(place): each for place, each in enumerate(cast(tuple[Any, ...], config))}
-    return {name: getattr(config, name) for name in _field_types(type(config))}
+    return {name: getattr(config, name) for name in _field_types(cast(type, type(config)))}
 
 
 def _has_parts(value: Any) -> bool:
