@@ -37,11 +37,11 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from unstatic.core.device import compute_dtype, gemm_rate, limit_threads, pick_device, set_threads  # noqa: E402
+from unstatic.core.device import compute_dtype, gemm_rate, pick_device, set_threads  # noqa: E402
 from unstatic.core.memory import keep_freed_memory  # noqa: E402
 from unstatic.core.seeds import generator  # noqa: E402
 from unstatic.generate.defaults import DEFAULT_SECONDS  # noqa: E402
-from unstatic.generate.native import NARROW, NativeEngine, load_native  # noqa: E402
+from unstatic.generate.native import NativeEngine, load_native, preferred_threads  # noqa: E402
 from unstatic.generate.request import Plan, Request, plan  # noqa: E402
 from unstatic.models.manifest import find_model  # noqa: E402
 from unstatic.models.text import load_text_encoder  # noqa: E402
@@ -97,6 +97,7 @@ def main() -> None:
     engine = load_native(find_model(options.model)) if options.model else random_engine(options.preset)
     if options.threads:
         set_threads(options.threads)
+        engine.threads = None
     made = plan(Request(prompt=PROMPT, seconds=options.seconds, steps=options.steps), engine.manifest)
 
     dtype = compute_dtype(engine.device)
@@ -107,7 +108,7 @@ def main() -> None:
     )
     facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "engine": f"{torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}",
+        "engine": f"{engine.threads or torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}",
         "clip": f"{made.frames} frames of {made.native}, {made.steps} steps of {made.solver}",
         "guidance": made.guidance,
         "transformer_gflop": round(flops / 1e9, 1),
@@ -140,14 +141,13 @@ def random_engine(name: str) -> NativeEngine:
     dtype = compute_dtype(device)
     transformer = VideoTransformer(chosen.diffusion.model, generator=generator("benchmark"))
     autoencoder = TinyAutoencoder(chosen.autoencoder.model)
-    if chosen.diffusion.model.width < NARROW:
-        limit_threads(1)
     return NativeEngine(
         manifest(chosen),
         transformer.to(device, dtype).eval(),
         autoencoder.to(device, dtype).eval(),
         load_text_encoder(TEXT_ENCODER),
         device,
+        threads=preferred_threads(device, chosen.diffusion.model),
     )
 
 

@@ -2,21 +2,20 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
-import pytest
-import torch
-from hypothesis import settings
-from jaxtyping import UInt8
 
 from unstatic.core.threads import quiet_threads
 
-quiet_threads()
-os.environ["HF_HUB_OFFLINE"] = "1"
+quiet_threads()  # before torch comes in
 
-THREADS = torch.get_num_threads()
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+from jaxtyping import UInt8  # noqa: E402
+
+os.environ["HF_HUB_OFFLINE"] = "1"
 
 # The same examples in every run, however busy the machine is.
 settings.register_profile("unstatic", deadline=None, derandomize=True, database=None)
@@ -35,14 +34,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
-
-
-@pytest.fixture(autouse=True)
-def same_threads() -> Iterator[None]:
-    """Give every test torch's own number of threads, whatever the one before it chose for its process."""
-    torch.set_num_threads(THREADS)
-    yield
-    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture

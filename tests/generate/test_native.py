@@ -110,20 +110,22 @@ def test_a_manifest_that_does_not_fit_the_weights_is_refused(
         load_native(open_model(folder))
 
 
-def test_a_narrow_model_gets_one_thread_unless_somebody_chose(
+def test_a_narrow_model_computes_with_one_thread_and_leaves_the_others_to_the_process(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     before = torch.get_num_threads()
+    set_threads(2)
     try:
-        set_threads(2)
-        monkeypatch.setenv("OMP_NUM_THREADS", "2")
-        load_native(open_model(tiny_model), device="cpu")
-        assert torch.get_num_threads() == 2
-        monkeypatch.delenv("OMP_NUM_THREADS")
-        load_native(open_model(tiny_model), device="cpu")
-        assert torch.get_num_threads() == 1
+        engine = load_native(open_model(tiny_model), device="cpu")
+        used: list[int] = []
+        engine.transformer.register_forward_hook(lambda *_: used.append(torch.get_num_threads()))
+        made = plan(Request(prompt="a ball", seconds=0, steps=1), engine.manifest)
+        after = [torch.get_num_threads() for _ in engine.stream(made)]
     finally:
         set_threads(before)
+    assert set(used) == {1}
+    assert set(after) == {2}
 
 
 def copy(model: Path, folder: Path) -> Path:

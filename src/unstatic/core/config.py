@@ -52,7 +52,7 @@ def override(config: Config, pairs: Sequence[str]) -> Config:
 # -------------------------------------------------------------------------------------------------- structure
 
 
-def _field_types(cls: type) -> dict[str, Any]:
+def _field_types(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
     return {field.name: hints[field.name] for field in dataclasses.fields(cast(Any, cls))}
 
@@ -69,7 +69,7 @@ def _parts(config: Any) -> dict[str, Any]:
     """Return what a config, or a tuple of configs, is made of."""
     if isinstance(config, tuple):
         return {str(place): each for place, each in enumerate(cast(tuple[Any, ...], config))}
-    return {name: getattr(config, name) for name in _field_types(cast(type, type(config)))}
+    return {name: getattr(config, name) for name in _field_types(type(config))}
 
 
 def _has_parts(value: Any) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 from einops import rearrange
 
-from unstatic.core.device import compute_dtype, limit_threads, pick_device
+from unstatic.core.device import compute_dtype, pick_device, with_threads
 from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
 from unstatic.diffusion.condition import LatentState, apply_conditions
@@ -27,7 +27,10 @@ NARROW = 512
 
 
 class NativeEngine:
-    """One of our models, loaded and ready; made by `load_native`."""
+    """One of our models, loaded and ready; made by `load_native`.
+
+    `threads` is the most that one CPU operator may use while this engine works.
+    """
 
     def __init__(
         self,
@@ -36,16 +39,21 @@ class NativeEngine:
         autoencoder: TinyAutoencoder,
         text_encoder: TextEncoder,
         device: torch.device,
+        threads: int | None = None,
     ) -> None:
         self.manifest = manifest
         self.transformer = transformer
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.device = device
+        self.threads = threads
 
-    @torch.inference_mode()
     def stream(self, plan: Plan) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
+        return with_threads(self.threads, self._stream(plan))
+
+    @torch.inference_mode()
+    def _stream(self, plan: Plan) -> Iterator[Event]:
         steps, chunks, frames = 0, 0, 0
         memory = None
         for event in self.denoise(plan):
@@ -101,9 +109,7 @@ class NativeEngine:
 def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEngine:
     """Load the weights of `model` on a device ("cpu", "cuda", ...; the best one when None).
 
-    On a CPU this also settles how the process computes from here on: it keeps freed memory, and a narrow
-    model gets one thread unless OMP_NUM_THREADS says otherwise. Raises InputError for missing, damaged or
-    foreign files.
+    The process keeps freed memory from here on. Raises InputError for missing, damaged or foreign files.
     """
     keep_freed_memory()
     target = pick_device(device)
@@ -113,8 +119,6 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
         model.weights("autoencoder"), "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder
     )
     text_encoder = load_text_encoder(model.manifest.text_encoder)
-    if target.type == "cpu" and transformer.config.width < NARROW:
-        limit_threads(1)
     _check_that_parts_fit(model, transformer, autoencoder, text_encoder)
     return NativeEngine(
         model.manifest,
@@ -122,7 +126,13 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
         autoencoder.to(target, dtype).eval(),
         text_encoder,
         target,
+        threads=preferred_threads(target, transformer.config),
     )
+
+
+def preferred_threads(device: torch.device, config: TransformerConfig) -> int | None:
+    """Return how many threads a transformer of this size should compute with at most."""
+    return 1 if device.type == "cpu" and config.width < NARROW else None
 
 
 def _check_that_parts_fit(
