@@ -15,7 +15,7 @@ import pytest
 import unstatic as package
 
 Command = Callable[..., Any]
-COMMANDS = ["video", "image", "static", "train", "doctor", "models", "world"]
+COMMANDS = ["video", "image", "static", "train", "eval", "doctor", "models", "world"]
 START = "import sys; from unstatic.cli.main import main; main()"
 
 

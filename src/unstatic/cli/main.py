@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from unstatic import __version__
-from unstatic.cli import doctor, generate, models, static, train, world
+from unstatic.cli import doctor, evaluate, generate, models, static, train, world
 from unstatic.cli.output import StoppedError, warn
 from unstatic.core.errors import UnstaticError
 
@@ -23,6 +23,7 @@ app.command("video")(generate.video)
 app.command("image")(generate.image)
 app.command("static")(static.static)
 app.command("train")(train.train)
+app.command("eval")(evaluate.evaluate)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(world.app, name="world")

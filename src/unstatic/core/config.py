@@ -54,7 +54,7 @@ def override(config: Config, pairs: Sequence[str]) -> Config:
 
 def _field_types(cls: Any) -> dict[str, Any]:
     hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in dataclasses.fields(cast(Any, cls))}
+    return {field.name: hints[field.name] for field in dataclasses.fields(cls)}
 
 
 def _keys(config: object) -> list[str]:

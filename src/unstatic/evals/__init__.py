@@ -1,0 +1,1 @@
+"""Measuring what a model can do, always beside what the real renders score."""
