@@ -206,6 +206,15 @@ def test_shards_of_different_saves_are_refused(sharded: Path) -> None:
         load(sharded)
 
 
+def test_a_flipped_bit_is_noticed(saved: Path) -> None:
+    content = bytearray(saved.read_bytes())
+    content[-5] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(InputError, match="digest is wrong: reinstall") as error:
+        load(saved)
+    assert_one_line_naming(error, str(saved))
+
+
 def test_a_file_beside_its_shards_is_refused(sharded: Path) -> None:
     save_file({"x": torch.zeros(1)}, sharded)
     with pytest.raises(InputError, match="keep only one"):

@@ -8,7 +8,9 @@ import pytest
 
 from unstatic.data.shards import Shard, open_shards, shard_path
 from unstatic.presets.nano import tiny
-from unstatic.presets.render import render_clips, render_shard
+from unstatic.presets.render import SEED_STRIDE, SPARE_SEEDS, draw_clip, render_clips, render_shard
+from unstatic.world import scenes
+from unstatic.world.scenes import Sample, SceneNotFoundError, sample_clip
 
 WORLD = replace(tiny().world, clips=3, shard_clips=2)
 
@@ -40,3 +42,28 @@ def test_a_lost_shard_comes_back_the_same(folder: Path, tmp_path: Path):
 def test_another_seed_is_another_world(folder: Path, tmp_path: Path):
     render_shard(WORLD, tmp_path, 1, 6)
     assert Shard(shard_path(folder, "clips", 1)).lines != Shard(shard_path(tmp_path, "clips", 1)).lines
+
+
+def test_a_seed_without_a_scene_is_replaced(monkeypatch: pytest.MonkeyPatch):
+    def unless_first(seed: int, **settings: object) -> Sample:
+        if seed == 7:
+            raise SceneNotFoundError("no ramp found for seed 7")
+        return sample_clip(seed, **settings)
+
+    monkeypatch.setattr(scenes, "sample_clip", unless_first)
+    drawn = draw_clip(WORLD, WORLD.sizes[0], 7)
+    assert drawn.spec.seed == 7 + SEED_STRIDE
+    assert draw_clip(WORLD, WORLD.sizes[0], 8).spec.seed == 8
+
+
+def test_a_mix_in_which_nothing_is_found_ends_the_run(monkeypatch: pytest.MonkeyPatch):
+    asked: list[int] = []
+
+    def never(seed: int, **_: object) -> Sample:
+        asked.append(seed)
+        raise SceneNotFoundError(f"no ramp found for seed {seed}")
+
+    monkeypatch.setattr(scenes, "sample_clip", never)
+    with pytest.raises(SceneNotFoundError, match="no ramp"):
+        draw_clip(WORLD, WORLD.sizes[0], 7)
+    assert len(set(asked)) == SPARE_SEEDS + 1

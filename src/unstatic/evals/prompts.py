@@ -23,7 +23,7 @@ from unstatic.world.relations import hero
 from unstatic.world.scenes import sample_scene
 from unstatic.world.spec import COLOURS, EVENTS, SceneSpec
 
-# Training draws its scenes with seeds below 10 million.
+# Training draws its scenes with seeds below 100 million.
 FIRST_SEED = 900_000_000
 FRAMES, FPS, SIDE = 65, 16, 64
 

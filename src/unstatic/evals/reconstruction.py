@@ -18,7 +18,7 @@ from unstatic.world.mix import FIRST_LIGHT_MIX
 from unstatic.world.render import PROP_ID
 from unstatic.world.scenes import sample_scene
 
-# Apart from the seeds of training (below 10 million) and those of the prompts.
+# Apart from the seeds of training (below 100 million) and those of the prompts.
 FIRST_SEED = 910_000_000
 FRAMES, FPS = 65, 16
 SIZES = ((64, 64), (80, 48), (48, 80))

@@ -106,26 +106,26 @@ class TinyAutoencoder(nn.Module):
     """Encode videos to latents and decode them again, whole or as a stream.
 
     Weights and results have one dtype, the one the module was moved to; videos and latents are converted to
-    it.
+    it. `generator` draws the first weights.
     """
 
     latent_mean: Tensor
     latent_std: Tensor
 
-    def __init__(self, config: TinyAutoencoderConfig):
+    def __init__(self, config: TinyAutoencoderConfig, *, generator: torch.Generator | None = None):
         super().__init__()
         self.config = config
         self.encoder = nn.ModuleList(_encoder_layers(config))
         self.decoder = nn.ModuleList(_decoder_layers(config))
         self.register_buffer("latent_mean", torch.zeros(config.latent_channels))
         self.register_buffer("latent_std", torch.ones(config.latent_channels))
-        self._initialise()
+        self._initialise(generator)
 
-    def _initialise(self) -> None:
+    def _initialise(self, generator: torch.Generator | None) -> None:
         """Keep the variance of activations in every layer; blocks start near the identity, pictures grey."""
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
         with torch.no_grad():

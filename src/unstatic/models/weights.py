@@ -5,7 +5,8 @@ A model is called by one name, `transformer.safetensors`; when it is large it li
 
     {"format": 1, "kind": "transformer", "config": {...}, "digest": "..."}
 
-`kind` names the architecture, `config` builds it, `digest` is the same in all files of one save.
+`kind` names the architecture, `config` builds it, `digest` is that of all tensors together: files of
+different saves do not mix, and a flipped bit is noticed.
 """
 
 import hashlib
@@ -164,6 +165,8 @@ def load_state(path: Path) -> tuple[Metadata, State]:
             state.update({name: handle.get_tensor(name) for name in handle.keys()})  # noqa: SIM118
     if any(header.digest != headers[0].digest for header in headers):
         raise InputError(f"the files of {path} come from different saves: restore them all from one place")
+    if _digest(state) != headers[0].digest:
+        raise InputError(f"the weights at {path} are damaged, their digest is wrong: reinstall the model")
     return headers[0], state
 
 

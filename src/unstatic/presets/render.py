@@ -1,15 +1,26 @@
 """First stage: render the clips of a preset into shards, with all cores."""
 
+import logging
 import os
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from unstatic.core.log import progress
+from unstatic.core.shapes import Size
 from unstatic.data.shards import shard_path, write_shard
 from unstatic.presets.preset import WorldRun
+
+if TYPE_CHECKING:
+    from unstatic.world.scenes import Sample
+
+log = logging.getLogger(__name__)
+
+# Where a seed shows nothing of the kind, the seed this much higher is asked, this many times.
+SEED_STRIDE, SPARE_SEEDS = 10_000_000, 5
 
 
 def render_clips(world: WorldRun, folder: Path, *, seed: int, workers: int | None = None) -> None:
@@ -34,26 +45,38 @@ def render_clips(world: WorldRun, folder: Path, *, seed: int, workers: int | Non
 
 def render_shard(world: WorldRun, folder: Path, number: int, seed: int) -> None:
     """Render shard `number`; a clip is decided by the preset's seed and the clip's own number alone."""
-    from unstatic.world.mix import MIXES
     from unstatic.world.render import render
-    from unstatic.world.scenes import sample_clip
 
     size = world.sizes[number % len(world.sizes)]
     first = number * world.shard_clips
-    drawn = [
-        sample_clip(
-            seed + clip,
-            frames=world.frames,
-            fps=world.fps,
-            width=size.width,
-            height=size.height,
-            mix=MIXES[world.mix],
-        )
-        for clip in range(first, min(first + world.shard_clips, world.clips))
-    ]
+    numbers = range(first, min(first + world.shard_clips, world.clips))
+    drawn = [draw_clip(world, size, seed + clip) for clip in numbers]
     rendered = [render(each.spec, each.trajectory, samples=world.samples) for each in drawn]
     arrays = {
         "frames": np.stack([each.frames for each in rendered]),
         "ids": np.stack([each.ids for each in rendered]),
     }
     write_shard(folder, "clips", number, arrays, [each.spec.to_json() for each in drawn])
+
+
+def draw_clip(world: WorldRun, size: Size, seed: int) -> "Sample":
+    """Draw the clip of a seed; if there is none, of another: a long run must not end for that."""
+    from unstatic.world.mix import MIXES
+    from unstatic.world.scenes import SceneNotFoundError, sample_clip
+
+    attempt = 0
+    while True:
+        try:
+            return sample_clip(
+                seed + attempt * SEED_STRIDE,
+                frames=world.frames,
+                fps=world.fps,
+                width=size.width,
+                height=size.height,
+                mix=MIXES[world.mix],
+            )
+        except SceneNotFoundError as error:
+            if attempt == SPARE_SEEDS:
+                raise
+            log.info("%s", error)
+            attempt += 1

@@ -24,6 +24,7 @@ from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
+from unstatic.core.memory import keep_freed_memory
 from unstatic.core.seeds import generator
 from unstatic.data.encode import encode_clips, to_video
 from unstatic.data.latents import LatentBatches
@@ -55,6 +56,7 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
 
     Raises InputError if the folder is another preset's; KeyboardInterrupt after Ctrl-C, when all is saved.
     """
+    keep_freed_memory()
     target = pick_device(device)
     claim_folder(preset, folder)
     render_clips(preset.world, folder / "clips", seed=preset.seed)
@@ -87,7 +89,7 @@ def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> Non
         return
     settings = preset.autoencoder
     shards = first_clips(open_shards(folder / "clips", "clips"), settings.clips)
-    model = TinyAutoencoder(settings.model)
+    model = TinyAutoencoder(settings.model, generator=generator("autoencoder", preset.seed))
     run = Run(model, settings.training, matrices=kernel_weights(model), device=device)
     batches = AutoencoderBatches(
         shards,

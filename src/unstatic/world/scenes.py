@@ -76,13 +76,17 @@ class Sample(NamedTuple):
     proposals: int
 
 
+class SceneNotFoundError(UnstaticError):
+    """No scene of the wanted kind came up in many draws."""
+
+
 def sample_scene(
     seed: int, *, frames: int, fps: int = 16, width: int, height: int, mix: Mix = DEFAULT_MIX
 ) -> SceneSpec:
     """Draw a scene in which its event visibly happens within `frames`; equal arguments give equal scenes.
 
-    Raises InputError for clips under a second (a still is the first frame of a longer clip), UnstaticError
-    for a mix in which nothing of the kind is found.
+    Raises InputError for clips under a second (a still is the first frame of a longer clip),
+    SceneNotFoundError for a mix in which nothing of the kind is found.
     """
     return sample_clip(seed, frames=frames, fps=fps, width=width, height=height, mix=mix).spec
 
@@ -104,7 +108,7 @@ def sample_clip(
         trajectory = simulate(spec)
         if not flaw(spec, trajectory):
             return Sample(_with_directions(spec, trajectory), trajectory, proposal + 1)
-    raise UnstaticError(f"no {event} found for seed {seed} in {MOST_PROPOSALS} draws: loosen the mix")
+    raise SceneNotFoundError(f"no {event} found for seed {seed} in {MOST_PROPOSALS} draws: loosen the mix")
 
 
 def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
