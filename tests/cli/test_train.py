@@ -21,14 +21,14 @@ SMALL = ("tiny", "world.clips=8", "autoencoder.training.samples=64", "diffusion.
 def test_presets_are_listed(unstatic: Command):
     ran = unstatic("train", "--list")
     assert ran.code == 0
-    assert [line.split()[0] for line in ran.out.splitlines()][:2] == ["tiny", "nano-64"]
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["tiny", "toybox", "nano-64"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "value", "fix"),
     [
-        ([], "no preset", "tiny or nano-64"),
-        (["tinny"], "tinny", "tiny or nano-64"),
+        ([], "no preset", "tiny, toybox, nano-64"),
+        (["tinny"], "tinny", "tiny, toybox, nano-64"),
         (["tiny", "world.clip=3"], "world.clip", "did you mean 'world.clips'?"),
         (["tiny", "world.clips=many"], "many", "a whole number"),
         (["tiny", "world.clips"], "world.clips", "KEY=VALUE"),

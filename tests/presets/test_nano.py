@@ -41,7 +41,7 @@ def test_settings_can_be_changed_by_name():
 
 
 def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(InputError, match="tiny or nano-64"):
+    with pytest.raises(InputError, match="tiny, toybox, nano-64"):
         preset("huge")
 
 

@@ -16,7 +16,7 @@ def train(
     preset: Annotated[str | None, typer.Argument(metavar="PRESET", help="What to train: see --list.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, e.g. diffusion.batch_size=16."),
+        typer.Argument(metavar="[KEY=VALUE]...", help="Changes, e.g. diffusion.training.samples=1000."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="The folder to work in; runs/PRESET by default.")
@@ -44,7 +44,8 @@ def train(
         return
     if preset is None:
         raise InputError(
-            f"no preset is named: take {' or '.join(PRESETS)}, e.g. `unstatic train {next(iter(PRESETS))}`"
+            f"no preset is named: take one of {', '.join(PRESETS)},"
+            f" e.g. `unstatic train {next(iter(PRESETS))}`"
         )
 
     chosen = override(find_preset(preset), settings or [])

@@ -34,7 +34,7 @@ FirstSeed = Annotated[
         "--seed", parser=whole, metavar="INTEGER", help="The first clip's seed; the next ones follow."
     ),
 ]
-MixName = Annotated[str, typer.Option("--mix", help="What is drawn how often: default or first-light.")]
+MixName = Annotated[str, typer.Option("--mix", help="How rich the world is: default, first-light, toybox.")]
 EventName = Annotated[str | None, typer.Option("--event", help="Only this event: roll, bounce, spin, ...")]
 
 
@@ -106,7 +106,7 @@ def _mix(name: str, event: str | None) -> "Mix":
     from unstatic.world.spec import EVENTS
 
     if name not in MIXES:
-        raise InputError(f"mix {name!r} is unknown: take {' or '.join(MIXES)}")
+        raise InputError(f"mix {name!r} is unknown: take one of {', '.join(MIXES)}")
     if event is not None and event not in EVENTS:
         raise InputError(f"event {event!r} is unknown: take one of {', '.join(EVENTS)}")
     return MIXES[name] if event is None else replace(MIXES[name], events={event: 1.0})

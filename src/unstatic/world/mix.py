@@ -155,4 +155,17 @@ FIRST_LIGHT_MIX = Mix(
     },
 )
 
-MIXES = {"default": DEFAULT_MIX, "first-light": FIRST_LIGHT_MIX}
+# So little of the world that half an hour of a laptop's time is enough to learn it.
+TOYBOX_MIX = Mix(
+    num_objects=(1.0,),
+    shapes=_even(("ball", "cube")),
+    colours=_even(("red", "green", "blue", "yellow")),
+    materials={"matte": 1.0},
+    floors={"plain": 2.0, "wood": 1.0},
+    floor_colours=_even(("grey", "white")),
+    skies={"day": 1.0},
+    cameras={"still": 1.0},
+    events={"bounce": 1.0, "roll": 1.0, "slide": 1.0, "jump": 1.0},
+)
+
+MIXES = {"default": DEFAULT_MIX, "first-light": FIRST_LIGHT_MIX, "toybox": TOYBOX_MIX}

@@ -1,0 +1,65 @@
+"""The documents keep their word: what they tell a reader to type works, and their links lead somewhere."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from unstatic.cli.main import run
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
+TUTORIALS = sorted(ROOT.glob("docs/tutorial/*.md"))
+
+# A training of seconds instead of half an hour; the commands stay what they are.
+SHORT = (
+    "world.clips=8",
+    "world.shard_clips=8",
+    "autoencoder.training.samples=32",
+    "diffusion.training.samples=64",
+)
+
+
+def test_there_are_documents():
+    assert len(DOCUMENTS) > 10
+    assert TUTORIALS
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(path: Path):
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8"))
+    missing = [each for each in targets if "://" not in each and not (path.parent / each).exists()]
+    assert missing == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
+def test_a_tutorial_works_from_top_to_bottom(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    commands = [shlex.split(line) for line in blocks(path, "sh")]
+    assert len(commands) >= 3
+    for name, *arguments in commands:
+        assert name == "unstatic"
+        code = run([*arguments, *(SHORT if arguments[0] == "train" else ())])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        assert (tmp_path / captured.out.strip()).exists()
+
+
+def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    source = "\n".join(blocks(ROOT / "README.md", "python"))
+    assert "import unstatic" in source
+    exec(source, {})  # noqa: S102 - it is our own document
+    assert list(tmp_path.glob("*.mp4"))
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    """Return the lines of all fenced blocks in one language."""
+    found = re.findall(
+        rf"^```{language}\n(.*?)^```", path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
+    return [line for block in found for line in block.splitlines() if line.strip()]
