@@ -1,16 +1,28 @@
 """`unstatic video` and `unstatic image`: the file, what is printed, and every way to ask wrongly."""
 
+import io
 import json
+import re
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 
+from unstatic import load
+from unstatic.generate.engine import Frames
+from unstatic.media.fragments import FragmentWriter, growing_file
 from unstatic.media.probe import probe
 from unstatic.media.read import read_picture, read_video
+from unstatic.media.write import write_picture
 
 Command = Callable[..., Any]
 
@@ -98,6 +110,219 @@ def test_a_prompt_that_does_not_fit_is_warned_about(video: Command):
     assert "unstatic: the last 38 words" in ran.err
 
 
+# ----------------------------------------------------------------------------------------------------- images
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, make_frames: Callable[..., np.ndarray]) -> Path:
+    """Return a folder with pictures, good and bad."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    first, last = make_frames(30, width=96, height=64)[[0, -1]]
+    write_picture(folder / "first.png", first)
+    write_picture(folder / "last.png", last)
+    write_picture(folder / "dot.png", first[:1, :1])
+    (folder / "half.png").write_bytes((folder / "first.png").read_bytes()[:200])
+    (folder / "notes.png").write_text("not a picture")
+    PIL.Image.new("1", (20_000, 9_500)).save(folder / "bomb.png")
+    return folder
+
+
+def test_a_video_begins_and_ends_with_pictures(video: Command, pictures: Path):
+    frames = {}
+    for name, arguments in {
+        "both": ["--image", pictures / "first.png", "--last-image", pictures / "last.png"],
+        "first": ["--image", pictures / "first.png"],
+        "none": ["--size", "96x64"],
+    }.items():
+        ran = video("a ball", "--seconds", 0.5, *arguments, "-o", f"{name}.mp4")
+        assert (ran.code, ran.out) == (0, f"{name}.mp4\n"), ran.err
+        frames[name] = read_video(Path(f"{name}.mp4")).frames.astype(int)
+    assert {clip.shape for clip in frames.values()} == {(8, 64, 96, 3)}
+    assert (
+        np.abs(frames["both"][0] - frames["first"][0]).mean()
+        < 2
+        < np.abs(frames["both"][0] - frames["none"][0]).mean()
+    )
+    assert np.abs(frames["both"][-1] - frames["first"][-1]).mean() > 2
+
+
+def test_what_is_cut_off_a_picture_is_said_in_one_line(video: Command, pictures: Path):
+    ran = video("a ball", "--seconds", 0.2, "--image", pictures / "first.png", "--size", "64x64")
+    assert ran.code == 0
+    warnings = [line for line in ran.err.splitlines() if line.startswith("unstatic: ")]
+    assert warnings == ["unstatic: the image is 96x64: 33% of it, left and right, is cut away to fit 64x64"]
+
+
+@pytest.mark.parametrize("option", ["--image", "--last-image"])
+@pytest.mark.parametrize(
+    ("name", "value", "fix"),
+    [
+        ("nowhere.png", "nowhere.png as a picture: No such file", "give another file"),
+        (".", "as a picture: Is a directory", "give another file"),
+        ("notes.png", "notes.png as a picture: it is none", "give a PNG or JPEG file"),
+        ("half.png", "half.png as a picture", "give another file"),
+        ("dot.png", "is 1x1", "at least 16x16 pixels"),
+        ("bomb.png", "bomb.png has more than 89 million pixels", "give it smaller"),
+    ],
+)
+def test_bad_pictures_are_refused_before_the_model_is_loaded(
+    unstatic: Command,
+    tiny_model: Path,
+    tmp_path: Path,
+    pictures: Path,
+    option: str,
+    name: str,
+    value: str,
+    fix: str,
+):
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    removed(model / "transformer.safetensors")
+    ran = unstatic("video", "a ball", "--model", model, option, pictures / name)
+    assert (ran.code, ran.files) == (2, [])
+    assert value in ran.complaint
+    assert fix in ran.complaint
+
+
+# ---------------------------------------------------------------------------------------------------- preview
+
+
+class Terminal(io.TextIOWrapper):
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_preview_is_drawn_in_the_terminal_and_changes_nothing(
+    video: Command, monkeypatch: pytest.MonkeyPatch
+):
+    assert video("a ball", "--seconds", 1, "-o", "plain.mp4").code == 0
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
+        ran = video("a ball", "--seconds", 1, "-o", "previewed.mp4", "--preview")
+    drawn = terminal.buffer.getvalue().decode()
+    assert (ran.code, ran.out) == (0, "previewed.mp4\n")
+    assert "\u2580" in drawn
+    assert "6/6" in drawn
+    assert Path("plain.mp4").read_bytes() == Path("previewed.mp4").read_bytes()
+
+
+@pytest.mark.parametrize("options", [[], ["--preview"]])
+def test_a_warning_stands_on_a_line_of_its_own_above_a_live_bar(
+    video: Command, pictures: Path, monkeypatch: pytest.MonkeyPatch, options: list[str]
+):
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm")
+    with monkeypatch.context() as patch:
+        patch.setattr("sys.stderr", terminal)
+        assert (
+            video(
+                "a ball", "--seconds", 0.2, "--image", pictures / "first.png", "--size", "64x64", *options
+            ).code
+            == 0
+        )
+    text = re.sub("\x1b\\[[0-9;?]*[a-zA-Z]", "", terminal.buffer.getvalue().decode())
+    (line,) = [line for line in re.split("[\r\n]+", text) if "unstatic: " in line]
+    assert line.startswith("unstatic: the image is 96x64")
+
+
+def test_without_a_terminal_the_video_is_made_without_a_preview(video: Command):
+    ran = video("a ball", "--seconds", 0.1, "--preview")
+    assert (ran.code, ran.files) == (0, ["a-ball.mp4"])
+    warnings = [line for line in ran.err.splitlines() if line.startswith("unstatic: ")]
+    assert warnings == ["unstatic: no preview is drawn: that needs a terminal with colours"]
+    assert "\u2580" not in ran.err
+
+
+# ----------------------------------------------------------------------------------------------------- stream
+
+
+def test_a_streamed_video_is_announced_and_shows_the_same_frames(video: Command):
+    for arguments in (["-o", "whole.mp4"], ["-o", "grown.mp4", "--stream"]):
+        assert video("a ball", "--seconds", 1.5, *arguments).code == 0
+    ran = video("a ball", "--seconds", 0.2, "--stream")
+    assert (ran.out, ran.files) == ("a-ball.mp4\n", ["a-ball.mp4", "grown.mp4", "whole.mp4"])
+    assert "unstatic: a-ball.mp4 can be played while it grows" in ran.err
+    whole, grown = (read_video(Path(name)).frames.astype(int) for name in ("whole.mp4", "grown.mp4"))
+    assert whole.shape == grown.shape == (24, 64, 64, 3)
+    assert np.abs(whole - grown).mean() < 8 < np.abs(whole - grown[::-1]).mean()
+    assert Path("grown.mp4").read_bytes().count(b"moof") == 3
+
+
+def test_a_streamed_video_grows_at_its_name(tiny_model: Path, folder: Path):
+    sizes: list[int] = []
+    path = folder / "ball.mp4"
+    model = load(str(tiny_model))
+    with closing(model.stream("a ball", seconds=2)) as events, growing_file(path) as append:
+        writer = FragmentWriter(append, fps=16)
+        for event in events:
+            if isinstance(event, Frames):
+                writer.write(event.frames)
+                sizes.append(len(read_video(path).frames))
+    assert sizes == [1, 17, 32]
+
+
+def start(folder: Path, *arguments: object) -> "subprocess.Popen[bytes]":
+    """Start `unstatic video` in a process of its own, that listens to Ctrl-C even if this one does not."""
+    code = "import sys; from unstatic.cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "video", "a ball", *map(str, arguments)],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+
+
+def test_a_video_on_stdout_is_a_video_and_nothing_else(tiny_model: Path, folder: Path):
+    process = start(folder, "--seconds", 1.5, "--model", tiny_model, "-o", "-")
+    data, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert b"play" not in err
+    assert list(folder.iterdir()) == []
+    (folder / "piped.mp4").write_bytes(data)
+    assert read_video(folder / "piped.mp4").frames.shape == (24, 64, 64, 3)
+    assert data[4:8] == b"ftyp"
+
+
+def test_a_reader_that_goes_away_ends_it_quietly(tiny_model: Path, folder: Path):
+    process = start(folder, "--seconds", 10, "--steps", 20, "--model", tiny_model, "--stream", "-o", "-")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.read(8)[4:] == b"ftyp"
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(timeout=60) == 1
+    assert [line for line in err.splitlines() if not line.startswith("sampling ")] == []
+
+
+@pytest.mark.parametrize("before", [None, b"an older file"])
+def test_ctrl_c_leaves_no_half_file(tiny_model: Path, folder: Path, before: bytes | None):
+    path = folder / "ball.mp4"
+    if before is not None:
+        path.write_bytes(before)
+    arguments = ("--seconds", 10, "--steps", 200, "--model", tiny_model, "--stream", "-o", "ball.mp4")
+    process = start(folder, *arguments)
+    deadline = time.monotonic() + 120
+    while not (path.exists() and path.read_bytes()[4:8] == b"ftyp"):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert err.decode().splitlines()[-1] == "unstatic: stopped, nothing was written"
+    assert [(each.name, each.read_bytes()) for each in folder.iterdir()] == (
+        [("ball.mp4", before)] if before else []
+    )
+
+
 # -------------------------------------------------------------------------------------------------- bad input
 
 
@@ -132,6 +357,8 @@ def test_a_prompt_that_does_not_fit_is_warned_about(video: Command):
         (["a ball", "-o", "ball"], "ball", ".mp4"),
         (["a ball", "-o", "nowhere/ball.mp4"], "nowhere", "create it first"),
         (["a ball", "-o", "/proc/ball.mp4"], "/proc/ball.mp4", "another place"),
+        (["a ball", "--stream", "-o", "ball.avi"], "ball.avi", ".mp4"),
+        (["a ball", "-o", "-", "--json"], "--json", "leave one of them out"),
     ],
 )
 def test_bad_input_is_one_line_and_nothing_is_written(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unstatic.cli.output import output_path
+from unstatic.cli.output import check_pipe, output_path
 from unstatic.core.errors import InputError
 
 
@@ -35,3 +35,15 @@ def test_a_chosen_name_is_kept_whatever_the_case_of_its_suffix(folder: Path):
 def test_a_wrong_suffix_is_refused(folder: Path):
     with pytest.raises(InputError, match=r"output .*ball\.gif must end in \.png or \.jpg"):
         output_path(folder / "ball.gif", "words", (".png", ".jpg"))
+
+
+def test_json_and_a_video_do_not_share_stdout():
+    check_pipe(as_json=False)
+    with pytest.raises(InputError, match="--json and -o - both write to stdout"):
+        check_pipe(as_json=True)
+
+
+def test_a_video_is_not_written_into_a_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    with pytest.raises(InputError, match="into the terminal"):
+        check_pipe(as_json=False)

@@ -164,6 +164,36 @@ def test_kept_latents_are_identical_down_to_the_sign_of_zero() -> None:
     assert bool(after.latent[:, :, 0].signbit().all())
 
 
+@pytest.mark.parametrize("condition", [LastFrame(latent=latents(1)), Suffix(latent=latents(2))])
+def test_beyond_the_end_the_last_known_frame_stands_still(condition: Condition) -> None:
+    state = apply_conditions(static(), [condition], end=3)
+    known = condition.latent
+    exactly(state.latent[:, :, 3 - known.shape[2] : 3], known)
+    exactly(state.latent[:, :, 3:], known[:, :, -1:].expand(-1, -1, 2, -1, -1))
+    assert levels(state) == [0.0 if frame >= 3 - known.shape[2] else 1.0 for frame in range(FRAMES)]
+    check_is_start(state)
+
+
+def test_beyond_the_end_everything_stands_still_that_is_known_in_part() -> None:
+    mask = torch.zeros(2, 1, 3, SIDE, SIDE, dtype=torch.bool)
+    mask[..., :2] = True
+    video = latents(3)
+    conditions = [Source(latent=video, strength=0.5), Region(latent=video, keep_mask=mask)]
+    state = apply_conditions(static(), conditions, end=3)
+    assert levels(state) == pytest.approx([0.5] * FRAMES)
+    exactly(state.keep_mask, mask[:, :, :1].expand(-1, -1, FRAMES, -1, -1))
+    exactly(state.clean[:, :, 3:], video[:, :, -1:].expand(-1, -1, 2, -1, -1))
+    exactly(state.noise, static().noise)
+    check_is_start(state)
+
+
+@pytest.mark.parametrize("end", [1, 3, FRAMES, None])
+def test_an_end_without_anything_known_changes_nothing(end: int | None) -> None:
+    state = apply_conditions(static(), [], end=end)
+    for field in ("latent", "sigma", "noise", "clean", "keep_mask", "estimate"):
+        exactly(getattr(state, field), getattr(static(), field))
+
+
 def test_a_window_is_the_state_of_some_frames() -> None:
     state = apply_conditions(
         static(), [FirstFrame(latent=latents(1)), Source(latent=latents(), strength=0.5)]

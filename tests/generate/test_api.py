@@ -1,5 +1,6 @@
 """The public Python API."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,10 @@ import pytest
 import unstatic
 from unstatic.core.errors import InputError
 from unstatic.generate.api import Model
-from unstatic.generate.engine import Frames, Progress
+from unstatic.generate.engine import Frames, Preview, Progress, Warned
 from unstatic.generate.native import NativeEngine
 from unstatic.media.read import read_video
+from unstatic.media.write import write_picture
 
 
 @pytest.fixture
@@ -22,6 +24,34 @@ def test_generate_makes_a_video_that_can_be_saved(tiny_model: Path, tmp_path: Pa
     video = unstatic.generate("a red ball", model=str(tiny_model), seconds=0.5, size="48x32")
     assert (video.frames.shape, video.frames.dtype, video.fps) == ((8, 32, 48, 3), np.uint8, 16)
     assert read_video(video.save(tmp_path / "ball.mp4")).frames.shape == video.frames.shape
+
+
+def test_a_video_begins_and_ends_with_images(model: Model, tmp_path: Path, make_frames):
+    first, last = make_frames(30, width=96, height=64)[[0, -1]]
+    write_picture(tmp_path / "first.png", first)
+    from_file = model.generate("a red ball", seconds=1, image=tmp_path / "first.png", last_image=last).frames
+    assert from_file.shape == (16, 64, 96, 3)
+    assert np.array_equal(
+        from_file, model.generate("a red ball", seconds=1, image=first, last_image=last).frames
+    )
+    assert not np.array_equal(from_file, model.generate("a red ball", seconds=1, size="96x64").frames)
+
+
+def test_what_is_cut_off_an_image_is_said(model: Model, make_frames):
+    wide = make_frames(1, width=128, height=32)[0]
+    with pytest.warns(UserWarning, match="62% of it, left and right, is cut away to fit 96x64"):
+        model.generate("a red ball", seconds=0.1, image=wide)
+    first, *_ = model.stream("a red ball", seconds=0.1, image=wide)
+    assert isinstance(first, Warned)
+
+
+def test_previews_are_of_the_models_own_size(model: Model):
+    events = list(model.stream("a red ball", seconds=1, previews_per_s=math.inf))
+    previews = [event for event in events if isinstance(event, Preview)]
+    assert [(event.first, event.frames.shape) for event in previews] == [
+        *[(0, (1, 32, 32, 3))] * 3,
+        *[(1, (15, 32, 32, 3))] * 3,
+    ]
 
 
 def test_load_gives_a_model_that_knows_what_it_can_make(tiny_model: Path):
@@ -73,6 +103,8 @@ def test_a_bad_request_is_refused_before_the_first_event(model: Model):
         model.stream("")
     with pytest.raises(InputError, match="size 'big' is not WIDTHxHEIGHT"):
         model.stream("a red ball", size="big")
+    with pytest.raises(InputError, match=r"cannot read nowhere\.png as a picture"):
+        model.stream("a red ball", image="nowhere.png")
     with pytest.raises(TypeError, match="secnods"):
         model.stream("a red ball", secnods=3)  # type: ignore[call-arg]
 

@@ -1,5 +1,6 @@
 """The native engine: prompt in, frames out, and honest about its progress."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,13 @@ import torch
 
 from unstatic.core.device import set_threads
 from unstatic.core.errors import InputError
-from unstatic.diffusion.condition import FirstFrame
-from unstatic.generate.engine import Engine, Event, Frames, Progress, Warned
+from unstatic.diffusion.condition import FirstFrame, LastFrame
+from unstatic.generate.edit import first_frame, last_frame
+from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Plan, Request, plan
+from unstatic.generate.stream import Chunk, Denoised
+from unstatic.media.frames import to_frames
 from unstatic.models.manifest import open_model, read_manifest, write_manifest
 
 
@@ -49,6 +53,75 @@ def test_what_is_known_beforehand_counts_as_done(engine: NativeEngine):
     known = FirstFrame(latent=torch.zeros(1, 4, 1, 4, 4))
     events = list(engine.stream(planned(engine, conditions=(known,))))
     assert [event.done for event in events if isinstance(event, Progress)] == [3, 4, 5, 6, 7, 8, 9]
+
+
+def final(engine: NativeEngine, made: Plan) -> torch.Tensor:
+    return torch.cat([event.latent for event in engine.denoise(made) if isinstance(event, Chunk)], dim=2)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "fps", "last"),
+    [
+        (2 / 16, 16, 1),  # two frames: the shortest video with two images
+        (17 / 16, 16, 4),  # whole chunks
+        (18 / 16, 16, 5),  # one frame more, at the start of a chunk of which the rest is cut off
+        (1.5, 16, 6),
+        (4, 16, 16),
+        (4, 1, 12),  # at one frame a second the last one shown is number 48
+    ],
+)
+def test_images_are_kept_bit_by_bit_in_the_frames_that_show_them(
+    engine: NativeEngine, make_frames, seconds: float, fps: int, last: int
+):
+    images = make_frames(30, width=64, height=64)[[0, -1]]
+    made = planned(engine, seconds=seconds, fps=fps, image=images[0], last_image=images[1])
+    latent = final(engine, made)
+    assert torch.equal(latent[:, :, :1], first_frame(engine.autoencoder, made.image).latent)
+    known = last_frame(engine.autoencoder, made.last_image).latent
+    assert torch.equal(latent[:, :, last:], known.expand(-1, -1, latent.shape[2] - last, -1, -1))
+    assert not torch.equal(latent[:, :, last - 1], known[:, :, 0])
+    assert engine.manifest.compression.latent_frames_covering(made.frames) == last + 1
+
+
+def test_a_last_frame_is_where_the_video_ends_not_where_its_last_chunk_does(engine: NativeEngine):
+    known = LastFrame(latent=torch.ones(1, 4, 1, 4, 4))
+    latent = final(engine, planned(engine, seconds=1.5, conditions=(known,)))
+    assert [bool((latent[:, :, t] == 1).all()) for t in range(9)] == [t >= 6 for t in range(9)]
+
+
+def test_images_change_what_lies_between_them(engine: NativeEngine, make_frames):
+    images = make_frames(30, width=64, height=64)[[0, -1]]
+    plain, first, last = (
+        frames_of(list(engine.stream(planned(engine, **known))))
+        for known in ({}, {"image": images[0]}, {"last_image": images[1]})
+    )
+    assert not np.array_equal(plain[8], first[8])
+    assert not np.array_equal(plain[8], last[8])
+
+
+def test_previews_come_only_when_asked_for_and_change_nothing(engine: NativeEngine, make_frames):
+    made = planned(engine, image=make_frames(1)[0], solver="ancestral")
+    plain, previewed = (list(engine.stream(made, previews_per_s=rate)) for rate in (0, math.inf))
+    previews = [event for event in previewed if isinstance(event, Preview)]
+    assert not [event for event in plain if isinstance(event, Preview)]
+    assert [event for event in previewed if isinstance(event, Progress)] == [
+        event for event in plain if isinstance(event, Progress)
+    ]
+    assert [(event.first, len(event.frames)) for event in previews] == [(1, 16)] * 3 + [(17, 7)] * 3
+    assert np.array_equal(frames_of(plain), frames_of(previewed))
+
+
+def test_a_preview_shows_the_x0_that_a_step_aimed_at(engine: NativeEngine):
+    made = planned(engine)
+    estimates = [event.state.estimate for event in engine.denoise(made) if isinstance(event, Denoised)]
+    with torch.inference_mode():
+        still, memory = engine.autoencoder.decode_stream(estimates[2], None)
+        moving = [engine.autoencoder.decode_stream(estimate, memory)[0] for estimate in estimates[3:6]]
+    previews = [event for event in engine.stream(made, previews_per_s=math.inf) if isinstance(event, Preview)]
+    assert np.array_equal(previews[2].frames, to_frames(still)[0])
+    for preview, video in zip(previews[3:6], moving, strict=True):
+        assert np.array_equal(preview.frames, to_frames(video)[0])
+    assert not np.array_equal(previews[3].frames, previews[5].frames)
 
 
 def test_the_prompt_and_the_seed_decide_the_frames(engine: NativeEngine):

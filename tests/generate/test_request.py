@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.request import Plan, Request, plan
+from unstatic.media.frames import fit
 from unstatic.models.manifest import Manifest, read_manifest
 
 
@@ -54,6 +56,38 @@ def test_chunks_cover_the_frames(
     assert made.total_steps == 3 * len(chunks)
 
 
+@pytest.mark.parametrize(
+    ("fps", "frames", "chunks"), [(24, 64, (1, 4, 4, 4, 4)), (8, 63, (1, 4, 4, 4, 4)), (1, 49, (1, 4, 4, 4))]
+)
+def test_frames_after_the_last_one_shown_are_not_made(
+    planned: Callable[..., Plan], fps: int, frames: int, chunks: tuple[int, ...]
+):
+    made = planned(seconds=4, fps=fps)
+    assert (made.frames, made.chunks) == (frames, chunks)
+
+
+def test_an_image_chooses_the_size_and_is_fitted_to_the_models_own(planned: Callable[..., Plan], make_frames):
+    picture = make_frames(1, width=300, height=200)[0]
+    made = planned(image=picture, last_image=picture[:, 50:250])
+    assert (made.native, made.size) == (Size(48, 32), Size(96, 64))
+    assert np.array_equal(made.image, fit(picture[None], Size(48, 32))[0])
+    assert made.last_image.shape == (32, 48, 3)
+    assert made.warnings == (
+        "the last image is 200x200: 33% of it, top and bottom, is cut away to fit 96x64",
+    )
+
+
+def test_a_size_that_was_chosen_stays(planned: Callable[..., Plan], make_frames):
+    made = planned(image=make_frames(1, width=300, height=200)[0], size=Size(128, 128))
+    assert (made.size, made.image.shape) == (Size(128, 128), (32, 32, 3))
+    assert made.warnings == ("the image is 300x200: 33% of it, left and right, is cut away to fit 128x128",)
+
+
+def test_without_images_nothing_is_said(planned: Callable[..., Plan]):
+    made = planned()
+    assert (made.image, made.last_image, made.warnings) == (None, None, ())
+
+
 def test_a_prompt_loses_the_space_around_it(planned: Callable[..., Plan]):
     assert planned("  a red ball \n").prompt == "a red ball"
 
@@ -83,6 +117,9 @@ def test_a_prompt_loses_the_space_around_it(planned: Callable[..., Plan]):
         ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"solver": "magic"}, "solver 'magic' is unknown: take one of ancestral, ddim"),
         ({"solver": ""}, "solver '' is unknown"),
+        ({"image": np.zeros((1, 1, 3), np.uint8)}, "the image is 1x1: give one of at least 16x16"),
+        ({"image": np.zeros((64, 64, 3), np.uint8), "seconds": 0}, "a video of 1 frame: make it longer"),
+        ({"last_image": np.zeros((64, 64, 3), np.uint8), "seconds": 1, "fps": 1}, "a video of 1 frame"),
         (
             {"conditions": (Cue(at=1.0, prompt="snow"),)},
             "conditions hold a Cue: give one prompt",

@@ -11,8 +11,11 @@ from unstatic.media.frames import (
     enlarge,
     fit,
     grid,
+    nearest_shape,
     pick_evenly,
     retime,
+    share_cut,
+    shown_numbers,
     strip,
     to_frames,
     to_tensor,
@@ -68,6 +71,49 @@ def test_fitting_fills_the_size_and_cuts_around_the_centre():
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (7, 3), (3, 7), (64, 64)])
 def test_fitting_accepts_every_shape(width: int, height: int):
     assert fit(np.zeros((2, 5, 3, 3), np.uint8), Size(width, height)).shape == (2, height, width, 3)
+
+
+def test_fitting_blends_what_it_makes_smaller():
+    stripes = np.zeros((1, 64, 64, 3), np.uint8)
+    stripes[:, :, ::2] = 255
+    fitted = fit(stripes, Size(8, 8)).astype(int)
+    assert np.abs(fitted[:, 1:-1, 1:-1] - 128).max() < 16
+
+
+def test_fitting_a_ribbon_needs_no_more_memory_than_its_middle():
+    ribbon = np.zeros((1, 16, 1_000_000, 3), np.uint8)
+    ribbon[:, :, 500_000:] = 255
+    fitted = fit(ribbon, Size(1024, 1024))  # scaled as a whole it would have 64 million columns
+    assert (fitted[:, :, :300].max(), fitted[:, :, 724:].min()) == (0, 255)
+
+
+def test_the_share_that_is_cut_is_that_of_the_lost_pixels():
+    assert share_cut(Size(64, 64), Size(640, 640)) == pytest.approx(0)
+    assert share_cut(Size(200, 100), Size(50, 50)) == pytest.approx(0.5)
+    assert share_cut(Size(100, 200), Size(80, 40)) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize(
+    ("picture", "nearest"),
+    [
+        ("64x64", "64x64"),
+        ("4000x3000", "80x48"),
+        ("3000x4000", "48x80"),
+        ("90x80", "64x64"),
+        ("9x1", "80x48"),
+    ],
+)
+def test_the_nearest_shape_cuts_the_least(picture: str, nearest: str):
+    sizes = [Size(64, 64), Size(80, 48), Size(48, 80)]
+    assert str(nearest_shape(Size.parse(picture), sizes)) == nearest
+
+
+@pytest.mark.parametrize("wanted", [1, 5, 16, 24])
+def test_the_frames_after_the_last_one_shown_are_not_needed(wanted: int):
+    frames = plain_frames(64, 1, 1)
+    shown = shown_numbers(0, 64, 16, wanted)
+    assert retime(frames, 0, 16, wanted)[:, 0, 0, 0].tolist() == shown
+    assert shown_numbers(0, shown[-1] + 1, 16, wanted) == shown
 
 
 @pytest.mark.parametrize(

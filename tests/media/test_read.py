@@ -107,6 +107,28 @@ def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path):
         assert read_picture(tmp_path / "picture.png").shape == (1, 2, 4, 3)
 
 
+def test_what_is_transparent_is_white(tmp_path: Path):
+    pixels = np.array([[[9, 9, 9, 0], [200, 0, 0, 255], [0, 0, 0, 128]]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "sticker.png")
+    assert read_picture(tmp_path / "sticker.png")[0, 0].tolist() == [
+        [255, 255, 255],
+        [200, 0, 0],
+        [127, 127, 127],
+    ]
+
+
+def test_sixteen_bits_of_grey_are_scaled_to_eight(tmp_path: Path):
+    Image.fromarray(np.array([[0, 30_000, 65_535]], np.uint16)).save(tmp_path / "grey.png")
+    assert read_picture(tmp_path / "grey.png")[0, 0, :, 0].tolist() == [0, 117, 255]
+
+
+@pytest.mark.parametrize("height", [4_500, 9_500])  # where Pillow warns, and where it refuses
+def test_a_small_file_that_unfolds_to_a_huge_picture_is_refused(tmp_path: Path, height: int):
+    Image.new("1", (20_000, height)).save(tmp_path / "bomb.png")
+    with pytest.raises(InputError, match=r"bomb\.png has more than 89 million pixels: give it smaller"):
+        read_picture(tmp_path / "bomb.png")
+
+
 def test_what_is_no_picture_is_refused(tmp_path: Path, make_frames: MakeFrames):
     write_picture(tmp_path / "half.png", make_frames(1)[0])
     (tmp_path / "half.png").write_bytes((tmp_path / "half.png").read_bytes()[:200])

@@ -22,6 +22,13 @@ def test_rms_norm_of_bfloat16_is_computed_in_float32() -> None:
     assert (normed.square().mean(-1) - 1).abs().max() < 1e-4
 
 
+def test_autocast_does_not_make_the_norm_coarser() -> None:
+    norm, tokens = RMSNorm(64), draw(4, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        normed = norm(tokens)
+    assert (normed - norm(tokens)).abs().max() < 1e-6
+
+
 def test_modulation_is_per_frame() -> None:
     tokens, shift, scale = draw(2, 3, 5, 8), draw(2, 3, 1, 8, seed=1), draw(2, 3, 1, 8, seed=2)
     result = modulated_norm(tokens, shift, scale)

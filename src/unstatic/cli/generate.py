@@ -1,8 +1,9 @@
 """`unstatic video` and `unstatic image`: a sentence in, a file out."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,17 +15,21 @@ from unstatic.cli.options import (
     AsJson,
     Device,
     Guidance,
+    Image,
+    LastImage,
     ModelName,
     Output,
+    Preview,
     Prompt,
     Seed,
     SizeText,
     SolverName,
     Steps,
+    Stream,
     number,
     whole,
 )
-from unstatic.cli.output import output_path, report, warn
+from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_pipe, warn
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.core.threads import quiet_threads
@@ -34,8 +39,24 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
+    from unstatic.cli.preview import Filmstrip
     from unstatic.generate.api import Model
     from unstatic.generate.request import Plan, Request
+
+    Stretch = UInt8[np.ndarray, "t h w 3"]
+
+PREVIEWS_PER_S = 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delivery:
+    """Where the result goes, and what is seen until then."""
+
+    output: Path | None
+    suffixes: tuple[str, ...]
+    as_json: bool
+    stream: bool = False
+    preview: bool = False
 
 
 def video(
@@ -54,15 +75,22 @@ def video(
     steps: Steps = None,
     guidance: Guidance = None,
     solver: SolverName = None,
+    image: Image = None,
+    last_image: LastImage = None,
+    stream: Stream = False,
+    preview: Preview = False,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a video of what a sentence says."""
     quiet_threads()
+    from unstatic.generate.image import open_image
     from unstatic.generate.request import Request
 
     if seconds == 0:
         raise InputError("seconds is 0: a video needs more, and `unstatic image` makes a still")
+    if output == STDOUT:
+        check_pipe(as_json=as_json)
     request = Request(
         prompt=prompt,
         seconds=seconds,
@@ -72,8 +100,17 @@ def video(
         steps=steps,
         guidance=guidance,
         solver=solver,
+        image=None if image is None else open_image(image),
+        last_image=None if last_image is None else open_image(last_image),
     )
-    _make(request, model, device, output, VIDEO_SUFFIXES, as_json=as_json)
+    delivery = Delivery(
+        output=output,
+        suffixes=VIDEO_SUFFIXES,
+        as_json=as_json,
+        stream=stream or output == STDOUT,
+        preview=preview,
+    )
+    _make(request, model, device, delivery)
 
 
 def image(
@@ -101,48 +138,51 @@ def image(
         guidance=guidance,
         solver=solver,
     )
-    _make(request, model, device, output, PICTURE_SUFFIXES, as_json=as_json)
+    delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
+    _make(request, model, device, delivery)
 
 
 def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
 
 
-def _make(
-    request: "Request",
-    model_name: str,
-    device: str | None,
-    output: Path | None,
-    suffixes: tuple[str, ...],
-    *,
-    as_json: bool,
-) -> None:
+def _make(request: "Request", model_name: str, device: str | None, delivery: Delivery) -> None:
     """Check everything, then load, then sample, then print where the file is."""
     from unstatic.generate.api import Model
     from unstatic.generate.native import load_native
     from unstatic.generate.request import plan as plan_request
     from unstatic.models.manifest import find_model
 
+    # Check
     installed = find_model(model_name)
     plan = plan_request(request, installed.manifest)
-    path = output_path(output, plan.prompt, suffixes)
+    to_stdout = delivery.stream and delivery.output == STDOUT
+    path = STDOUT if to_stdout else output_path(delivery.output, plan.prompt, delivery.suffixes)
+    strip = _filmstrip() if delivery.preview else None
 
+    # Load and sample
     started = time.perf_counter()
     model = Model(load_native(installed, device=device))
     loaded = time.perf_counter()
-    _write(path, plan.fps, _frames(model, plan))
-    seconds = {"load_s": round(loaded - started, 2), "sample_s": round(time.perf_counter() - loaded, 2)}
-    report(path, {"model": model.manifest.name, **plan_facts(plan), **seconds}, as_json=as_json)
+    write = _write_stream if delivery.stream else _write
+    with closing(_frames(model, plan, strip)) as stretches:
+        write(path, plan.fps, stretches)
+
+    # Report
+    if not to_stdout:
+        seconds = {"load_s": round(loaded - started, 2), "sample_s": round(time.perf_counter() - loaded, 2)}
+        facts = {"model": model.manifest.name, **plan_facts(plan), **seconds}
+        report(path, facts, as_json=delivery.as_json)
 
 
 def plan_facts(plan: "Plan") -> dict[str, Any]:
-    """Return what a plan says, for JSON."""
-    facts = asdict(plan) | {"native": str(plan.native), "size": str(plan.size)}
-    del facts["conditions"]
-    return facts
+    """Return what a plan says, for JSON; images, conditions and warnings are not said."""
+    unsaid = {"image", "last_image", "conditions", "warnings"}
+    facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
+    return facts | {"native": str(plan.native), "size": str(plan.size)}
 
 
-def _write(path: Path, fps: int, stretches: "Iterator[UInt8[np.ndarray, 't h w 3']]") -> None:
+def _write(path: Path, fps: int, stretches: "Iterator[Stretch]") -> None:
     """Write a video, or a picture of one frame; on any error and on Ctrl-C nothing is left behind."""
     from unstatic.media.write import VideoWriter, write_picture
 
@@ -155,19 +195,50 @@ def _write(path: Path, fps: int, stretches: "Iterator[UInt8[np.ndarray, 't h w 3
             writer.write(frames)
 
 
-def _frames(model: "Model", plan: "Plan") -> "Iterator[UInt8[np.ndarray, 't h w 3']]":
+def _write_stream(path: Path, fps: int, stretches: "Iterator[Stretch]") -> None:
+    """Write a video that can be played while it grows; on any error and on Ctrl-C no file is left behind."""
+    from unstatic.media.fragments import FragmentWriter, growing_file
+
+    with stdout_pipe() if path == STDOUT else growing_file(path) as append:
+        writer = FragmentWriter(append, fps=fps)
+        for number, frames in enumerate(stretches):
+            writer.write(frames)
+            if number == 0 and path != STDOUT:
+                warn(f"{path} can be played while it grows")
+
+
+def _filmstrip() -> "Filmstrip | None":
+    """Return what draws the preview, or None, with a warning, where that cannot be seen."""
+    from rich.console import Console
+
+    from unstatic.cli.preview import Filmstrip, can_draw
+
+    console = Console(stderr=True)
+    if can_draw(console):
+        return Filmstrip(console)
+    warn("no preview is drawn: that needs a terminal with colours")
+    return None
+
+
+def _frames(model: "Model", plan: "Plan", strip: "Filmstrip | None") -> "Generator[Stretch]":
     """Sample, with a bar on stderr, handing out frames as soon as they are final."""
     from unstatic.core.log import progress
-    from unstatic.generate.engine import Frames, Progress, Warned
+    from unstatic.generate.engine import Frames, Preview, Progress, Warned
 
     done = 0
-    with progress("sampling", plan.total_steps) as bar:
-        for event in model.stream_plan(plan):
+    title, total = "sampling", plan.total_steps
+    with progress(title, total) if strip is None else strip.above_bar(title, total) as bar:
+        for event in model.stream_plan(plan, previews_per_s=0 if strip is None else PREVIEWS_PER_S):
             match event:
                 case Progress():
                     bar.advance(event.done - done)
                     done = event.done
+                case Preview():
+                    assert strip is not None, "a preview was not asked for"
+                    strip.sketch(event.frames)
                 case Warned():
                     warn(event.message)
                 case Frames():
+                    if strip is not None:
+                        strip.keep(event.frames)
                     yield event.frames

@@ -34,9 +34,18 @@ Guidance = Annotated[
     float | None,
     typer.Option(parser=number, metavar="NUMBER", help="How strictly to follow the prompt; 1 is off."),
 ]
+Image = Annotated[
+    Path | None, typer.Option("--image", metavar="FILE", help="A picture: the first frame of the video.")
+]
+LastImage = Annotated[
+    Path | None, typer.Option("--last-image", metavar="FILE", help="A picture: the last frame of the video.")
+]
 ModelName = Annotated[str, typer.Option("--model", help="A model's name (`unstatic models list`) or folder.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The file to write; a new name by default.")
+]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Draw the video in the terminal while it takes shape.")
 ]
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
 Seed = Annotated[
@@ -45,6 +54,9 @@ Seed = Annotated[
 SizeText = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels.")]
 SolverName = Annotated[
     str | None, typer.Option("--solver", help="ancestral, ddim, euler, heun, adams or multistep.")
+]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Write a file that can be played while it grows; -o - is stdout.")
 ]
 Steps = Annotated[
     int | None,

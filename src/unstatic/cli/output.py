@@ -1,8 +1,11 @@
 """What commands print: the result on stdout, as a path or as JSON; everything else on stderr."""
 
 import json
+import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import ensure_writable, unused_path
 
 STEM_CHARACTERS = 48
+STDOUT = Path("-")
 
 
 class StoppedError(UnstaticError):
@@ -35,6 +39,31 @@ def output_path(chosen: Path | None, words: str, suffixes: tuple[str, ...]) -> P
     return chosen
 
 
+def check_pipe(*, as_json: bool) -> None:
+    """Raise InputError if a video on stdout would meet something else there: a person, or JSON."""
+    if as_json:
+        raise InputError("--json and -o - both write to stdout: leave one of them out")
+    if sys.stdout.isatty():
+        raise InputError("-o - would write the video into the terminal: add `| ffplay -`, or name a file")
+
+
+@contextmanager
+def stdout_pipe() -> Generator[Callable[[bytes], None]]:
+    """Yield a function that writes bytes to stdout at once; a reader that has had enough ends it quietly."""
+    try:
+        yield _write_stdout
+    except BrokenPipeError:
+        raise typer.Exit(UnstaticError.exit_code) from None
+    except KeyboardInterrupt:
+        raise StoppedError("stopped, what was written until then can be played") from None
+
+
+def _write_stdout(data: bytes) -> None:
+    # Past Python's buffer: what a broken pipe left in there would be a complaint when Python ends
+    while data:
+        data = data[os.write(sys.stdout.fileno(), data) :]
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder to write into unless it is there. Raises InputError if that cannot be done."""
     try:
@@ -50,4 +79,5 @@ def report(path: Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
 
 def warn(message: str) -> None:
     """Tell the user something that does not stop the work."""
-    typer.echo(f"unstatic: {message}", err=True)
+    # Not typer.echo: it finds the way past a live bar, which then does not step aside
+    print(f"unstatic: {message}", file=sys.stderr)

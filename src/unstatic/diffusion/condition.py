@@ -82,8 +82,8 @@ class LatentState:
         kept = _mix_exactly(self.clean, self.noise, sigma)
         return replace(self, latent=torch.where(self.keep_mask, kept, moved), sigma=sigma, estimate=estimate)
 
-    def window(self, start: int, stop: int) -> "LatentState":
-        """Cut out the latent frames start ... stop - 1, for example one chunk."""
+    def window(self, start: int, stop: int | None) -> "LatentState":
+        """Cut out the latent frames start ... stop - 1, for example one chunk; None goes to the end."""
         cut = (slice(None), slice(None), slice(start, stop))
         return replace(
             self,
@@ -93,6 +93,26 @@ class LatentState:
             clean=self.clean[cut],
             keep_mask=self.keep_mask[cut],
             estimate=self.estimate[cut],
+        )
+
+    def held(self, beyond: "LatentState") -> "LatentState":
+        """Go on with the frames of `beyond`, in which whatever is known of the last frame stands still.
+
+        Before the first step only. It is for frames that nobody will see: models denoise whole chunks.
+        """
+        last, frames = self.window(-1, None), beyond.latent.shape[2]
+        rest = beyond._restarted(
+            clean=last.clean.expand_as(beyond.latent),
+            sigma=last.sigma.expand_as(beyond.sigma),
+            keep_mask=last.keep_mask.expand(-1, -1, frames, -1, -1),
+        )
+        return LatentState(
+            latent=torch.cat([self.latent, rest.latent], dim=2),
+            sigma=torch.cat([self.sigma, rest.sigma], dim=2),
+            noise=torch.cat([self.noise, rest.noise], dim=2),
+            clean=torch.cat([self.clean, rest.clean], dim=2),
+            keep_mask=torch.cat([self.keep_mask, rest.keep_mask], dim=2),
+            estimate=torch.cat([self.estimate, rest.estimate], dim=2),
         )
 
     def _restarted(self, *, clean: Latent, sigma: Sigma, keep_mask: Mask) -> "LatentState":
@@ -112,9 +132,17 @@ class Condition(Protocol):
     def apply_to(self, state: LatentState) -> LatentState: ...
 
 
-def apply_conditions(state: LatentState, conditions: Iterable[Condition]) -> LatentState:
-    """Apply all conditions, in order."""
-    return reduce(lambda so_far, condition: condition.apply_to(so_far), conditions, state)
+def apply_conditions(
+    state: LatentState, conditions: Iterable[Condition], *, end: int | None = None
+) -> LatentState:
+    """Apply all conditions, in order, to a video that ends after `end` latent frames (None: after all).
+
+    What is made beyond the end, because chunks are whole, is cut off later. Until then the known part of the
+    last frame stands still there: that lets a model come to rest at it.
+    """
+    known = reduce(lambda so_far, each: each.apply_to(so_far), conditions, state.window(0, end))
+    beyond = state.window(known.latent.shape[2], None)
+    return known.held(beyond) if beyond.latent.shape[2] else known
 
 
 # ---------------------------------------------------------------------------------------------- kept latents

@@ -1,14 +1,18 @@
 """The public Python API: `unstatic.generate("...")` makes a video, `unstatic.load()` a model for many."""
 
+import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
+from jaxtyping import UInt8
 
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Condition
 from unstatic.generate.defaults import DEFAULT_MODEL
-from unstatic.generate.engine import Engine, Event, Frames
+from unstatic.generate.engine import Engine, Event, Frames, Warned
+from unstatic.generate.image import open_image
 from unstatic.generate.native import load_native
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.media.frames import enlarge, retime
@@ -19,8 +23,9 @@ from unstatic.models.manifest import Manifest, find_model
 class Options(TypedDict, total=False):
     """What can be asked for besides the prompt; what is not given is the model's own choice, the seed is 0.
 
-    `seconds` 0 is a still, `size` is "WIDTHxHEIGHT", `guidance` 1 is none, `conditions` say what is known
-    beforehand (`unstatic.diffusion.condition`).
+    `seconds` 0 is a still, `size` is "WIDTHxHEIGHT", `guidance` 1 is none. The video begins with `image` and
+    ends with `last_image`, files or arrays; without a size it takes the shape nearest to theirs. `conditions`
+    say what else is known beforehand (`unstatic.diffusion.condition`).
     """
 
     seconds: float | int
@@ -30,6 +35,8 @@ class Options(TypedDict, total=False):
     steps: int
     guidance: float | int
     solver: str
+    image: Path | str | UInt8[np.ndarray, "h w 3"]
+    last_image: Path | str | UInt8[np.ndarray, "h w 3"]
     conditions: tuple[Condition, ...]
 
 
@@ -41,6 +48,7 @@ class Model:
         match event:
             case Progress(done, total): ...
             case Frames(first, frames): ...     # uint8 [t h w 3], as soon as they are final
+            case Preview(first, frames): ...    # what the next ones look like so far, if asked for
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -58,21 +66,32 @@ class Model:
     def generate(self, prompt: str, **options: Unpack[Options]) -> Video:
         """Make a video and return it whole. Raises InputError naming value and fix."""
         made = self.plan(prompt, **options)
-        frames = [event.frames for event in self.stream_plan(made) if isinstance(event, Frames)]
-        return Video(frames=np.concatenate(frames), fps=made.fps)
+        stretches: list[UInt8[np.ndarray, "_ h w 3"]] = []
+        for event in self.stream_plan(made):
+            match event:
+                case Frames():
+                    stretches.append(event.frames)
+                case Warned():
+                    warnings.warn(event.message, stacklevel=2)
+                case _:
+                    pass
+        return Video(frames=np.concatenate(stretches), fps=made.fps)
 
-    def stream(self, prompt: str, **options: Unpack[Options]) -> Iterator[Event]:
+    def stream(
+        self, prompt: str, *, previews_per_s: float | int = 0, **options: Unpack[Options]
+    ) -> Iterator[Event]:
         """Make a video, yielding `Progress` after each step and `Frames` as soon as they are final.
 
-        The same seed gives the same frames. Closing the iterator stops the work between two steps. Raises
-        InputError naming value and fix, before any work is done.
+        The same seed gives the same frames, with or without previews. Closing the iterator stops the work
+        between two steps. Raises InputError naming value and fix, before any work is done.
         """
-        return self.stream_plan(self.plan(prompt, **options))
+        return self.stream_plan(self.plan(prompt, **options), previews_per_s=previews_per_s)
 
-    def stream_plan(self, plan: Plan) -> Iterator[Event]:
+    def stream_plan(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Do what was planned, with frames at the size and the frame rate of the plan."""
+        yield from map(Warned, plan.warnings)
         shown = 0
-        for event in self.engine.stream(plan):
+        for event in self.engine.stream(plan, previews_per_s=previews_per_s):
             if not isinstance(event, Frames):
                 yield event
                 continue
@@ -95,6 +114,7 @@ def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Optio
     """Make one video; who makes many calls `load` once.
 
     unstatic.generate("a red ball bounces", seconds=2).save("ball.mp4")
+    unstatic.generate("the ball rolls away", image="ball.png").save("away.mp4")
     """
     return load(model).generate(prompt, **options)
 
@@ -103,4 +123,8 @@ def _request(prompt: str, options: Options) -> Request:
     fields: dict[str, Any] = {**options}
     if "size" in options:
         fields["size"] = Size.parse(options["size"])
+    if "image" in options:
+        fields["image"] = open_image(options["image"])
+    if "last_image" in options:
+        fields["last_image"] = open_image(options["last_image"])
     return Request(prompt=prompt, **fields)

@@ -24,7 +24,7 @@ from unstatic.generate.engine import Progress, Warned
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Plan
 from unstatic.generate.stream import Denoised
-from unstatic.media.frames import fit, grid, pick_evenly, retime, to_frames, to_tensor
+from unstatic.media.frames import fit, grid, nearest_shape, pick_evenly, retime, to_frames, to_tensor
 from unstatic.media.probe import probe
 from unstatic.media.read import read_frames
 from unstatic.models.manifest import Manifest
@@ -100,7 +100,7 @@ def read_clip(path: Path, manifest: Manifest) -> Clip:
     if fps is None:
         raise InputError(f"{path} does not say how many frames make a second: convert it to mp4")
     wanted = math.ceil(MAX_CLIP_SECONDS * fps) + 1
-    fitted = [_fit_nearest(frame, manifest.sizes) for frame in islice(read_frames(path), wanted + 1)]
+    fitted = [_fitted(frame, manifest.sizes) for frame in islice(read_frames(path), wanted + 1)]
     if not fitted:
         raise InputError(f"{path} holds no frames: give a whole video")
 
@@ -110,13 +110,10 @@ def read_clip(path: Path, manifest: Manifest) -> Clip:
     return Clip(frames[:whole], is_cut=len(fitted) > wanted)
 
 
-def _fit_nearest(
-    frame: UInt8[np.ndarray, "h w 3"], sizes: Sequence[Size]
-) -> UInt8[np.ndarray, "fit_h fit_w 3"]:
+def _fitted(frame: UInt8[np.ndarray, "h w 3"], sizes: Sequence[Size]) -> UInt8[np.ndarray, "fit_h fit_w 3"]:
     """Scale a frame to the size whose shape is nearest to its own."""
     height, width = frame.shape[:2]
-    nearest = min(sizes, key=lambda size: abs(math.log(size.width * height / (size.height * width))))
-    return fit(frame[None], nearest)[0]
+    return fit(frame[None], nearest_shape(Size(width, height), sizes))[0]
 
 
 # --------------------------------------------------------------------------------------------------- pictures

@@ -1,6 +1,7 @@
 """What every engine does: turn a `Plan` into a stream of frames, telling how far it is."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,13 +25,39 @@ class Frames(NamedTuple):
     frames: UInt8[np.ndarray, "t h w 3"]
 
 
+class Preview(NamedTuple):
+    """What the next frames look like so far; number `first` comes first.
+
+    They are at the model's own size and rate, also where `Frames` are not.
+    """
+
+    first: int
+    frames: UInt8[np.ndarray, "t h w 3"]
+
+
 class Warned(NamedTuple):
     """Something the user should know, that does not stop the work."""
 
     message: str
 
 
-Event = Progress | Frames | Warned
+Event = Progress | Preview | Frames | Warned
+
+
+class Pace:
+    """Something is due at most `per_s` times a second of `clock`: first at once, never if it is 0."""
+
+    def __init__(self, per_s: float | int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.per_s, self.clock = per_s, clock
+        self.due_s = clock()
+
+    def is_due(self) -> bool:
+        """Return whether it is due now; then it is done, and due again later."""
+        now_s = self.clock()
+        if self.per_s <= 0 or now_s < self.due_s:
+            return False
+        self.due_s = now_s + 1 / self.per_s
+        return True
 
 
 @runtime_checkable
@@ -42,9 +69,10 @@ class Engine(Protocol):
         """What the model can make."""
         ...
 
-    def stream(self, plan: Plan) -> Iterator[Event]:
+    def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Do it, yielding frames at the model's own size and rate as soon as they are final.
 
-        Closing the iterator stops between two steps.
+        Previews come after steps, at most so many a second; they cost time and change nothing. Closing the
+        iterator stops between two steps.
         """
         ...

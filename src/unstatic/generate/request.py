@@ -3,11 +3,16 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from jaxtyping import UInt8
+
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
 from unstatic.generate.defaults import DEFAULT_SECONDS
+from unstatic.generate.image import check_images, cut_warnings, nearest_size
+from unstatic.media.frames import fit, shown_numbers
 from unstatic.models.manifest import Manifest
 
 MAX_PROMPT_CHARACTERS = 32_000
@@ -17,12 +22,14 @@ MAX_FPS = 120
 MAX_SEED = 2**63 - 1
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Request:
     """One video or still to be made.
 
     `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance` and `solver` are the model's own when
-    None. `conditions` say what is already known about the result (`unstatic.diffusion.condition`).
+    None, but with an image the size is the one whose shape is nearest to it. `image` is the first frame and
+    `last_image` the last; `conditions` say what else is known about the result
+    (`unstatic.diffusion.condition`).
     """
 
     prompt: str
@@ -33,16 +40,20 @@ class Request:
     steps: int | None = None
     guidance: float | int | None = None
     solver: str | None = None
+    image: UInt8[np.ndarray, "first_h first_w 3"] | None = None
+    last_image: UInt8[np.ndarray, "last_h last_w 3"] | None = None
     conditions: tuple[Condition, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Plan:
     """A `Request` with nothing left open: what an engine really does.
 
     The model works at `native` size and the file has `size`, `enlarge` times as much a side. `frames` are the
-    model's own, at the model's frame rate, and the file shows them at `fps`. The model denoises latent frames
-    in chunks of the lengths `chunks`; what they hold beyond `frames` is cut off.
+    model's own, at the model's frame rate, and the file shows them at `fps`; the last of them is the last
+    that it shows. The model denoises latent frames in chunks of the lengths `chunks`; what they hold beyond
+    `frames` is cut off. `image` and `last_image` are cut and scaled to the native size, and `warnings` say
+    what the user should know beforehand.
     """
 
     prompt: str
@@ -55,7 +66,10 @@ class Plan:
     steps: int
     guidance: float | int
     solver: str
+    image: UInt8[np.ndarray, "h w 3"] | None
+    last_image: UInt8[np.ndarray, "h w 3"] | None
     conditions: tuple[Condition, ...]
+    warnings: tuple[str, ...]
 
     @property
     def size(self) -> Size:
@@ -86,8 +100,13 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         raise InputError(f"solver {solver!r} is unknown: take one of {', '.join(SOLVERS)}")
 
     prompt = checked_prompt(request.prompt)
-    frames = frame_count(request.seconds, manifest)
-    native, enlarge = native_size(request.size or manifest.default_size, manifest)
+    frames = shown_numbers(0, frame_count(request.seconds, manifest), manifest.fps, fps)[-1] + 1
+    named = {"image": request.image, "last_image": request.last_image}
+    images = {name: image for name, image in named.items() if image is not None}
+    check_images(images, frames)
+    size = request.size or nearest_size(images, manifest)
+    native, enlarge = native_size(size, manifest)
+    fitted = {name: fit(image[None], native)[0] for name, image in images.items()}
     return Plan(
         prompt=prompt,
         frames=frames,
@@ -99,7 +118,10 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         steps=steps,
         guidance=guidance,
         solver=solver,
+        image=fitted.get("image"),
+        last_image=fitted.get("last_image"),
         conditions=request.conditions,
+        warnings=cut_warnings(images, size),
     )
 
 

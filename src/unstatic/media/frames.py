@@ -49,13 +49,22 @@ def enlarge(
 def fit(
     frames: UInt8[np.ndarray, "t h w 3"], size: Size
 ) -> UInt8[np.ndarray, "t {size.height} {size.width} 3"]:
-    """Fill `size` without distortion: scale until both sides are covered, then cut away around the centre."""
+    """Fill `size` without distortion: what does not fit its shape is cut away around the centre."""
     height, width = frames.shape[1:3]
     scale = max(size.width / width, size.height / height)
-    covering = Size(max(size.width, round(width * scale)), max(size.height, round(height * scale)))
-    scaled = _resize(frames, covering, Image.Resampling.LANCZOS)
-    top, left = (covering.height - size.height) // 2, (covering.width - size.width) // 2
-    return scaled[:, top : top + size.height, left : left + size.width]
+    left, top = (width - size.width / scale) / 2, (height - size.height / scale) / 2
+    return _resize(frames, size, Image.Resampling.LANCZOS, box=(left, top, width - left, height - top))
+
+
+def share_cut(picture: Size, size: Size) -> float:
+    """Return which share of a picture `fit` cuts away, from 0 to almost 1."""
+    ratios = size.width / picture.width, size.height / picture.height
+    return 1 - min(ratios) / max(ratios)
+
+
+def nearest_shape(picture: Size, sizes: Sequence[Size]) -> Size:
+    """Return the first of `sizes` whose ratio of width to height is nearest to that of the picture."""
+    return min(sizes, key=lambda size: share_cut(picture, size))
 
 
 def retime(
@@ -65,9 +74,15 @@ def retime(
 
     Frames are shown again or left out, never blended; stretches retimed one by one join without a gap.
     """
+    shown = shown_numbers(first, len(frames), fps, wanted_fps)
+    return frames[[number - first for number in shown]]
+
+
+def shown_numbers(first: int, count: int, fps: Fraction | int, wanted_fps: Fraction | int) -> list[int]:
+    """Return the numbers of the frames that `retime` shows of those from `first` to `first + count - 1`."""
     ratio = Fraction(fps) / Fraction(wanted_fps)
-    begin, end = math.ceil(first / ratio), math.ceil((first + len(frames)) / ratio)
-    return frames[[math.floor(shown * ratio) - first for shown in range(begin, end)]]
+    begin, end = math.ceil(first / ratio), math.ceil((first + count) / ratio)
+    return [math.floor(shown * ratio) for shown in range(begin, end)]
 
 
 def pick_evenly(frames: UInt8[np.ndarray, "t h w 3"], count: int) -> UInt8[np.ndarray, "picked h w 3"]:
@@ -129,7 +144,11 @@ def _captioned(picture: UInt8[np.ndarray, "h w 3"], caption: str, width: int) ->
 
 
 def _resize(
-    frames: UInt8[np.ndarray, "t h w 3"], size: Size, resampling: Image.Resampling
+    frames: UInt8[np.ndarray, "t h w 3"],
+    size: Size,
+    resampling: Image.Resampling,
+    box: tuple[float, float, float, float] | None = None,
 ) -> UInt8[np.ndarray, "t scaled_h scaled_w 3"]:
-    images = (Image.fromarray(frame).resize((size.width, size.height), resampling) for frame in frames)
+    sides = (size.width, size.height)
+    images = (Image.fromarray(frame).resize(sides, resampling, box) for frame in frames)
     return np.stack([np.asarray(image) for image in images])

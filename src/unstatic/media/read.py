@@ -1,5 +1,6 @@
 """Files to frames: videos, whole or frame by frame, and pictures."""
 
+import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,13 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from jaxtyping import UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unstatic.core.errors import InputError
 from unstatic.media.write import write_video
+
+# A picture file of a few kilobytes may unfold to more than the memory holds
+MAX_PICTURE_PIXELS = 89_478_485  # where Pillow begins to warn
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,12 +57,33 @@ def read_frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
 
 
 def read_picture(path: Path) -> UInt8[np.ndarray, "1 h w 3"]:
-    """Read a picture as a video of one frame, turned as its camera was held. Raises InputError."""
+    """Read a picture as a video of one frame, turned as its camera was held; what is transparent is white.
+
+    Raises InputError if the file is missing, no picture, damaged or has more than `MAX_PICTURE_PIXELS`.
+    """
     try:
-        with Image.open(path) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))[None]
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"cannot read {path} as a picture: {_reason(error)}") from error
+        # Pillow has a limit of its own: it warns first, and refuses at twice as many pixels
+        limit = warnings.catch_warnings(category=Image.DecompressionBombWarning, action="error")
+        with limit, Image.open(path) as image:
+            return np.asarray(_opaque(image))[None]
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        largest = f"{MAX_PICTURE_PIXELS / 1e6:.0f} million pixels"
+        raise InputError(f"{path} has more than {largest}: give it smaller") from None
+    except UnidentifiedImageError:
+        raise InputError(f"cannot read {path} as a picture: it is none, give a PNG or JPEG file") from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"cannot read {path} as a picture: {_reason(error)}, give another file") from error
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """Return the picture upright and in RGB, on white where it is transparent."""
+    upright = ImageOps.exif_transpose(image)
+    if upright.mode.startswith("I;16"):  # grey in 16 bits, which Pillow would clip instead of scale
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    if not upright.has_transparency_data:
+        return upright.convert("RGB")
+    layer = upright.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from PIL import Image
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import atomic_path
+from unstatic.core.shapes import Size
 from unstatic.media.frames import Filter, enlarge
 
 MAX_FPS = 1000
@@ -48,11 +49,9 @@ class VideoWriter:
     ) -> None:
         if path.suffix.lower() != ".mp4":
             raise InputError(f"cannot write {path}: a video's name must end in .mp4")
-        if not 0 < fps <= MAX_FPS:
-            raise InputError(f"fps={fps} must be above 0 and at most {MAX_FPS}")
         if scale < 1:
             raise InputError(f"scale={scale} must be at least 1")
-        self.path, self.fps, self.crf = path, Fraction(fps), crf
+        self.path, self.fps, self.crf = path, checked_fps(fps), crf
         self.scale = scale
         self.method: Filter = method
         self._stream: VideoStream | None = None
@@ -75,13 +74,11 @@ class VideoWriter:
         enlarged = enlarge(frames, self.scale, self.method)
         if self._stream is None:
             height, width = enlarged.shape[1:3]
-            self._stream = self._add_stream(width, height)
+            self._stream = add_stream(self._container, Size(width, height), self.fps, crf=self.crf)
         assert enlarged.shape[1:3] == (self._stream.height, self._stream.width), "frames changed their size"
 
         for frame in enlarged:
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
-            self._container.mux(self._stream.encode(picture))
+            self._container.mux(self._stream.encode(to_picture(frame)))
 
     @contextmanager
     def _open(self) -> Generator[OutputContainer]:
@@ -95,21 +92,36 @@ class VideoWriter:
                 raise UnstaticError(f"no frame was made for {self.path}")
             container.mux(self._stream.encode())
 
-    def _add_stream(self, width: int, height: int) -> VideoStream:
-        if width % 2 or height % 2:
-            raise InputError(
-                f"size {width}x{height} cannot be an mp4: both sides must be even, or scale by 2"
-            )
-        options = {"crf": str(self.crf), **_REPEATABLE}
-        stream = self._container.add_stream("libx264", rate=self.fps, options=options)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
 
-        codec = stream.codec_context
-        codec.thread_count = _THREADS
-        codec.gop_size = max(1, round(_KEY_FRAME_INTERVAL_S * self.fps))
-        codec.color_range = ColorRange.MPEG
-        codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
-        return stream
+def checked_fps(fps: Fraction | int) -> Fraction:
+    """Return the frame rate. Raises InputError for one that no file can have."""
+    if not 0 < fps <= MAX_FPS:
+        raise InputError(f"fps={fps} must be above 0 and at most {MAX_FPS}")
+    return Fraction(fps)
+
+
+def add_stream(
+    container: OutputContainer, size: Size, fps: Fraction, *, crf: int, b_frames: bool = True
+) -> VideoStream:
+    """Add an H.264 stream that every player shows alike. Raises InputError if a side of `size` is odd."""
+    if size.width % 2 or size.height % 2:
+        raise InputError(f"size {size} cannot be an mp4: both sides must be even, or scale by 2")
+    options = {"crf": str(crf), **_REPEATABLE, **({} if b_frames else {"bf": "0"})}
+    stream = container.add_stream("libx264", rate=fps, options=options)
+    stream.width, stream.height, stream.pix_fmt = size.width, size.height, "yuv420p"
+
+    codec = stream.codec_context
+    codec.thread_count = _THREADS
+    codec.gop_size = max(1, round(_KEY_FRAME_INTERVAL_S * fps))
+    codec.color_range = ColorRange.MPEG
+    codec.colorspace = codec.color_primaries = codec.color_trc = _BT709
+    return stream
+
+
+def to_picture(frame: UInt8[np.ndarray, "h w 3"]) -> av.VideoFrame:
+    """Return a frame as the encoder takes it."""
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    return picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
 
 
 def write_video(
