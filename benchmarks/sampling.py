@@ -2,19 +2,22 @@
 
     python benchmarks/sampling.py --model nano            # an installed model, or a model's folder
     python benchmarks/sampling.py --preset nano-64        # a preset's sizes with random weights: same speed
+    python benchmarks/sampling.py --preset nano-64 diffusion.model.depth=12
 
 Every repeat makes a whole clip. Reported are
 
     clip_s             seconds of sampling, decoding included
     transformer_s      seconds inside the transformer
     transformer_cpu_s  computing time of all threads in it
-    machine_gflops     what plain matrix products reach (`core.device.gemm_rate`, before and after), with one
-                       thread or with all, whichever is faster
-    share              flop / transformer_s / machine_gflops; torch counts the flop, of matrix products only
-    share_undisturbed  flop / transformer_cpu_s / machine_gflops: for one thread, the share if nothing else
-                       wanted the processor
+    products           what plain matrix products of two shapes reach before and after the clip, with one
+                       thread and with all: per second (gflops) and per second of computing time of all
+                       threads (gflops_per_cpu_s). "own" is the transformer's widest product, a chunk of
+                       tokens under both prompts by width by feed-forward width; "large" is square
+    share              flop / transformer_s beside the gflops of a shape, of the best number of threads
+    share_of_cpu_time  flop / transformer_cpu_s beside the gflops_per_cpu_s of one thread: the share if no one
+                       else wanted the processor and every thread had work all the time
 
-and the most memory that the process ever held.
+and the most memory that the process ever held. torch counts the flop, of matrix products only.
 """
 
 import argparse
@@ -24,10 +27,13 @@ import platform
 import resource
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
 
 from unstatic.core.threads import quiet_threads
 
@@ -37,33 +43,54 @@ import torch  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-from unstatic.core.device import compute_dtype, gemm_rate, pick_device, set_threads  # noqa: E402
-from unstatic.core.memory import keep_freed_memory  # noqa: E402
+from unstatic.core.config import override  # noqa: E402
+from unstatic.core.device import compute_dtype, set_threads  # noqa: E402
 from unstatic.core.seeds import generator  # noqa: E402
 from unstatic.generate.defaults import DEFAULT_SECONDS  # noqa: E402
-from unstatic.generate.native import NativeEngine, load_native, preferred_threads  # noqa: E402
+from unstatic.generate.native import NativeEngine, load_native  # noqa: E402
 from unstatic.generate.request import Plan, Request, plan  # noqa: E402
-from unstatic.models.manifest import find_model  # noqa: E402
-from unstatic.models.text import load_text_encoder  # noqa: E402
+from unstatic.models.manifest import find_model, open_model, write_manifest  # noqa: E402
 from unstatic.models.tiny_autoencoder import TinyAutoencoder  # noqa: E402
 from unstatic.models.transformer import VideoTransformer  # noqa: E402
+from unstatic.models.weights import save_model  # noqa: E402
 from unstatic.presets.nano import preset  # noqa: E402
-from unstatic.presets.stages import TEXT_ENCODER, manifest  # noqa: E402
+from unstatic.presets.stages import manifest  # noqa: E402
 
 PROMPT = "a red ball bounces on a wooden floor"
 
 
+class Shape(NamedTuple):
+    """A product of rows x inner and inner x columns."""
+
+    rows: int
+    inner: int
+    columns: int
+
+
+LARGE = Shape(1024, 1024, 1024)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """What plain matrix products of one shape reach with a number of threads."""
+
+    shape: str
+    threads: int
+    gflops: float
+    gflops_per_cpu_s: float
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Repeat:
-    """What was measured while one clip was made."""
+    """What was measured while one clip was made; shares by the name of the shape."""
 
     clip_s: float
     passes: int
     transformer_s: float
     transformer_cpu_s: float
-    machine_gflops: float
-    share: float
-    share_undisturbed: float
+    share: dict[str, float]
+    share_of_cpu_time: dict[str, float]
+    products: list[Rate]
 
 
 class Stopwatch:
@@ -94,15 +121,17 @@ class Stopwatch:
 def main() -> None:
     """Measure, and print one JSON object."""
     options = parse()
-    engine = load_native(find_model(options.model)) if options.model else random_engine(options.preset)
+    engine = load_native(find_model(options.model)) if options.model else random_engine(options)
     if options.threads:
         set_threads(options.threads)
         engine.threads = None
     made = plan(Request(prompt=PROMPT, seconds=options.seconds, steps=options.steps), engine.manifest)
 
     dtype = compute_dtype(engine.device)
+    shapes = {"own": own_shape(engine, made), "large": LARGE}
     flops = count_flops(engine, made)
-    repeats = [measure(engine, made, flops, dtype) for _ in range(options.repeats)]
+    run(engine, made)  # not timed
+    repeats = [measure(engine, made, flops, shapes, dtype) for _ in range(options.repeats)]
     memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
@@ -111,10 +140,11 @@ def main() -> None:
         "engine": f"{engine.threads or torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}",
         "clip": f"{made.frames} frames of {made.native}, {made.steps} steps of {made.solver}",
         "guidance": made.guidance,
+        "shapes": {name: "x".join(map(str, shape)) for name, shape in shapes.items()},
         "transformer_gflop": round(flops / 1e9, 1),
         "median_clip_s": statistics.median(repeat.clip_s for repeat in repeats),
-        "median_share": statistics.median(repeat.share for repeat in repeats),
-        "median_share_undisturbed": statistics.median(repeat.share_undisturbed for repeat in repeats),
+        "median_share": medians(repeat.share for repeat in repeats),
+        "median_share_of_cpu_time": medians(repeat.share_of_cpu_time for repeat in repeats),
         "peak_memory_mb": round(memory_bytes / 1e6),
         "repeats": [asdict(repeat) for repeat in repeats],
     }
@@ -127,32 +157,50 @@ def parse() -> argparse.Namespace:
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", help="a model's name or folder")
     source.add_argument("--preset", help="a preset, with random weights")
+    parser.add_argument("settings", nargs="*", help="key=value of the preset, as in `unstatic train`")
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="length of the clip")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own by default")
     parser.add_argument("--repeats", type=int, default=3, help="how many clips are made")
     parser.add_argument("--threads", type=int, help="threads of an operator; the engine's choice by default")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.model and options.settings:
+        parser.error("settings belong to a preset: name one with --preset, or leave them out")
+    return options
 
 
-def random_engine(name: str) -> NativeEngine:
-    """Return an engine of a preset's sizes that nobody has trained."""
-    keep_freed_memory()
-    chosen, device = preset(name), pick_device()
-    dtype = compute_dtype(device)
+def random_engine(options: argparse.Namespace) -> NativeEngine:
+    """Return an engine of a preset's sizes that nobody has trained, loaded as every model is."""
+    chosen = override(preset(options.preset), options.settings)
     transformer = VideoTransformer(chosen.diffusion.model, generator=generator("benchmark"))
     autoencoder = TinyAutoencoder(chosen.autoencoder.model)
-    return NativeEngine(
-        manifest(chosen),
-        transformer.to(device, dtype).eval(),
-        autoencoder.to(device, dtype).eval(),
-        load_text_encoder(TEXT_ENCODER),
-        device,
-        threads=preferred_threads(device, chosen.diffusion.model),
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        files = (folder / "transformer.safetensors", folder / "autoencoder.safetensors")
+        save_model(files[0], transformer, chosen.diffusion.model, "transformer")
+        save_model(files[1], autoencoder, chosen.autoencoder.model, "tiny_autoencoder")
+        write_manifest(folder, manifest(chosen))
+        return load_native(open_model(folder))
+
+
+def own_shape(engine: NativeEngine, made: Plan) -> Shape:
+    """Return the shape of the widest product of a pass."""
+    config = engine.transformer.config
+    width, height = engine.manifest.compression.latent_size(made.native.width, made.native.height)
+    frames, rows, columns = (
+        side // patch for side, patch in zip((max(made.chunks), height, width), config.patch, strict=True)
     )
+    prompts = 1 if made.guidance == 1 else 2
+    return Shape(prompts * frames * rows * columns, config.width, config.ffn_width)
+
+
+def run(engine: NativeEngine, made: Plan) -> None:
+    """Make a clip and forget it."""
+    for _ in engine.stream(made):
+        pass
 
 
 def count_flops(engine: NativeEngine, made: Plan) -> int:
-    """Count the operations of all passes of one clip; this clip is not timed."""
+    """Count the operations of all passes of one clip, in a transformer as it was trained."""
     total = 0
     counter = FlopCounterMode(display=False)
 
@@ -164,46 +212,94 @@ def count_flops(engine: NativeEngine, made: Plan) -> int:
         counter.__exit__(None, None, None)
         total += counter.get_total_flops()
 
-    hooks = [
-        engine.transformer.register_forward_pre_hook(begin),
-        engine.transformer.register_forward_hook(end),
-    ]
-    for _ in engine.stream(made):
-        pass
-    for hook in hooks:
-        hook.remove()
+    plain = VideoTransformer(engine.transformer.config)
+    plain.register_forward_pre_hook(begin)
+    plain.register_forward_hook(end)
+    parts = (engine.autoencoder, engine.text_encoder, engine.device)
+    plain = plain.to(engine.device, compute_dtype(engine.device)).eval()
+    run(NativeEngine(engine.manifest, plain, *parts, threads=engine.threads), made)
     return total
 
 
-def measure(engine: NativeEngine, made: Plan, flops: int, dtype: torch.dtype) -> Repeat:
-    """Make one clip, with the machine's own rate taken right before and right after."""
-    before = machine_rate(dtype)
+def measure(
+    engine: NativeEngine, made: Plan, flops: int, shapes: dict[str, Shape], dtype: torch.dtype
+) -> Repeat:
+    """Make one clip, with the machine's own rates taken right before and right after."""
+    before = machine_rates(shapes, dtype)
     with Stopwatch().on(engine.transformer) as watch:
         started = time.perf_counter()
-        for _ in engine.stream(made):
-            pass
+        run(engine, made)
         clip_s = time.perf_counter() - started
-    machine = (before + machine_rate(dtype)) / 2
+    rates = [mean_rate(*pair) for pair in zip(before, machine_rates(shapes, dtype), strict=True)]
+
+    share: dict[str, float] = {}
+    share_of_cpu_time: dict[str, float] = {}
+    for name in shapes:
+        of_shape = [rate for rate in rates if rate.shape == name]
+        machine = max(rate.gflops for rate in of_shape)
+        share[name] = round(flops / 1e9 / watch.seconds / machine, 3)
+        one_thread = next(rate.gflops_per_cpu_s for rate in of_shape if rate.threads == 1)
+        share_of_cpu_time[name] = round(flops / 1e9 / watch.cpu_seconds / one_thread, 3)
     return Repeat(
         clip_s=round(clip_s, 2),
         passes=watch.passes,
         transformer_s=round(watch.seconds, 2),
         transformer_cpu_s=round(watch.cpu_seconds, 2),
-        machine_gflops=round(machine, 1),
-        share=round(flops / watch.seconds / 1e9 / machine, 3),
-        share_undisturbed=round(flops / watch.cpu_seconds / 1e9 / machine, 3),
+        share=share,
+        share_of_cpu_time=share_of_cpu_time,
+        products=rates,
     )
 
 
-def machine_rate(dtype: torch.dtype) -> float:
-    """Return the GFLOP/s of plain matrix products, with one thread or all, whichever is faster."""
+def machine_rates(shapes: dict[str, Shape], dtype: torch.dtype) -> list[Rate]:
+    """Measure products of every shape with one thread and with one for every core."""
     chosen = torch.get_num_threads()
-    rates: list[float] = []
-    for threads in (1, os.cpu_count() or 1):
-        set_threads(threads)
-        rates.append(gemm_rate(dtype))
+    rates: list[Rate] = []
+    for name, shape in shapes.items():
+        for threads in sorted({1, os.cpu_count() or 1}):
+            set_threads(threads)
+            rates.append(product_rate(name, shape, threads, dtype))
     set_threads(chosen)
-    return max(rates)
+    return rates
+
+
+def product_rate(name: str, shape: Shape, threads: int, dtype: torch.dtype) -> Rate:
+    """Measure products for 0.2 s: the median of their seconds, the mean of their computing time."""
+    tokens = torch.randn(shape.rows, shape.inner, dtype=dtype)
+    weight = torch.randn(shape.inner, shape.columns, dtype=dtype)
+    for _ in range(3):
+        torch.mm(tokens, weight)
+
+    durations_s: list[float] = []
+    cpu_started, deadline = time.process_time(), time.perf_counter() + 0.2
+    while len(durations_s) < 5 or time.perf_counter() < deadline:
+        started = time.perf_counter()
+        torch.mm(tokens, weight)
+        durations_s.append(time.perf_counter() - started)
+    cpu_s = (time.process_time() - cpu_started) / len(durations_s)
+
+    gflop = 2e-9 * shape.rows * shape.inner * shape.columns
+    return Rate(
+        shape=name,
+        threads=threads,
+        gflops=gflop / statistics.median(durations_s),
+        gflops_per_cpu_s=gflop / cpu_s,
+    )
+
+
+def mean_rate(before: Rate, after: Rate) -> Rate:
+    """Return the mean of two measurements of the same products."""
+    return replace(
+        before,
+        gflops=round((before.gflops + after.gflops) / 2, 1),
+        gflops_per_cpu_s=round((before.gflops_per_cpu_s + after.gflops_per_cpu_s) / 2, 1),
+    )
+
+
+def medians(shares: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Return the median of every named share."""
+    listed = list(shares)
+    return {name: statistics.median(share[name] for share in listed) for name in listed[0]}
 
 
 if __name__ == "__main__":

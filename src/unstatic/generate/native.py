@@ -2,24 +2,30 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from einops import rearrange
+from jaxtyping import UInt8
 
 from unstatic.core.device import compute_dtype, pick_device, with_threads
 from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
-from unstatic.diffusion.condition import LatentState, apply_conditions
+from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
+from unstatic.diffusion.process import Latent
 from unstatic.diffusion.schedule import shifted
 from unstatic.diffusion.solver import SOLVERS
-from unstatic.generate.engine import Event, Frames, Progress, Warned
+from unstatic.generate.edit import first_frame, last_frame
+from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
 from unstatic.generate.request import Plan
 from unstatic.generate.stream import Chunk, Denoised, Sampling, chunk_noise, read_context, stream_latents
 from unstatic.media.frames import to_frames
 from unstatic.models.manifest import InstalledModel, Manifest
+from unstatic.models.prepare import prepare_for_cpu
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTransformer
 from unstatic.models.weights import load_model
+from unstatic.nn.causal import Memory
 
 # An operator of a narrow transformer takes 20 to 200 microseconds, and to wake a second thread takes as long:
 # on two cores that others use too, a 4 s clip of nano took 2.4 s with one thread and 14 s with two.
@@ -48,30 +54,39 @@ class NativeEngine:
         self.device = device
         self.threads = threads
 
-    def stream(self, plan: Plan) -> Iterator[Event]:
+    def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
-        return with_threads(self.threads, self._stream(plan))
+        return with_threads(self.threads, self._stream(plan, Pace(previews_per_s)))
 
     @torch.inference_mode()
-    def _stream(self, plan: Plan) -> Iterator[Event]:
+    def _stream(self, plan: Plan, preview: Pace) -> Iterator[Event]:
         steps, chunks, frames = 0, 0, 0
         memory = None
         for event in self.denoise(plan):
             match event:
                 case Warned():
                     yield event
-                case Denoised():
+                case Denoised(state=state):
                     steps += 1
                     yield Progress(steps, plan.total_steps)
+                    if preview.is_due():
+                        estimate, _ = self._decode(state.estimate, memory)
+                        yield Preview(frames, estimate[: plan.frames - frames])
                 case Chunk(latent=latent):
                     chunks += 1
                     if steps < chunks * plan.steps:  # known beforehand, wholly or in part
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
-                    video, memory = self.autoencoder.decode_stream(latent, memory)
-                    decoded = rearrange(to_frames(video), "1 t h w c -> t h w c")[: plan.frames - frames]
-                    yield Frames(frames, decoded)
+                    decoded, memory = self._decode(latent, memory)
+                    yield Frames(frames, decoded[: plan.frames - frames])
                     frames += len(decoded)
+
+    def _decode(
+        self, latent: Latent, memory: Memory | None
+    ) -> tuple[UInt8[np.ndarray, "frames height width 3"], Memory]:
+        """Decode the next latent frames of the video; return its next frames, and what they remember."""
+        video, memory = self.autoencoder.decode_stream(latent, memory)
+        return rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
 
     @torch.inference_mode()
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
@@ -85,9 +100,19 @@ class NativeEngine:
 
         # Lay out what is known, then denoise the rest
         sampling = self.sampling(plan)
-        state = apply_conditions(self.static(plan), plan.conditions)
+        end = self.manifest.compression.latent_frames_covering(plan.frames)
+        state = apply_conditions(self.static(plan), self.conditions(plan), end=end)
         context = read_context(self.transformer, text, state, sampling)
         yield from stream_latents(self.transformer, state, context, sampling, [plan.seed])
+
+    def conditions(self, plan: Plan) -> list[Condition]:
+        """Return what is known of the video, its images encoded."""
+        known: list[Condition] = []
+        if plan.image is not None:
+            known.append(first_frame(self.autoencoder, plan.image))
+        if plan.last_image is not None:
+            known.append(last_frame(self.autoencoder, plan.last_image))
+        return [*known, *plan.conditions]
 
     def static(self, plan: Plan) -> LatentState:
         """Return the static that the video starts from."""
@@ -120,9 +145,12 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
     )
     text_encoder = load_text_encoder(model.manifest.text_encoder)
     _check_that_parts_fit(model, transformer, autoencoder, text_encoder)
+    transformer = transformer.to(target, dtype).eval()
+    if target.type == "cpu":
+        prepare_for_cpu(transformer)
     return NativeEngine(
         model.manifest,
-        transformer.to(target, dtype).eval(),
+        transformer,
         autoencoder.to(target, dtype).eval(),
         text_encoder,
         target,
@@ -131,7 +159,7 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
 
 
 def preferred_threads(device: torch.device, config: TransformerConfig) -> int | None:
-    """Return how many threads a transformer of this size should compute with at most."""
+    """Return how many threads an operator of a transformer of this size should compute with at most."""
     return 1 if device.type == "cpu" and config.width < NARROW else None
 
 

@@ -239,16 +239,27 @@ class SelfAttention(nn.Module):
         query = rotate(self.query_norm(self.query(x)).view(value.shape), layout.rotation)
         key = rotate(self.key_norm(self.key(x)).view(value.shape), layout.rotation)
         query, key, value = (split_heads(tokens, value.dtype) for tokens in (query, key, value))
-        chunks = [*history, *split(KeyValue(key, value), layout.chunk_tokens)]
+        read, chunks = read_chunks(query, KeyValue(key, value), layout, history, anchors)
+        return self.out(merge_heads(read, batch=len(x))), chunks
 
-        read: list[Tensor] = []
-        for index, queries in enumerate(query.split(layout.chunk_tokens, 1)):
-            last = len(history) + index
-            visible = chunks[max(0, last - layout.history_chunks) : last + 1]
-            if anchors is not None:
-                visible = [turn(anchors, layout.anchor_rotations[index]), *visible]
-            read.append(attention(queries, join(visible)))
-        return self.out(merge_heads(torch.cat(read, 1), batch=len(x))), chunks
+
+def read_chunks(
+    query: Float[Tensor, "h n e"],
+    own: KeyValue,
+    layout: Layout,
+    history: Sequence[KeyValue],
+    anchors: KeyValue | None,
+) -> tuple[Float[Tensor, "h n e"], list[KeyValue]]:
+    """Let every query read what its chunk may; return that, and the history's chunks, then those of `own`."""
+    chunks = [*history, *split(own, layout.chunk_tokens)]
+    read: list[Tensor] = []
+    for index, queries in enumerate(query.split(layout.chunk_tokens, 1)):
+        last = len(history) + index
+        visible = chunks[max(0, last - layout.history_chunks) : last + 1]
+        if anchors is not None:
+            visible = [turn(anchors, layout.anchor_rotations[index]), *visible]
+        read.append(attention(queries, join(visible)))
+    return torch.cat(read, 1), chunks
 
 
 def turn(memory: KeyValue, rotation: Complex64[Tensor, "h n f"]) -> KeyValue:

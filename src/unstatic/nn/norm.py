@@ -27,8 +27,16 @@ def rms_norm(tokens: Float32[Tensor, "*n d"], weight: Float32[Tensor, "d"]) -> F
     """
     if tokens.device.type != "cpu":
         return F.rms_norm(tokens, weight.shape, weight, EPSILON)
-    mean_square = torch.linalg.vecdot(tokens, tokens)[..., None] / tokens.shape[-1]
-    return tokens * torch.rsqrt(mean_square + EPSILON) * weight
+    return tokens * inverse_rms(tokens) * weight
+
+
+def inverse_rms(tokens: Float32[Tensor, "*n d"]) -> Float32[Tensor, "*n 1"]:
+    """Return 1 / sqrt(mean(x^2) + EPSILON) of every token.
+
+    Autocast would round the products inside `vecdot` to bfloat16; these it leaves alone.
+    """
+    mean_square = (tokens * tokens).sum(-1, keepdim=True) / tokens.shape[-1]
+    return torch.rsqrt(mean_square + EPSILON)
 
 
 def modulated_norm(

@@ -1,0 +1,84 @@
+"""Prepare a transformer for sampling on a CPU: called where an engine loads a model, never in training.
+
+The many passes of a sampling loop multiply few tokens by the same weights, so what can be done once is done
+here: in bfloat16 weights are laid out as oneDNN reads them, and queries, keys and values become one product.
+Predictions stay what they were up to rounding. A prepared model has other weights inside: it is neither
+trained nor saved nor moved.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unstatic.models.transformer import Layout, SelfAttention, VideoTransformer, read_chunks
+from unstatic.nn.attention import KeyValue, merge_heads, split_heads
+from unstatic.nn.norm import inverse_rms
+from unstatic.nn.rope import rotate
+
+
+@torch.no_grad()
+def prepare_for_cpu(model: VideoTransformer) -> VideoTransformer:
+    """Return `model` with its layers changed; it must be where and in the dtype in which it will compute."""
+    for block in model.blocks:
+        block.set_submodule("attention", FusedSelfAttention(block.attention))
+    if model.patch_embedding.weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+        for name, layer in list(model.named_modules()):
+            if isinstance(layer, nn.Linear):
+                model.set_submodule(name, PackedLinear(layer))
+    return model
+
+
+class PackedLinear(nn.Module):
+    """Compute what a linear layer computes, from weights in oneDNN's own layout.
+
+    Without it oneDNN brings them into that layout anew for every product.
+    """
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__()
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(plain.weight.detach())
+        self.bias = plain.bias.detach()
+
+    def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n o"]:
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+
+
+class FusedSelfAttention(nn.Module):
+    """Compute what `SelfAttention` computes, in fewer and larger steps."""
+
+    def __init__(self, plain: SelfAttention) -> None:
+        super().__init__()
+        self.heads = plain.heads
+        self.project = side_by_side(plain.query, plain.key, plain.value)
+        self.norm_weight = torch.stack((plain.query_norm.weight, plain.key_norm.weight)).float()
+        self.out = plain.out
+
+    def forward(
+        self,
+        x: Float[Tensor, "b n d"],
+        layout: Layout,
+        history: Sequence[KeyValue],
+        anchors: KeyValue | None,
+    ) -> tuple[Float[Tensor, "b n d"], list[KeyValue]]:
+        projected = self.project(x).unflatten(-1, (3, -1))  # b n 3 d
+
+        # Normalise and turn queries and keys together
+        tokens = projected[:, :, :2].float()
+        normed = tokens * inverse_rms(tokens) * self.norm_weight
+        turned = rotate(normed.unflatten(-1, (self.heads, -1)), layout.rotation[:, None])  # b n 2 k e
+        query, key = turned.unbind(2)
+        value = projected[:, :, 2].unflatten(-1, (self.heads, -1))
+        query, key, value = (split_heads(tokens, x.dtype) for tokens in (query, key, value))
+
+        read, chunks = read_chunks(query, KeyValue(key, value), layout, history, anchors)
+        return self.out(merge_heads(read, batch=len(x))), chunks
+
+
+def side_by_side(*layers: nn.Linear) -> nn.Linear:
+    """Join layers that read the same input to one that gives their outputs one after the other."""
+    joined = nn.Linear(layers[0].in_features, sum(layer.out_features for layer in layers), device="meta")
+    joined.weight = nn.Parameter(torch.cat([layer.weight for layer in layers]))
+    joined.bias = nn.Parameter(torch.cat([layer.bias for layer in layers]))
+    return joined
