@@ -35,9 +35,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from unstatic.core.threads import quiet_threads
+from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
-quiet_threads()
+quiet_threads(spins=SHORT_SPINS)
 
 import torch  # noqa: E402
 from torch import nn  # noqa: E402
@@ -137,7 +137,7 @@ def main() -> None:
     )
     facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "engine": f"{engine.threads or torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}",
+        "engine": f"{thread_text(engine)} threads, {str(dtype).removeprefix('torch.')}",
         "clip": f"{made.frames} frames of {made.native}, {made.steps} steps of {made.solver}",
         "guidance": made.guidance,
         "shapes": {name: "x".join(map(str, shape)) for name, shape in shapes.items()},
@@ -166,6 +166,12 @@ def parse() -> argparse.Namespace:
     if options.model and options.settings:
         parser.error("settings belong to a preset: name one with --preset, or leave them out")
     return options
+
+
+def thread_text(engine: NativeEngine) -> str:
+    """Say how many threads an operator gets."""
+    counts = (torch.get_num_threads(),) if engine.threads is None else engine.threads.counts
+    return " or ".join(map(str, counts))
 
 
 def random_engine(options: argparse.Namespace) -> NativeEngine:

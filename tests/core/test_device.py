@@ -1,5 +1,3 @@
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -10,7 +8,6 @@ from unstatic.core.device import (
     gemm_rate,
     pick_device,
     set_threads,
-    with_threads,
 )
 from unstatic.core.errors import InputError
 
@@ -53,38 +50,3 @@ def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):
     assert counts == [2]
     with pytest.raises(InputError, match="threads=0"):
         set_threads(0)
-
-
-@pytest.fixture
-def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    before = torch.get_num_threads()
-    set_threads(2)
-    yield
-    set_threads(before)
-
-
-def counts(wanted: int | None) -> list[tuple[int, int]]:
-    """Return how many threads there are while each of two items is made, and after it."""
-    items = (torch.get_num_threads() for _ in range(2))
-    return [(item, torch.get_num_threads()) for item in with_threads(wanted, items)]
-
-
-@pytest.mark.usefixtures("two_threads")
-@pytest.mark.parametrize(("wanted", "used"), [(None, 2), (1, 1), (2, 2), (8, 2)])
-def test_threads_are_limited_while_an_item_is_made(wanted: int | None, used: int):
-    assert counts(wanted) == [(used, 2)] * 2
-    assert torch.get_num_threads() == 2
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_the_environment_decides_about_threads(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert counts(1) == [(2, 2)] * 2
-
-
-@pytest.mark.usefixtures("two_threads")
-def test_an_error_leaves_the_threads_as_they_were():
-    with pytest.raises(ZeroDivisionError):
-        list(with_threads(1, (1 // n for n in (1, 0))))
-    assert torch.get_num_threads() == 2

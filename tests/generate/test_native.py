@@ -10,6 +10,7 @@ import torch
 
 from unstatic.core.device import set_threads
 from unstatic.core.errors import InputError
+from unstatic.core.thread_choice import ThreadChoice
 from unstatic.diffusion.condition import FirstFrame, LastFrame
 from unstatic.generate.edit import first_frame, last_frame
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
@@ -183,7 +184,7 @@ def test_a_manifest_that_does_not_fit_the_weights_is_refused(
         load_native(open_model(folder))
 
 
-def test_a_narrow_model_computes_with_one_thread_and_leaves_the_others_to_the_process(
+def test_a_narrow_model_tries_numbers_of_threads_and_leaves_them_to_the_process(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -191,14 +192,25 @@ def test_a_narrow_model_computes_with_one_thread_and_leaves_the_others_to_the_pr
     set_threads(2)
     try:
         engine = load_native(open_model(tiny_model), device="cpu")
+        assert engine.threads is not None
+        offered = engine.threads.counts
         used: list[int] = []
         engine.transformer.register_forward_hook(lambda *_: used.append(torch.get_num_threads()))
-        made = plan(Request(prompt="a ball", seconds=0, steps=1), engine.manifest)
+        made = planned(engine, steps=4)
         after = [torch.get_num_threads() for _ in engine.stream(made)]
     finally:
         set_threads(before)
-    assert set(used) == {1}
+    assert offered[0] == 1
+    assert set(used) == set(offered) <= {1, 2}
     assert set(after) == {2}
+
+
+def test_the_number_of_threads_changes_no_bit(engine: NativeEngine, monkeypatch: pytest.MonkeyPatch):
+    made = planned(engine)
+    monkeypatch.setattr(engine, "threads", ThreadChoice((1,)))
+    alone = frames_of(list(engine.stream(made)))
+    monkeypatch.setattr(engine, "threads", None)
+    np.testing.assert_array_equal(frames_of(list(engine.stream(made))), alone)
 
 
 def copy(model: Path, folder: Path) -> Path:

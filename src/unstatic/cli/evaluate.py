@@ -11,7 +11,7 @@ import typer
 from unstatic.cli.options import AsJson, Device, Steps
 from unstatic.core.errors import InputError
 from unstatic.core.files import ensure_writable
-from unstatic.core.threads import quiet_threads
+from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +50,7 @@ def evaluate(
     Prints tables in Markdown: how often a clip shows what its prompt says, and how well the model's
     autoencoder gives pictures back.
     """
-    quiet_threads()
+    quiet_threads(spins=SHORT_SPINS)
     from unstatic.generate.native import load_native
     from unstatic.generate.request import Request, plan
     from unstatic.models.manifest import find_model

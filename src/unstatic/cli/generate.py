@@ -32,7 +32,7 @@ from unstatic.cli.options import (
 from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_pipe, warn
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
-from unstatic.core.threads import quiet_threads
+from unstatic.core.threads import SHORT_SPINS, quiet_threads
 from unstatic.generate.defaults import DEFAULT_MODEL, DEFAULT_SECONDS
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def video(
     as_json: AsJson = False,
 ) -> None:
     """Make a video of what a sentence says."""
-    quiet_threads()
+    quiet_threads(spins=SHORT_SPINS)
     from unstatic.generate.image import open_image
     from unstatic.generate.request import Request
 
@@ -126,7 +126,7 @@ def image(
     as_json: AsJson = False,
 ) -> None:
     """Make a still picture of what a sentence says."""
-    quiet_threads()
+    quiet_threads(spins=SHORT_SPINS)
     from unstatic.generate.request import Request
 
     request = Request(

@@ -10,7 +10,7 @@ import typer
 from unstatic.cli.options import PICTURE_SUFFIXES, VIDEO_SUFFIXES, AsJson, ModelName, Output, Seed, whole
 from unstatic.cli.output import output_path, report, warn
 from unstatic.core.errors import InputError
-from unstatic.core.threads import quiet_threads
+from unstatic.core.threads import SHORT_SPINS, quiet_threads
 from unstatic.generate.defaults import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def static(
     Writes a video (.mp4), or with `-o FILE.png` a picture: a row for each moment, a column for each noise
     level.
     """
-    quiet_threads()
+    quiet_threads(spins=SHORT_SPINS)
     from unstatic.generate.native import load_native
     from unstatic.models.manifest import find_model
 

@@ -1,18 +1,13 @@
 """What the machine can do: its device, its number formats and its measured speed."""
 
-import os
 import statistics
 import time
-from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import TypeVar
 
 import torch
 
 from unstatic.core.errors import InputError
-
-Item = TypeVar("Item")
 
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
@@ -71,28 +66,6 @@ def set_threads(count: int) -> None:
     if count < 1:
         raise InputError(f"threads={count} must be at least 1")
     torch.set_num_threads(count)
-
-
-def with_threads(count: int | None, items: Iterable[Item]) -> Iterator[Item]:
-    """Yield `items`, letting one CPU operator use at most `count` threads while each is being made.
-
-    Between items the process has as many threads as before. None changes nothing, and so does a number of
-    threads in OMP_NUM_THREADS: the user's choice.
-    """
-    if count is None or "OMP_NUM_THREADS" in os.environ:
-        yield from items
-        return
-    source = iter(items)
-    while True:
-        before = torch.get_num_threads()
-        torch.set_num_threads(min(count, before))
-        try:
-            item = next(source)
-        except StopIteration:
-            return
-        finally:
-            torch.set_num_threads(before)
-        yield item
 
 
 def _available_devices() -> list[str]:

@@ -6,17 +6,19 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import UInt8
+from torch import Tensor
 
-from unstatic.core.device import compute_dtype, pick_device, with_threads
+from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
+from unstatic.core.thread_choice import ThreadChoice, equal_counts, with_threads
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
 from unstatic.diffusion.process import Latent
 from unstatic.diffusion.schedule import shifted
 from unstatic.diffusion.solver import SOLVERS
 from unstatic.generate.edit import first_frame, last_frame
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
-from unstatic.generate.request import Plan
+from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk, Denoised, Sampling, chunk_noise, read_context, stream_latents
 from unstatic.media.frames import to_frames
 from unstatic.models.manifest import InstalledModel, Manifest
@@ -27,15 +29,16 @@ from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTran
 from unstatic.models.weights import load_model
 from unstatic.nn.causal import Memory
 
-# An operator of a narrow transformer takes 20 to 200 microseconds, and to wake a second thread takes as long:
-# on two cores that others use too, a 4 s clip of nano took 2.4 s with one thread and 14 s with two.
-NARROW = 512
+# An operator of a narrower transformer takes 20 to 200 microseconds, as long as it takes to wake a thread:
+# how many threads pay is tried, and more than four never do.
+NARROW, NARROW_THREADS = 512, (1, 2, 4)
 
 
 class NativeEngine:
     """One of our models, loaded and ready; made by `load_native`.
 
-    `threads` is the most that one CPU operator may use while this engine works.
+    `threads` chooses how many threads one CPU operator may use while this engine works; None leaves that to
+    the process.
     """
 
     def __init__(
@@ -45,7 +48,7 @@ class NativeEngine:
         autoencoder: TinyAutoencoder,
         text_encoder: TextEncoder,
         device: torch.device,
-        threads: int | None = None,
+        threads: ThreadChoice | None = None,
     ) -> None:
         self.manifest = manifest
         self.transformer = transformer
@@ -148,19 +151,20 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
     transformer = transformer.to(target, dtype).eval()
     if target.type == "cpu":
         prepare_for_cpu(transformer)
-    return NativeEngine(
-        model.manifest,
-        transformer,
-        autoencoder.to(target, dtype).eval(),
-        text_encoder,
-        target,
-        threads=preferred_threads(target, transformer.config),
-    )
+    autoencoder = autoencoder.to(target, dtype).eval()
+    engine = NativeEngine(model.manifest, transformer, autoencoder, text_encoder, target)
+    if target.type == "cpu" and transformer.config.width < NARROW:
+        engine.threads = ThreadChoice(equal_counts(lambda: _two_chunks(engine), NARROW_THREADS))
+    return engine
 
 
-def preferred_threads(device: torch.device, config: TransformerConfig) -> int | None:
-    """Return how many threads an operator of a transformer of this size should compute with at most."""
-    return 1 if device.type == "cpu" and config.width < NARROW else None
+@torch.inference_mode()
+def _two_chunks(engine: NativeEngine) -> Tensor:
+    """Sample the first two chunks of a video in one step each and decode them: all that sampling repeats."""
+    frames = engine.manifest.compression.time + 1
+    made = plan(Request(prompt="a ball", seconds=frames / engine.manifest.fps, steps=1), engine.manifest)
+    latent = torch.cat([event.latent for event in engine.denoise(made) if isinstance(event, Chunk)], 2)
+    return torch.cat([latent.flatten(), engine.autoencoder.decode(latent).float().flatten()])
 
 
 def _check_that_parts_fit(

@@ -94,7 +94,7 @@ def toybox() -> Preset:
                 block_depth=2,
             ),
             training=TrainingConfig(
-                samples=48_000,
+                samples=32_000,
                 warm_up=1_000,
                 cooldown=0.4,
                 half_lives=(2_400.0,),
@@ -118,9 +118,9 @@ def toybox() -> Preset:
                 anchors=True,
             ),
             training=TrainingConfig(
-                samples=120_000,
+                samples=90_000,
                 warm_up=2_000,
-                half_lives=(8_000.0, 16_000.0),
+                half_lives=(6_000.0, 12_000.0),
                 optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
             ),
             step=DiffusionConfig(),
@@ -180,7 +180,7 @@ def nano_64() -> Preset:
                 anchors=True,
             ),
             training=TrainingConfig(
-                samples=270_000,
+                samples=225_000,
                 warm_up=2_000,
                 half_lives=(22_175.0, 44_350.0),
                 optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
@@ -193,7 +193,7 @@ def nano_64() -> Preset:
             ),
         ),
         compression=NANO_COMPRESSION,
-        sampling=SamplingDefaults(steps=24, guidance=3.0, solver="multistep", shift=1.5, history_sigma=0.0),
+        sampling=SamplingDefaults(steps=24, guidance=4.0, solver="multistep", shift=1.5, history_sigma=0.1),
     )
 
 
