@@ -11,9 +11,6 @@ INSTALLED := .venv/installed
 INSTALLED_DEV := .venv/installed-dev
 NO_PYTHON := unstatic needs Python 3.11 or newer: install it, or name it: make PYTHON=/path/to/python
 
-# Waiting threads sleep instead of spinning: up to 20 times faster on a machine that others use too.
-export OMP_WAIT_POLICY ?= PASSIVE
-export GOMP_SPINCOUNT ?= 0
 export PROMPT
 
 .DEFAULT_GOAL := help
@@ -25,6 +22,9 @@ help:  ## Show this list
 video: $(INSTALLED)  ## Make a clip: make video PROMPT="a blue cube falls onto grass"
 	@$(BIN)/unstatic video "$$PROMPT"
 
+# Waiting threads sleep instead of spinning: up to 20 times faster on a machine that others use too.
+test: export OMP_WAIT_POLICY ?= PASSIVE
+test: export GOMP_SPINCOUNT ?= 0
 test: lint  ## Check style, types, layers, and run all tests
 	$(BIN)/pytest -m compile || test $$? -eq 5  # 5: no test is marked so
 	$(BIN)/pytest -m "not compile" --jaxtyping-packages=unstatic,beartype.beartype

@@ -27,8 +27,8 @@ def encode_text(prompts):
     return torch.tensor([[[float(len(prompt))]] for prompt in prompts])
 
 
-STILL = Window(latent_frames=1, batch_size=4, share=1)
-CLIP = Window(latent_frames=5, batch_size=2, share=3)
+STILL = Window(latent_frames=1, batch_size=4, share=1.0)
+CLIP = Window(latent_frames=5, batch_size=2, share=3.0)
 
 
 def batches_of(shards, *windows):
