@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from unstatic.core.device import set_threads
-from unstatic.core.thread_choice import PERIOD, TRIALS, ThreadChoice, equal_counts, with_threads
+from unstatic.core.thread_choice import (
+    PERIOD,
+    TRIALS,
+    ThreadChoice,
+    equal_counts,
+    free_to_choose,
+    with_threads,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +31,7 @@ def chosen(choice: ThreadChoice, seconds: dict[int, float], pieces: int) -> list
     counts: list[int] = []
     for _ in range(pieces):
         counts.append(choice.count)
-        choice.note(seconds[choice.count])
+        choice.note(counts[-1], seconds[counts[-1]])
     return counts
 
 
@@ -41,8 +48,8 @@ def test_what_was_slow_is_tried_again():
 
 def test_one_slow_piece_decides_nothing():
     choice = ThreadChoice((1, 2))
-    for seconds in (1.0, 50.0, 3.0, 2.0):
-        choice.note(seconds)
+    for count, seconds in ((1, 1.0), (1, 50.0), (2, 3.0), (2, 2.0)):
+        choice.note(count, seconds)
     assert choice.count == 1
 
 
@@ -64,13 +71,27 @@ def test_threads_are_limited_only_while_an_item_is_made():
 def test_the_time_of_every_item_is_noted():
     times = iter(range(100))
     choice = ThreadChoice((1, 2), clock=lambda: float(next(times)))
-    list(with_threads(choice, range(TRIALS)))
+    list(with_threads(choice, range(2 * TRIALS), alike=lambda item: item % 2 == 0))
     assert choice.count == 2
 
 
-def test_the_environment_decides_about_threads(monkeypatch: pytest.MonkeyPatch):
+def test_what_is_not_alike_is_not_compared():
+    choice = ThreadChoice((1, 2))
+    list(with_threads(choice, range(9), alike=lambda _: False))
+    assert choice.count == 1
+
+
+def test_there_are_never_more_threads_than_the_process_has():
+    assert counts_seen(ThreadChoice((4,))) == [(2, 2)] * 3
+
+
+def test_the_user_may_have_chosen(monkeypatch: pytest.MonkeyPatch):
+    assert free_to_choose()
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert counts_seen(ThreadChoice((1,))) == [(2, 2)] * 3
+    assert not free_to_choose()
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    set_threads(1)
+    assert not free_to_choose()
 
 
 def test_an_error_leaves_the_threads_as_they_were():

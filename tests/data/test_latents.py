@@ -70,3 +70,9 @@ def test_states_can_be_trained_on(shards):
 def test_clips_that_are_too_short_are_refused(shards):
     with pytest.raises(InputError, match="5 latent frames, fewer than the 17 asked for"):
         batches_of(shards, STILL, replace(CLIP, latent_frames=17))
+
+
+@pytest.mark.parametrize("change", [{"latent_frames": 0}, {"batch_size": 0}, {"share": 0.0}, {"share": -1.0}])
+def test_windows_of_nothing_are_refused(change):
+    with pytest.raises(InputError, match="at least 1, the share above 0"):
+        replace(CLIP, **change)

@@ -54,6 +54,8 @@ def stdout_pipe() -> Generator[Callable[[bytes], None]]:
         yield _write_stdout
     except BrokenPipeError:
         raise typer.Exit(UnstaticError.exit_code) from None
+    except OSError as error:
+        raise UnstaticError(f"cannot write to stdout: {error.strerror}") from error
     except KeyboardInterrupt:
         raise StoppedError("stopped, what was written until then can be played") from None
 

@@ -29,48 +29,55 @@ class ThreadChoice:
         assert counts, "there must be something to choose from"
         self.counts, self.clock = tuple(counts), clock
         self._pieces = 0
-        self._shortest_s: dict[int, float] = {}
+        self._times_s: dict[int, list[float]] = {}
 
     @property
     def count(self) -> int:
         """The number of threads for the next piece."""
-        tried = self._pieces // TRIALS
-        if tried < len(self.counts):
-            return self.counts[tried]
-        return min(self.counts, key=lambda count: self._shortest_s[count])
+        times_s = self._times_s
+        for count in self.counts:
+            if len(times_s.get(count, ())) < TRIALS:
+                return count
+        return min(self.counts, key=lambda count: min(times_s[count][:TRIALS]))
 
-    def note(self, seconds: float) -> None:
-        """Say how long the piece took that was made with `count` threads."""
-        count = self.count
-        if self._pieces < TRIALS * len(self.counts):
-            self._shortest_s[count] = min(seconds, self._shortest_s.get(count, seconds))
+    def note(self, count: int, seconds: float) -> None:
+        """Say how long a piece took that was made with `count` threads."""
         self._pieces += 1
-        if self._pieces >= PERIOD and len(self.counts) > 1:
-            self._pieces = 0
-            self._shortest_s = {}
+        if self._pieces >= PERIOD:
+            self._pieces, self._times_s = 0, {}
+        else:
+            self._times_s.setdefault(count, []).append(seconds)
 
 
-def with_threads(choice: ThreadChoice | None, items: Iterable[Item]) -> Iterator[Item]:
+def with_threads(
+    choice: ThreadChoice | None, items: Iterable[Item], *, alike: Callable[[Item], bool] = lambda _: True
+) -> Iterator[Item]:
     """Yield `items`, letting one CPU operator use the chosen number of threads while each is being made.
 
-    Between items the process has as many threads as before. None changes nothing, and so does a number of
-    threads in OMP_NUM_THREADS: the user's choice.
+    Between items the process has as many threads as before, and never are there more. Only items that are
+    `alike` are compared. None changes nothing.
     """
-    if choice is None or "OMP_NUM_THREADS" in os.environ:
+    if choice is None:
         yield from items
         return
     source = iter(items)
     while True:
-        before, begun_s = torch.get_num_threads(), choice.clock()
-        torch.set_num_threads(choice.count)
+        count, before, begun_s = choice.count, torch.get_num_threads(), choice.clock()
+        torch.set_num_threads(min(count, before))
         try:
             item = next(source)
         except StopIteration:
             return
         finally:
             torch.set_num_threads(before)
-        choice.note(choice.clock() - begun_s)
+        if alike(item):
+            choice.note(count, choice.clock() - begun_s)
         yield item
+
+
+def free_to_choose() -> bool:
+    """Return whether there is more than one thread, and OMP_NUM_THREADS, the user's choice, is not set."""
+    return torch.get_num_threads() > 1 and "OMP_NUM_THREADS" not in os.environ
 
 
 def equal_counts(probe: Callable[[], Tensor], counts: Sequence[int]) -> tuple[int, ...]:

@@ -49,6 +49,10 @@ class Window:
     batch_size: int
     share: float
 
+    def __post_init__(self) -> None:
+        if self.latent_frames < 1 or self.batch_size < 1 or not self.share > 0:
+            raise InputError(f"{self}: frames and batch must be at least 1, the share above 0")
+
 
 class LatentBatches:
     """Random clips from latent shards with fresh captions, all clips of a batch in the same window.

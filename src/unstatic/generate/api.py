@@ -123,8 +123,7 @@ def _request(prompt: str, options: Options) -> Request:
     fields: dict[str, Any] = {**options}
     if "size" in options:
         fields["size"] = Size.parse(options["size"])
-    if "image" in options:
-        fields["image"] = open_image(options["image"])
-    if "last_image" in options:
-        fields["last_image"] = open_image(options["last_image"])
+    for name in ("image", "last_image"):
+        if fields.get(name) is not None:
+            fields[name] = open_image(fields[name])
     return Request(prompt=prompt, **fields)

@@ -11,7 +11,7 @@ from torch import Tensor
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
-from unstatic.core.thread_choice import ThreadChoice, equal_counts, with_threads
+from unstatic.core.thread_choice import ThreadChoice, equal_counts, free_to_choose, with_threads
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
 from unstatic.diffusion.process import Latent
 from unstatic.diffusion.schedule import shifted
@@ -59,7 +59,8 @@ class NativeEngine:
 
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
-        return with_threads(self.threads, self._stream(plan, Pace(previews_per_s)))
+        events = self._stream(plan, Pace(previews_per_s))
+        return with_threads(self.threads, events, alike=lambda event: isinstance(event, Progress))
 
     @torch.inference_mode()
     def _stream(self, plan: Plan, preview: Pace) -> Iterator[Event]:
@@ -153,7 +154,7 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
         prepare_for_cpu(transformer)
     autoencoder = autoencoder.to(target, dtype).eval()
     engine = NativeEngine(model.manifest, transformer, autoencoder, text_encoder, target)
-    if target.type == "cpu" and transformer.config.width < NARROW:
+    if target.type == "cpu" and transformer.config.width < NARROW and free_to_choose():
         engine.threads = ThreadChoice(equal_counts(lambda: _two_chunks(engine), NARROW_THREADS))
     return engine
 

@@ -77,19 +77,28 @@ class FragmentWriter:
 def growing_file(path: Path) -> Generator[Append]:
     """Yield a function that appends bytes to the new file `path`, where others can read them at once.
 
-    After any exception, Ctrl-C included, nothing is left, and a file that was there before is there again.
+    After any exception, Ctrl-C included, nothing is left, and a file that was there before is there again; if
+    the machine fails meanwhile, that one lies beside it as `.NAME.before-*`.
     Raises UnstaticError if the disk is full, or if nothing was appended.
     """
-    before = path.with_name(f".{secrets.token_hex(6)}.before{path.suffix}")
-    replaces = path.exists()
-    if replaces:
-        os.replace(path, before)
+    before = path.with_name(f".{path.stem}.before-{secrets.token_hex(4)}{path.suffix}")
+    with _as_complaint(path):
+        replaces = path.exists()
+        if replaces:
+            os.replace(path, before)
+        try:
+            file = path.open("xb", buffering=0)
+        except OSError:
+            if replaces:
+                os.replace(before, path)
+            raise
     try:
-        with path.open("xb", buffering=0) as file:
+        with file:
             yield lambda data: _append(file, data, path)
             if not file.tell():
                 raise UnstaticError(f"no frame was made for {path}")
-            os.fsync(file.fileno())
+            with _as_complaint(path):
+                os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
         if replaces:
@@ -98,9 +107,16 @@ def growing_file(path: Path) -> Generator[Append]:
     before.unlink(missing_ok=True)
 
 
-def _append(file: io.FileIO, data: bytes, path: Path) -> None:
+@contextmanager
+def _as_complaint(path: Path) -> Generator[None]:
+    """Turn what the system says into a line about `path`."""
     try:
-        while data:
-            data = data[file.write(data) :]
+        yield
     except OSError as error:
         raise UnstaticError(f"cannot write {path}: {error.strerror}, choose another place") from error
+
+
+def _append(file: io.FileIO, data: bytes, path: Path) -> None:
+    with _as_complaint(path):
+        while data:
+            data = data[file.write(data) :]

@@ -23,11 +23,17 @@ def prepare_for_cpu(model: VideoTransformer) -> VideoTransformer:
     """Return `model` with its layers changed; it must be where and in the dtype in which it will compute."""
     for block in model.blocks:
         block.set_submodule("attention", FusedSelfAttention(block.attention))
-    if model.patch_embedding.weight.dtype == torch.bfloat16 and torch.backends.mkldnn.is_available():
+    if model.patch_embedding.weight.dtype == torch.bfloat16 and can_pack():
         for name, layer in list(model.named_modules()):
             if isinstance(layer, nn.Linear):
                 model.set_submodule(name, PackedLinear(layer))
     return model
+
+
+def can_pack() -> bool:
+    """Return whether this PyTorch has packed products by oneDNN; its public interface does not promise them."""
+    named = all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
+    return named and torch.backends.mkldnn.is_available()
 
 
 class PackedLinear(nn.Module):

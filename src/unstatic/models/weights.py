@@ -93,7 +93,7 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(name.encode())
-        digest.update(state[name].flatten().view(torch.uint8).numpy().tobytes())
+        digest.update(state[name].flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
 """The embedded model's presets, by growing patience.
 
 `tiny` proves in minutes that all works, `toybox` learns a corner of the world in half an hour, `nano-64` is
-what two CPU cores can do in a day.
+for an afternoon of two CPU cores.
 """
 
 from unstatic.core.errors import InputError
