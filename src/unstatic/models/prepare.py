@@ -31,7 +31,7 @@ def prepare_for_cpu(model: VideoTransformer) -> VideoTransformer:
 
 
 def can_pack() -> bool:
-    """Return whether this PyTorch has packed products by oneDNN; its public interface does not promise them."""
+    """Return whether this PyTorch packs weights for oneDNN; its public interface does not promise that."""
     named = all(hasattr(torch.ops.mkldnn, name) for name in ("_reorder_linear_weight", "_linear_pointwise"))
     return named and torch.backends.mkldnn.is_available()
 
