@@ -31,8 +31,10 @@ STILL = Window(latent_frames=1, batch_size=4, share=1.0)
 CLIP = Window(latent_frames=5, batch_size=2, share=3.0)
 
 
-def batches_of(shards, *windows):
-    return LatentBatches(shards, caption=caption, encode_text=encode_text, windows=windows or (STILL, CLIP))
+def batches_of(shards, *windows, captions=0, encode=encode_text):
+    return LatentBatches(
+        shards, caption=caption, encode_text=encode, windows=windows or (STILL, CLIP), captions=captions
+    )
 
 
 def test_a_batch_is_decided_by_index_and_its_words_change(shards):
@@ -65,6 +67,31 @@ def test_every_window_has_its_share_of_the_batches(shards):
 def test_states_can_be_trained_on(shards):
     text = batches_of(shards).at(0).text
     assert not text.is_inference()
+
+
+def test_a_number_of_captions_is_written_and_encoded_once_for_every_clip(shards):
+    encoded = []
+
+    @torch.inference_mode()
+    def padded(prompts):
+        encoded.extend(prompts)
+        return torch.tensor([[[float(len(prompt))], [0.5], [0.0]] for prompt in prompts])
+
+    batches = batches_of(shards, STILL, captions=3, encode=padded)
+    seen = [batches.at(index) for index in range(60)]
+    prompts = [prompt for batch in seen for prompt in batch.prompts]
+    assert len(set(prompts)) == len(encoded) == 12 * 3
+    for batch in seen:
+        assert not batch.text.is_inference()
+        assert batch.text.tolist() == [[[len(prompt)], [0.5], [0.0]] for prompt in batch.prompts]
+
+
+def test_kept_captions_do_not_depend_on_what_was_drawn_before(shards):
+    first, resumed = batches_of(shards, captions=2), batches_of(shards, captions=2)
+    for index in range(7):
+        first.at(index)
+    assert first.at(7).prompts == resumed.at(7).prompts
+    assert torch.equal(first.at(7).text, resumed.at(7).text)
 
 
 def test_clips_that_are_too_short_are_refused(shards):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -54,10 +55,26 @@ class Window:
             raise InputError(f"{self}: frames and batch must be at least 1, the share above 0")
 
 
-class LatentBatches:
-    """Random clips from latent shards with fresh captions, all clips of a batch in the same window.
+class Described(NamedTuple):
+    """A caption, the states of its tokens, and how many tokens there are with the padding."""
 
-    Captions and their states are made in the prefetch thread. Raises InputError for clips that are too short.
+    prompt: str
+    states: Float[Tensor, "used e"]
+    length: int
+
+
+def _described(prompt: str, states: Float[Tensor, "s e"]) -> Described:
+    used = states[states.any(-1)]
+    return Described(prompt, used.to(torch.bfloat16).clone(), len(states))
+
+
+class LatentBatches:
+    """Random clips from latent shards with captions, all clips of a batch in the same window.
+
+    With `captions` 0 a caption is written anew every time a clip comes up; otherwise every clip has that
+    many, written and encoded once and kept in memory as bfloat16 (16,000 clips with 6 captions: 3 GB), which
+    spares a quarter of the time of training on stills. Captions and their states are made in the prefetch
+    thread. Raises InputError for clips that are too short.
     """
 
     def __init__(
@@ -67,11 +84,13 @@ class LatentBatches:
         caption: Caption,
         encode_text: EncodeText,
         windows: Sequence[Window],
+        captions: int = 0,
         seed: int = 0,
     ):
         self.sizes = clips_by_size(shards, "latents")
         self.caption, self.encode_text = caption, encode_text
-        self.windows, self.seed = windows, seed
+        self.windows, self.captions, self.seed = windows, captions, seed
+        self._kept: dict[tuple[str, int], list[Described]] = {}
         self.shares = np.array([window.share for window in windows]) / sum(window.share for window in windows)
         longest = max(window.latent_frames for window in windows)
         for shard in shards:
@@ -92,6 +111,29 @@ class LatentBatches:
             [shard.read("latents", entry, 0, window.latent_frames) for shard, entry in entries]
         )
         latent = rearrange(torch.as_tensor(latents).float(), "b t c h w -> b c t h w").contiguous()
-        prompts = tuple(self.caption(shard.lines[entry], rng) for shard, entry in entries)
-        # Cloned, since autograd cannot save a tensor made in inference mode
-        return LatentBatch(latent=latent, text=self.encode_text(prompts).clone(), prompts=prompts)
+        prompts, text = self._describe(entries, rng)
+        return LatentBatch(latent=latent, text=text, prompts=prompts)
+
+    def _describe(
+        self, entries: Sequence[tuple[Shard, int]], rng: np.random.Generator
+    ) -> tuple[tuple[str, ...], Float[Tensor, "b s e"]]:
+        """Give every clip a caption, and return the token states of all."""
+        if not self.captions:
+            prompts = tuple(self.caption(shard.lines[entry], rng) for shard, entry in entries)
+            # Cloned, since autograd cannot save a tensor made in inference mode
+            return prompts, self.encode_text(prompts).clone()
+        chosen = [self._captions_of(*each)[int(rng.integers(self.captions))] for each in entries]
+        text = torch.zeros(len(chosen), chosen[0].length, chosen[0].states.shape[-1])
+        for row, described in zip(text, chosen, strict=True):
+            row[: len(described.states)] = described.states
+        return tuple(described.prompt for described in chosen), text
+
+    def _captions_of(self, shard: Shard, entry: int) -> list[Described]:
+        """Write and encode the captions of a clip together, once: their bits depend on nothing else."""
+        key = (shard.path.name, entry)
+        if key not in self._kept:
+            rng = numpy_generator("captions", self.seed, *key)
+            prompts = [self.caption(shard.lines[entry], rng) for _ in range(self.captions)]
+            rows = zip(prompts, self.encode_text(prompts), strict=True)
+            self._kept[key] = [_described(prompt, states) for prompt, states in rows]
+        return self._kept[key]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from unstatic.models.transformer import Layout, SelfAttention, VideoTransformer, read_chunks
 from unstatic.nn.attention import KeyValue, merge_heads, split_heads
+from unstatic.nn.mlp import MLP
 from unstatic.nn.norm import inverse_rms
 from unstatic.nn.rope import rotate
 
@@ -24,6 +25,9 @@ def prepare_for_cpu(model: VideoTransformer) -> VideoTransformer:
     for block in model.blocks:
         block.set_submodule("attention", FusedSelfAttention(block.attention))
     if model.patch_embedding.weight.dtype == torch.bfloat16 and can_pack():
+        for name, layer in list(model.named_modules()):
+            if isinstance(layer, MLP):
+                model.set_submodule(name, PackedMLP(layer))
         for name, layer in list(model.named_modules()):
             if isinstance(layer, nn.Linear):
                 model.set_submodule(name, PackedLinear(layer))
@@ -39,16 +43,28 @@ def can_pack() -> bool:
 class PackedLinear(nn.Module):
     """Compute what a linear layer computes, from weights in oneDNN's own layout.
 
-    Without it oneDNN brings them into that layout anew for every product.
+    Without it oneDNN brings them into that layout anew for every product. `after` may be "gelu".
     """
 
-    def __init__(self, plain: nn.Linear) -> None:
+    def __init__(self, plain: nn.Linear, after: str = "none") -> None:
         super().__init__()
+        self.after = after
         self.weight = torch.ops.mkldnn._reorder_linear_weight(plain.weight.detach())
         self.bias = plain.bias.detach()
 
     def forward(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n o"]:
-        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
+        return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, self.after, [], "none")
+
+
+class PackedMLP(nn.Module):
+    """Compute what an MLP computes; the first product applies the exact GELU, as `gelu` does in bfloat16."""
+
+    def __init__(self, plain: MLP) -> None:
+        super().__init__()
+        self.up, self.down = PackedLinear(plain.up, after="gelu"), PackedLinear(plain.down)
+
+    def forward(self, tokens: Float[Tensor, "*n d"]) -> Float[Tensor, "*n o"]:
+        return self.down(self.up(tokens))
 
 
 class FusedSelfAttention(nn.Module):

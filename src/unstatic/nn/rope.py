@@ -56,5 +56,16 @@ def unit(angle: Float64[Tensor, "*n"]) -> Complex64[Tensor, "*n"]:
 
 def rotate(tokens: Float32[Tensor, "*n e"], rotation: Complex64[Tensor, "*#n f"]) -> Float32[Tensor, "*n e"]:
     """Turn queries or keys by their positions; a product of the two then sees only the difference."""
+    if torch.compiler.is_compiling():
+        return _rotate_real(tokens, rotation)
     pairs = torch.view_as_complex(tokens.view(*tokens.shape[:-1], -1, 2))
     return torch.view_as_real(pairs * rotation).flatten(-2)
+
+
+def _rotate_real(
+    tokens: Float32[Tensor, "*n e"], rotation: Complex64[Tensor, "*#n f"]
+) -> Float32[Tensor, "*n e"]:
+    """Compute `rotate` without complex products, which torch's compiler cannot fuse with anything."""
+    cosine, sine = torch.view_as_real(rotation).unbind(-1)
+    even, odd = tokens.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cosine - odd * sine, even * sine + odd * cosine), -1).flatten(-2)

@@ -138,17 +138,18 @@ def toybox() -> Preset:
 def nano_64() -> Preset:
     """Train the embedded model at 64 pixels on two CPU cores.
 
-    Command: `unstatic train nano-64 -o runs/nano-64`.
+    Command: `unstatic train nano-64 -o runs/nano-64`. How the shipped weights came about, what they cost and
+    what they can do is in docs/model-cards/nano.md.
     """
     return Preset(
         name="nano-64",
         model="nano",
         summary="64-pixel films of simple objects: shapes, colours, materials, physics",
         seed=0,
-        world=WorldRun(clips=20_480, frames=65, sizes=NANO_64_SIZES, mix="first-light"),
+        world=WorldRun(clips=20_480, frames=65, sizes=NANO_64_SIZES, mix="even"),
         autoencoder=AutoencoderRun(
             model=TinyAutoencoderConfig(
-                latent_channels=24,
+                latent_channels=40,
                 encoder_widths=(32, 64, 96),
                 encoder_blocks=(1, 1),
                 decoder_widths=(128, 64, 32),
@@ -156,21 +157,21 @@ def nano_64() -> Preset:
                 block_depth=2,
             ),
             training=TrainingConfig(
-                samples=120_000,
-                warm_up=2_000,
-                cooldown=0.4,
+                samples=130_000,
+                warm_up=3_000,
+                cooldown=0.6,
                 half_lives=(4_800.0,),
                 optimiser=OptimiserConfig(learning_rate=1e-3, matrix_learning_rate=2.5e-3),
             ),
             views=ViewConfig(),
-            loss=AutoencoderLossConfig(),
-            batch_size=16,
-            clips=4_096,
+            loss=AutoencoderLossConfig(squared=6.0),
+            batch_size=20,
+            clips=9_472,
         ),
         diffusion=DiffusionRun(
             model=TransformerConfig(
-                in_channels=24,
-                out_channels=24,
+                in_channels=40,
+                out_channels=40,
                 width=384,
                 depth=6,
                 heads=6,
@@ -180,17 +181,20 @@ def nano_64() -> Preset:
                 anchors=True,
             ),
             training=TrainingConfig(
-                samples=225_000,
-                warm_up=2_000,
+                samples=500_000,
+                accumulate=2,
+                warm_up=4_000,
+                cooldown=0.3,
                 half_lives=(22_175.0, 44_350.0),
                 optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
             ),
             step=DiffusionConfig(),
             windows=(
-                Window(latent_frames=1, batch_size=128, share=0.5),
+                Window(latent_frames=1, batch_size=128, share=0.4),
                 Window(latent_frames=9, batch_size=32, share=0.25),
-                Window(latent_frames=17, batch_size=16, share=0.25),
+                Window(latent_frames=17, batch_size=16, share=0.35),
             ),
+            captions=6,
         ),
         compression=NANO_COMPRESSION,
         sampling=SamplingDefaults(steps=24, guidance=4.0, solver="multistep", shift=1.5, history_sigma=0.1),

@@ -42,12 +42,19 @@ class AutoencoderRun:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DiffusionRun:
-    """How the transformer is trained, and on which windows of clips."""
+    """How the transformer is trained, and on which windows of clips.
+
+    Every clip is described in `captions` ways, which are encoded once each; 0 writes a new one every time.
+    `compile` fuses small operators, which takes a C++ compiler and some minutes at the start: on two cores
+    with AMX a step then took two thirds of the time (docs/log.md).
+    """
 
     model: TransformerConfig
     training: TrainingConfig
     step: DiffusionConfig
     windows: tuple[Window, ...]
+    captions: int = 0
+    compile: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,7 +62,8 @@ class Preset:
     """A whole training run, from nothing to a model that can be used.
 
     `model` is the name of the model it makes. Its manifest gets `summary`, `licence`, `compression`,
-    `sampling` and the sizes of the world.
+    `sampling` and the sizes of the world. `start` names a model whose weights it begins with, or its folder;
+    what is larger here than there is grown (`models/grow.py`).
     """
 
     name: str
@@ -71,3 +79,4 @@ class Preset:
     enlarge: int = 4
     max_enlarge: int = 16
     licence: str = "Apache-2.0"
+    start: str = ""

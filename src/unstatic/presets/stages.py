@@ -31,10 +31,11 @@ from unstatic.data.latents import LatentBatches
 from unstatic.data.loader import AutoencoderBatches
 from unstatic.data.shards import Shard, open_shards
 from unstatic.generate.native import NativeEngine
-from unstatic.models.manifest import Manifest, write_manifest
+from unstatic.models.grow import grow_autoencoder, grow_transformer
+from unstatic.models.manifest import Manifest, find_model, write_manifest
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
-from unstatic.models.transformer import VideoTransformer
+from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.weights import load_model, save_model
 from unstatic.presets.fit import fit
 from unstatic.presets.preset import Preset
@@ -42,6 +43,7 @@ from unstatic.presets.render import render_clips
 from unstatic.presets.show import reconstruction_sheet, sample_sheet
 from unstatic.training.autoencoder_step import AutoencoderStep, prepare
 from unstatic.training.diffusion_step import DiffusionStep
+from unstatic.training.fuse import fuse
 from unstatic.training.loop import Run
 from unstatic.training.optim import kernel_weights, linear_weights
 
@@ -90,6 +92,8 @@ def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> Non
     settings = preset.autoencoder
     shards = first_clips(open_shards(folder / "clips", "clips"), settings.clips)
     model = TinyAutoencoder(settings.model, generator=generator("autoencoder", preset.seed))
+    if preset.start:
+        grow_autoencoder(model, load_autoencoder(find_model(preset.start).weights("autoencoder")))
     run = Run(model, settings.training, matrices=kernel_weights(model), device=device)
     batches = AutoencoderBatches(
         shards,
@@ -112,9 +116,8 @@ def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> Non
     save_model(target, finished, settings.model, "tiny_autoencoder")
 
 
-def load_autoencoder(folder: Path) -> TinyAutoencoder:
-    """Load the finished autoencoder of a run."""
-    path = folder / "model" / "autoencoder.safetensors"
+def load_autoencoder(path: Path) -> TinyAutoencoder:
+    """Load an autoencoder."""
     return load_model(path, "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder)
 
 
@@ -133,7 +136,7 @@ def example_videos(shards: Sequence[Shard]) -> Iterator[Float[Tensor, "1 3 t h w
 
 def encode(preset: Preset, folder: Path, device: torch.device) -> None:
     """Encode all clips with the finished autoencoder."""
-    autoencoder = load_autoencoder(folder)
+    autoencoder = load_autoencoder(folder / "model" / "autoencoder.safetensors")
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
 
     def to_latent(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c m y x"]:
@@ -162,6 +165,9 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
     settings = preset.diffusion
     text_encoder = load_text_encoder(TEXT_ENCODER)
     model = VideoTransformer(settings.model, generator=generator("transformer", preset.seed))
+    if preset.start:
+        path = find_model(preset.start).weights("transformer")
+        grow_transformer(model, load_model(path, "transformer", TransformerConfig, VideoTransformer))
     run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
     batches = latent_batches(preset, open_shards(folder / "latents", "latents"), text_encoder, device)
     step = DiffusionStep(
@@ -170,7 +176,9 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
         empty_text=text_encoder.encode([""]).states[0],
         progress=run.progress,
     )
-    autoencoder = load_autoencoder(folder)
+    if settings.compile:
+        fuse(model)
+    autoencoder = load_autoencoder(folder / "model" / "autoencoder.safetensors")
 
     def finished() -> VideoTransformer:
         return averaged(run, VideoTransformer(settings.model))
@@ -203,6 +211,7 @@ def latent_batches(
         caption=lambda line, rng: caption(SceneSpec.from_json(line), rng),
         encode_text=encode_text,
         windows=settings.windows,
+        captions=settings.captions,
         seed=preset.seed,
     )
 
