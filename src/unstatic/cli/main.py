@@ -57,12 +57,18 @@ def run(arguments: list[str]) -> int:
         # Ctrl-C and typer.Exit come back as a number, not as exceptions
         code = app(arguments, standalone_mode=False, prog_name="unstatic")
     except typer.TyperException as error:
-        return _complain(error.format_message(), error.exit_code)
+        return _complain(_with_fix(error.format_message()), error.exit_code)
     except UnstaticError as error:
         return _complain(str(error), error.exit_code)
     if code == StoppedError.exit_code:
         return _complain("stopped, nothing was written", code)
     return code or 0
+
+
+def _with_fix(message: str) -> str:
+    """Say what to do about words that no option takes: nearly always a prompt without quotes."""
+    unquoted = message.startswith("Got unexpected extra argument")
+    return f"{message}: put several words that belong together in quotes" if unquoted else message
 
 
 def _complain(message: str, exit_code: int) -> int:
