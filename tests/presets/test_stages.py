@@ -10,6 +10,7 @@ import pytest
 from unstatic.core.config import override
 from unstatic.core.errors import InputError
 from unstatic.generate.api import load
+from unstatic.models.weights import load_state
 from unstatic.presets.nano import tiny
 from unstatic.presets.stages import claim_folder, run_preset
 
@@ -47,6 +48,29 @@ def test_a_second_run_changes_nothing(folder: Path):
     weights = {path: path.stat().st_mtime_ns for path in (folder / "model").glob("*.safetensors")}
     run_preset(SHORT, folder, device="cpu")
     assert {path: path.stat().st_mtime_ns for path in (folder / "model").glob("*.safetensors")} == weights
+
+
+@pytest.mark.slow
+def test_a_run_can_start_from_a_finished_model_and_be_larger(folder: Path, tmp_path: Path):
+    larger = override(
+        SHORT,
+        [
+            f"start={folder / 'model'}",
+            "autoencoder.model.latent_channels=10",
+            "diffusion.model.in_channels=10",
+            "diffusion.model.out_channels=10",
+            "autoencoder.training.samples=8",
+            "diffusion.training.samples=8",
+        ],
+    )
+    run_preset(larger, tmp_path, device="cpu")
+    for name in ("autoencoder", "transformer"):
+        _, before = load_state(folder / "model" / f"{name}.safetensors")
+        _, after = load_state(tmp_path / "model" / f"{name}.safetensors")
+        kept = {key: after[key] for key, value in before.items() if value.shape == after[key].shape}
+        assert 0 < len(kept) < len(after)
+        moved = [(kept[key].float() - before[key].float()).abs().max() for key in kept if "latent" not in key]
+        assert 0 < max(moved) < 0.02  # a random start would be far away
 
 
 def test_a_folder_belongs_to_the_settings_it_was_begun_with(tmp_path: Path):

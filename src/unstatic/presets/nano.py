@@ -182,7 +182,6 @@ def nano_64() -> Preset:
             ),
             training=TrainingConfig(
                 samples=500_000,
-                accumulate=2,
                 warm_up=4_000,
                 cooldown=0.3,
                 half_lives=(22_175.0, 44_350.0),
