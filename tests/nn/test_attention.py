@@ -55,6 +55,29 @@ def test_bfloat16_is_near_float32() -> None:
         assert error.norm() / exact.norm() < 0.01
 
 
+@pytest.mark.parametrize(
+    ("dtype", "gradient", "unit", "explicit"),
+    [
+        (torch.bfloat16, False, True, False),
+        (torch.bfloat16, False, False, True),
+        (torch.bfloat16, True, True, True),
+        (torch.float32, False, True, True),
+    ],
+)
+def test_products_or_torch_kernel_whichever_was_measured_faster(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, gradient: bool, unit: bool, explicit: bool
+) -> None:
+    taken: list[str] = []
+    monkeypatch.setattr("unstatic.nn.attention.has_matrix_unit", lambda: unit)
+    for name in ("explicit_attention", "fused_attention"):
+        monkeypatch.setattr(
+            f"unstatic.nn.attention.{name}", lambda query, _, name=name: taken.append(name) or query
+        )
+    query, memory = random_attention(8, 9)
+    attention(query.to(dtype).requires_grad_(gradient), memory)
+    assert taken == ["explicit_attention" if explicit else "fused_attention"]
+
+
 def test_both_ways_have_the_same_gradient() -> None:
     query, memory = random_attention(7, 11)
     leaves = [query, memory.key, memory.value]
