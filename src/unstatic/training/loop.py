@@ -197,7 +197,10 @@ def gather_gradients(run: Run, step: Step[BatchT], stream: Iterator[tuple[int, B
 
     run.model.train()
     for index, batch in itertools.islice(stream, config.accumulate):
-        with torch.autocast(run.device.type, run.dtype, enabled=run.dtype != torch.float32):
+        # Without the cache of casts, whose lock a prefetching thread and torch's compiler can both wait for
+        with torch.autocast(
+            run.device.type, run.dtype, enabled=run.dtype != torch.float32, cache_enabled=False
+        ):
             output = step(batch.to(run.device), generator("step", config.seed, index))
         (output.loss / config.accumulate).backward()
         losses.append(output.loss.item())
