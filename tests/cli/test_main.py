@@ -92,8 +92,7 @@ def test_a_group_without_a_command_shows_its_help(unstatic: Command, arguments: 
         (["video", "a ball", "--seconds", "soon"], "'soon' is not a number, give one like 2.5"),
         (["video", "a ball", "--steps", "2.5"], "'2.5' is not a whole number, give one like 8"),
         (["video", "a ball", "--seconds"], "--seconds"),
-        (["video", "a", "ball"], "ball"),
-        (["video", "a", "red", "ball"], "put several words that belong together in quotes"),
+        (["video", "a", "red", "ball"], "put a prompt of several words in quotes"),
     ],
 )
 def test_mistakes_of_usage_are_one_line(unstatic: Command, arguments: list[str], message: str):

@@ -59,16 +59,42 @@ def test_a_transformer_with_more_channels_predicts_the_same_of_the_old_ones():
     assert torch.allclose(new[:, :3], old, atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_transformer_with_wider_mlps_predicts_the_same():
+    small = transformer(TRANSFORMER, 0)
+    large = transformer(replace(TRANSFORMER, ffn_width=48), 1)
+    grow_transformer(large, small)
+    latent, text = torch.randn(1, 3, 2, 4, 4, generator=seeded(2)), torch.randn(1, 7, 8, generator=seeded(3))
+    old, new = (
+        model(latent, torch.full((1, 2), 0.5), model.encode_text(text)).prediction for model in (small, large)
+    )
+    assert torch.allclose(new, old, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"in_channels": 2}, "patch_embedding.weight is .* does not fit"),
-        ({"width": 16}, "does not fit"),
-        ({"depth": 1}, "only one of the two models has"),
-        ({"patch": (1, 1, 1)}, r"patch \(1, 2, 2\) cannot become"),
+        ({"in_channels": 2}, "in_channels is 3 .* cannot become 2: it can grow, not shrink"),
+        (
+            {"width": 48},
+            "width is 24 .* cannot become 48: only in_channels, out_channels, ffn_width can grow",
+        ),
+        ({"heads": 4}, "heads is 2"),
+        ({"depth": 3}, "depth is 2"),
+        ({"patch": (1, 1, 1)}, "patch is"),
+        ({"frequency_width": 32}, "frequency_width is 16"),
     ],
 )
-def test_what_would_become_smaller_or_different_is_refused(change, message):
+def test_transformers_that_would_compute_something_else_are_refused(change, message):
     small = VideoTransformer(TRANSFORMER, generator=seeded(0))
     with pytest.raises(InputError, match=message):
         grow_transformer(VideoTransformer(replace(TRANSFORMER, **change), generator=seeded(1)), small)
+
+
+@pytest.mark.parametrize(
+    "change", [{"latent_channels": 2}, {"decoder_widths": (8, 16, 16)}, {"encoder_patch": 4}]
+)
+def test_autoencoders_that_would_compute_something_else_are_refused(change):
+    small = TinyAutoencoder(AUTOENCODER, generator=seeded(0))
+    with pytest.raises(InputError, match="cannot become"):
+        grow_autoencoder(TinyAutoencoder(replace(AUTOENCODER, **change), generator=seeded(1)), small)

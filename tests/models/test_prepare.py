@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from unstatic.core.device import compute_dtype
 from unstatic.models.prepare import FusedSelfAttention, PackedLinear, prepare_for_cpu
 from unstatic.models.transformer import Ring, TransformerConfig, TransformerOutput, VideoTransformer
+from unstatic.nn.mlp import MLP
 
 CONFIG = TransformerConfig(
     in_channels=4,
@@ -83,6 +84,7 @@ bfloat16 = pytest.mark.skipif(
 def test_bfloat16_weights_are_packed_and_predict_the_same() -> None:
     plain, prepared = build().bfloat16(), prepare_for_cpu(build().bfloat16())
     assert not any(isinstance(module, nn.Linear) for module in prepared.modules())
+    assert not any(isinstance(module, MLP) for module in prepared.modules())
     assert any(isinstance(module, PackedLinear) for module in prepared.modules())
 
     exact = stream(build())

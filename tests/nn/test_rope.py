@@ -47,6 +47,20 @@ def test_rotation_turns_neighbouring_channels_and_keeps_length() -> None:
     assert not torch.equal(rotated[:, 5, 24:], tokens[:, 5, 24:])
 
 
+def test_what_the_compiler_sees_is_the_same_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [
+        (draw(3, 16, HEAD), grid_rotation(times(5), 4, 4, HEAD, CPU)),
+        (draw(2, 16, 6, HEAD), grid_rotation(times(5), 4, 4, HEAD, CPU)[:, None]),  # one for all heads
+    ]
+    for tokens, rotation in cases:
+        plain = rotate(tokens, rotation)
+        with monkeypatch.context() as compiling:
+            compiling.setattr(torch.compiler, "is_compiling", lambda: True)
+            real = rotate(tokens, rotation)
+        assert not torch.equal(real, tokens)
+        assert torch.allclose(real, plain, atol=1e-6)
+
+
 @pytest.mark.parametrize("shift", [1, 37, 1000, 5000])
 def test_products_depend_only_on_the_difference_of_times(shift: int) -> None:
     """Holds thousands of latent frames into a video because angles are formed in float64."""

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from unstatic.core.config import override
 from unstatic.core.errors import InputError
 from unstatic.generate.api import load
+from unstatic.models.manifest import find_model
 from unstatic.models.weights import load_state
-from unstatic.presets.nano import tiny
-from unstatic.presets.stages import claim_folder, run_preset
+from unstatic.presets.nano import nano_64, tiny
+from unstatic.presets.stages import check_start, claim_folder, load_transformer, run_preset
 
 SHORT = override(
     tiny(), ["world.clips=8", "autoencoder.training.samples=48", "diffusion.training.samples=48"]
@@ -69,12 +71,51 @@ def test_a_run_can_start_from_a_finished_model_and_be_larger(folder: Path, tmp_p
         _, after = load_state(tmp_path / "model" / f"{name}.safetensors")
         kept = {key: after[key] for key, value in before.items() if value.shape == after[key].shape}
         assert 0 < len(kept) < len(after)
-        moved = [(kept[key].float() - before[key].float()).abs().max() for key in kept if "latent" not in key]
+        moved = [(kept[key].float() - before[key].float()).abs().max() for key in kept]
         assert 0 < max(moved) < 0.02  # a random start would be far away
 
 
 def test_a_folder_belongs_to_the_settings_it_was_begun_with(tmp_path: Path):
-    claim_folder(SHORT, tmp_path)
-    claim_folder(SHORT, tmp_path)
+    cpu = torch.device("cpu")
+    claim_folder(SHORT, tmp_path, cpu)
+    claim_folder(SHORT, tmp_path, cpu)
     with pytest.raises(InputError, match="other settings"):
-        claim_folder(replace(SHORT, seed=1), tmp_path)
+        claim_folder(replace(SHORT, seed=1), tmp_path, cpu)
+
+
+def test_how_fast_a_run_is_may_change_and_settings_that_came_later_may_be_missing(tmp_path: Path):
+    cpu = torch.device("cpu")
+    claim_folder(SHORT, tmp_path, cpu)
+    claim_folder(override(SHORT, ["diffusion.compile=true"]), tmp_path, cpu)
+    path = tmp_path / "preset.json"
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    del begun["start"], begun["diffusion"]["captions"]
+    path.write_text(json.dumps(begun), encoding="utf-8")
+    claim_folder(SHORT, tmp_path, cpu)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["start=nanno"], "did you mean nano"),
+        (["start=nano"], "cannot become"),
+        (["start=nano", "autoencoder.model.latent_channels=400"], "cannot become"),
+    ],
+)
+def test_what_cannot_be_the_start_is_said_before_anything_is_done(
+    tmp_path: Path, settings: list[str], message: str
+):
+    folder = tmp_path / "run"
+    with pytest.raises(InputError, match=message):
+        run_preset(override(SHORT, settings), folder, device="cpu")
+    assert not folder.exists()
+
+
+def test_a_start_that_predicts_something_else_is_refused():
+    nano = override(nano_64(), ["start=nano", "diffusion.step.prediction=velocity"])
+    facts = find_model("nano")
+    config = load_transformer(facts.weights("transformer")).config
+    channels = [f"autoencoder.model.latent_channels={config.in_channels}"]
+    channels += [f"diffusion.model.{side}_channels={config.in_channels}" for side in ("in", "out")]
+    with pytest.raises(InputError, match="prediction 'x0', nano-64 has 'velocity'"):
+        check_start(override(nano, channels))

@@ -89,6 +89,20 @@ def test_four_batches_accumulated_equal_one_of_four_times_the_size():
     torch.testing.assert_close(weights(small), weights(large), rtol=0, atol=1e-6)
 
 
+def test_casts_are_not_cached():
+    """A prefetching thread that leaves autocast and torch's compiler would wait for each other for ever."""
+    run = build(samples=8)
+    run.dtype = torch.bfloat16
+    cached = []
+
+    def looks(batch, generator):
+        cached.append((torch.is_autocast_enabled("cpu"), torch.is_autocast_cache_enabled()))
+        return FitSine(run.model)(batch, generator)
+
+    list(train(run, looks, PointBatches(8)))
+    assert cached == [(True, False)]
+
+
 def test_randomness_depends_on_seed_and_batch_alone():
     first, second, other = build(), build(), build(seed=1)
     for run in (first, second, other):

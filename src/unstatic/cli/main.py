@@ -57,7 +57,7 @@ def run(arguments: list[str]) -> int:
         # Ctrl-C and typer.Exit come back as a number, not as exceptions
         code = app(arguments, standalone_mode=False, prog_name="unstatic")
     except typer.TyperException as error:
-        return _complain(_with_fix(error.format_message()), error.exit_code)
+        return _complain(error.format_message() + _fix(error), error.exit_code)
     except UnstaticError as error:
         return _complain(str(error), error.exit_code)
     if code == StoppedError.exit_code:
@@ -65,10 +65,12 @@ def run(arguments: list[str]) -> int:
     return code or 0
 
 
-def _with_fix(message: str) -> str:
-    """Say what to do about words that no option takes: nearly always a prompt without quotes."""
-    unquoted = message.startswith("Got unexpected extra argument")
-    return f"{message}: put several words that belong together in quotes" if unquoted else message
+def _fix(error: typer.TyperException) -> str:
+    """Say what to do where a command that takes a prompt was given more words than it takes."""
+    context = getattr(error, "ctx", None)
+    takes_prompt = context is not None and any(each.name == "prompt" for each in context.command.params)
+    unquoted = takes_prompt and error.format_message().startswith("Got unexpected extra argument")
+    return ": put a prompt of several words in quotes" if unquoted else ""
 
 
 def _complain(message: str, exit_code: int) -> int:

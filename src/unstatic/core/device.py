@@ -33,7 +33,6 @@ def compute_dtype(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if device.type == "cpu" and cpu_flags() & _BF16_FLAGS else torch.float32
 
 
-@cache
 def has_matrix_unit() -> bool:
     """Return whether this CPU multiplies tiles of bfloat16 (AMX): products are three times as fast there."""
     return "amx_bf16" in cpu_flags()

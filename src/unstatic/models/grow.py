@@ -1,54 +1,75 @@
 """Begin a larger model with the weights of a smaller one of its kind: it computes the same at first.
 
 A tensor that became larger keeps the old numbers at its beginning. What reads new inputs starts at zero, what
-makes new outputs as it was drawn (after Net2Net, 1511.05641): nobody reads them yet.
+makes new outputs as it was drawn (after Net2Net, 1511.05641): nobody reads them yet. Only sizes for which
+this is true may grow; of two heads, say, four cannot be made without changing what they compute.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import fields
 
 import torch
 from einops import rearrange
 from torch import Tensor
 
 from unstatic.core.errors import InputError
-from unstatic.models.tiny_autoencoder import TinyAutoencoder
-from unstatic.models.transformer import VideoTransformer
+from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from unstatic.models.transformer import TransformerConfig, VideoTransformer
 
-# Patches are laid out channels last in the head of a transformer: new channels stand between old ones there.
-HEAD = "head.linear."
+AUTOENCODER_GROWS = ("latent_channels",)
+TRANSFORMER_GROWS = ("in_channels", "out_channels", "ffn_width")
+# No weight depends on these
+TRANSFORMER_CHANGES = ("chunk", "history_chunks", "max_age")
+
+
+def check_autoencoder(larger: TinyAutoencoderConfig, smaller: TinyAutoencoderConfig) -> None:
+    """Raise InputError unless an autoencoder of config `smaller` can become one of config `larger`."""
+    _check(larger, smaller, AUTOENCODER_GROWS, ())
+
+
+def check_transformer(larger: TransformerConfig, smaller: TransformerConfig) -> None:
+    """Raise InputError unless a transformer of config `smaller` can become one of config `larger`."""
+    _check(larger, smaller, TRANSFORMER_GROWS, TRANSFORMER_CHANGES)
 
 
 def grow_autoencoder(larger: TinyAutoencoder, smaller: TinyAutoencoder) -> None:
-    """Give `larger`, freshly drawn, the weights of `smaller`. Raises InputError where it is not larger."""
-    adopt(larger.state_dict(), smaller.state_dict())
+    """Give `larger`, freshly drawn, the weights of `smaller`. Raises InputError as `check_autoencoder`."""
+    check_autoencoder(larger.config, smaller.config)
+    _adopt(larger.state_dict(), smaller.state_dict())
 
 
 def grow_transformer(larger: VideoTransformer, smaller: VideoTransformer) -> None:
-    """Give `larger`, freshly drawn, the weights of `smaller`. Raises InputError where it is not larger."""
-    patch, channels = larger.config.patch, (larger.config.out_channels, smaller.config.out_channels)
-    if smaller.config.patch != patch:
-        raise InputError(f"a transformer with patch {smaller.config.patch} cannot become one with {patch}")
-    states = [
-        {name: _apart(name, tensor, count) for name, tensor in model.state_dict().items()}
-        for model, count in zip((larger, smaller), channels, strict=True)
-    ]
-    adopt(*states)
+    """Give `larger`, freshly drawn, the weights of `smaller`. Raises InputError as `check_transformer`."""
+    check_transformer(larger.config, smaller.config)
+    _adopt(_channels_apart(larger), _channels_apart(smaller))
 
 
-def _apart(name: str, tensor: Tensor, channels: int) -> Tensor:
-    """Put the channels of the head's outputs into an axis of their own, the first (a view)."""
-    return rearrange(tensor, "(p c) ... -> c p ...", c=channels) if name.startswith(HEAD) else tensor
+def _check(larger: object, smaller: object, grows: Collection[str], changes: Collection[str]) -> None:
+    for name in (field.name for field in fields(larger)):  # pyright: ignore[reportArgumentType]
+        new, old = getattr(larger, name), getattr(smaller, name)
+        if new == old or name in changes or (name in grows and new > old):
+            continue
+        fix = "it can grow, not shrink" if name in grows else f"only {', '.join(grows)} can grow"
+        raise InputError(f"{name} is {old} in the model to start from and cannot become {new}: {fix}")
+
+
+def _channels_apart(model: VideoTransformer) -> dict[str, Tensor]:
+    """Return views of all weights, the channels of the head's outputs in an axis of their own, the first.
+
+    The head lays patches out channels last, so new channels would stand between old ones.
+    """
+    state = dict(model.state_dict())
+    for name in ("head.linear.weight", "head.linear.bias"):
+        state[name] = rearrange(state[name], "(p c) ... -> c p ...", c=model.config.out_channels)
+    return state
 
 
 @torch.no_grad()
-def adopt(larger: Mapping[str, Tensor], smaller: Mapping[str, Tensor]) -> None:
-    """Overwrite the tensors of `larger` with those of `smaller` as far as they go; names must be the same."""
-    if larger.keys() != smaller.keys():
-        raise InputError(f"only one of the two models has {sorted(larger.keys() ^ smaller.keys())[:3]}")
-    for name, tensor in larger.items():
-        old = smaller[name]
-        if old.ndim != tensor.ndim or any(a > b for a, b in zip(old.shape, tensor.shape, strict=True)):
-            raise InputError(f"{name} is {tuple(old.shape)} and does not fit into {tuple(tensor.shape)}")
-        if tensor.ndim > 1 and not name.startswith(HEAD):
-            tensor[: len(old), old.shape[1] :] = 0
-        tensor[tuple(slice(side) for side in old.shape)] = old.to(tensor.dtype)
+def _adopt(larger: Mapping[str, Tensor], smaller: Mapping[str, Tensor]) -> None:
+    """Overwrite the beginnings of the tensors of `larger` with those of `smaller`."""
+    assert larger.keys() == smaller.keys(), sorted(larger.keys() ^ smaller.keys())
+    for name, old in smaller.items():
+        new = larger[name]
+        if old.ndim > 1:
+            new[: len(old), old.shape[1] :] = 0
+        new[tuple(slice(side) for side in old.shape)] = old.to(new.dtype)

@@ -7,6 +7,7 @@ trained nor saved nor moved.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -43,10 +44,10 @@ def can_pack() -> bool:
 class PackedLinear(nn.Module):
     """Compute what a linear layer computes, from weights in oneDNN's own layout.
 
-    Without it oneDNN brings them into that layout anew for every product. `after` may be "gelu".
+    Without it oneDNN brings them into that layout anew for every product.
     """
 
-    def __init__(self, plain: nn.Linear, after: str = "none") -> None:
+    def __init__(self, plain: nn.Linear, after: Literal["none", "gelu"] = "none") -> None:
         super().__init__()
         self.after = after
         self.weight = torch.ops.mkldnn._reorder_linear_weight(plain.weight.detach())

@@ -37,7 +37,7 @@ LATENT_FRAMES_PER_PASS = 16  # more would only cost memory: 64 frames keep any p
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TinyAutoencoderConfig:
-    """Sizes from pixels to latents and back; the defaults are those of `nano-64` (f8 t4, 16 channels).
+    """Sizes from pixels to latents and back; the defaults are f8 t4, 16 channels.
 
     The encoder folds `encoder_patch` x `encoder_patch` pixels into channels; every stage then merges
     `encoder_merges` frames into one, halves height and width, and runs `encoder_blocks` memory blocks.

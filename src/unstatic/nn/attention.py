@@ -13,7 +13,8 @@ from torch import Tensor
 
 from unstatic.core.device import has_matrix_unit
 
-# Up to so many scores a head, plain matrix products beat the fused kernel on a CPU; more leave the cache
+# Up to so many scores a head, plain matrix products beat the fused kernel on a CPU without a matrix unit;
+# more leave the cache
 EXPLICIT_SCORES = 1 << 18
 
 

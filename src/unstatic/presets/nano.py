@@ -146,7 +146,7 @@ def nano_64() -> Preset:
         model="nano",
         summary="64-pixel films of simple objects: shapes, colours, materials, physics",
         seed=0,
-        world=WorldRun(clips=20_480, frames=65, sizes=NANO_64_SIZES, mix="even"),
+        world=WorldRun(clips=20_480, frames=65, sizes=NANO_64_SIZES, mix="balanced"),
         autoencoder=AutoencoderRun(
             model=TinyAutoencoderConfig(
                 latent_channels=40,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.data.latents import Window
 from unstatic.models.manifest import SamplingDefaults
@@ -45,8 +46,8 @@ class DiffusionRun:
     """How the transformer is trained, and on which windows of clips.
 
     Every clip is described in `captions` ways, which are encoded once each; 0 writes a new one every time.
-    `compile` fuses small operators, which takes a C++ compiler and some minutes at the start: on two cores
-    with AMX a step then took two thirds of the time (docs/log.md).
+    `compile` fuses small operators, which takes a C++ compiler and half a minute or more for every shape of a
+    batch: on two cores with AMX a step then took two thirds of the time (docs/log.md).
     """
 
     model: TransformerConfig
@@ -55,6 +56,10 @@ class DiffusionRun:
     windows: tuple[Window, ...]
     captions: int = 0
     compile: bool = False
+
+    def __post_init__(self) -> None:
+        if self.captions < 0:
+            raise InputError(f"captions={self.captions}: use 0 for fresh ones, or a number like 6")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,6 +10,7 @@ FOLDER/model/          the finished model: `unstatic video PROMPT --model FOLDER
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,7 @@ from jaxtyping import Float, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from unstatic.core.config import to_dict
+from unstatic.core.config import from_dict, to_dict
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
@@ -31,7 +32,7 @@ from unstatic.data.latents import LatentBatches
 from unstatic.data.loader import AutoencoderBatches
 from unstatic.data.shards import Shard, open_shards
 from unstatic.generate.native import NativeEngine
-from unstatic.models.grow import grow_autoencoder, grow_transformer
+from unstatic.models.grow import check_autoencoder, check_transformer, grow_autoencoder, grow_transformer
 from unstatic.models.manifest import Manifest, find_model, write_manifest
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
@@ -42,8 +43,9 @@ from unstatic.presets.preset import Preset
 from unstatic.presets.render import render_clips
 from unstatic.presets.show import reconstruction_sheet, sample_sheet
 from unstatic.training.autoencoder_step import AutoencoderStep, prepare
+from unstatic.training.checkpoint import checkpoints
 from unstatic.training.diffusion_step import DiffusionStep
-from unstatic.training.fuse import fuse
+from unstatic.training.fuse import check_compiler, fuse
 from unstatic.training.loop import Run
 from unstatic.training.optim import kernel_weights, linear_weights
 
@@ -60,7 +62,7 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     """
     keep_freed_memory()
     target = pick_device(device)
-    claim_folder(preset, folder)
+    claim_folder(preset, folder, target)
     render_clips(preset.world, folder / "clips", seed=preset.seed)
     train_autoencoder(preset, folder, target)
     encode(preset, folder, target)
@@ -68,17 +70,48 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     return export(preset, folder)
 
 
-def claim_folder(preset: Preset, folder: Path) -> None:
-    """Write down what is run in `folder`, or check that it is the same as before."""
+def claim_folder(preset: Preset, folder: Path, device: torch.device) -> None:
+    """Write down what is run in `folder`, or check that it is the same as before.
+
+    Everything that can be known to fail later fails here, before hours of work.
+    """
+    if preset.diffusion.compile:
+        check_compiler(device)
+    path = folder / "preset.json"
+    if path.exists():
+        begun = from_dict(Preset, json.loads(path.read_text(encoding="utf-8")))
+        if _decisive(begun) != _decisive(preset):
+            raise InputError(
+                f"{folder} was begun with other settings ({path.name}):"
+                " take another folder, or the same settings"
+            )
+        return
+    if preset.start:
+        check_start(preset)
     folder.mkdir(parents=True, exist_ok=True)
-    path, wanted = folder / "preset.json", json.dumps(to_dict(preset), indent=2) + "\n"
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_text(wanted, encoding="utf-8")
-    elif path.read_text(encoding="utf-8") != wanted:
-        raise InputError(
-            f"{folder} was begun with other settings ({path.name}): take another folder, or the same settings"
-        )
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(to_dict(preset), indent=2) + "\n", encoding="utf-8")
+
+
+def _decisive(preset: Preset) -> Preset:
+    """Leave out what may change on the way: it decides how fast a run is, not what it makes."""
+    return replace(preset, diffusion=replace(preset.diffusion, compile=False))
+
+
+def check_start(preset: Preset) -> None:
+    """Check that the run can begin with the model `preset.start`. Raises InputError saying what is wrong."""
+    model = find_model(preset.start)
+    check_autoencoder(preset.autoencoder.model, load_autoencoder(model.weights("autoencoder")).config)
+    check_transformer(preset.diffusion.model, load_transformer(model.weights("transformer")).config)
+    facts = {
+        "prediction": (model.manifest.prediction, preset.diffusion.step.prediction),
+        "text encoder": (model.manifest.text_encoder, TEXT_ENCODER),
+    }
+    for name, (theirs, ours) in facts.items():
+        if theirs != ours:
+            raise InputError(
+                f"{preset.start} has {name} {theirs!r}, {preset.name} has {ours!r}: start from another"
+            )
 
 
 # --------------------------------------------------------------------------------------------- autoencoder
@@ -86,13 +119,13 @@ def claim_folder(preset: Preset, folder: Path) -> None:
 
 def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> None:
     """Train the autoencoder on the first clips, measure its latents and write FOLDER/model/autoencoder."""
-    target = folder / "model" / "autoencoder.safetensors"
+    target = autoencoder_path(folder)
     if target.exists():
         return
     settings = preset.autoencoder
     shards = first_clips(open_shards(folder / "clips", "clips"), settings.clips)
     model = TinyAutoencoder(settings.model, generator=generator("autoencoder", preset.seed))
-    if preset.start:
+    if preset.start and not checkpoints(folder / "autoencoder"):
         grow_autoencoder(model, load_autoencoder(find_model(preset.start).weights("autoencoder")))
     run = Run(model, settings.training, matrices=kernel_weights(model), device=device)
     batches = AutoencoderBatches(
@@ -116,8 +149,13 @@ def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> Non
     save_model(target, finished, settings.model, "tiny_autoencoder")
 
 
+def autoencoder_path(folder: Path) -> Path:
+    """Name the weights of a run's finished autoencoder."""
+    return folder / "model" / "autoencoder.safetensors"
+
+
 def load_autoencoder(path: Path) -> TinyAutoencoder:
-    """Load an autoencoder."""
+    """Load the autoencoder of a run or of a model."""
     return load_model(path, "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder)
 
 
@@ -136,7 +174,7 @@ def example_videos(shards: Sequence[Shard]) -> Iterator[Float[Tensor, "1 3 t h w
 
 def encode(preset: Preset, folder: Path, device: torch.device) -> None:
     """Encode all clips with the finished autoencoder."""
-    autoencoder = load_autoencoder(folder / "model" / "autoencoder.safetensors")
+    autoencoder = load_autoencoder(autoencoder_path(folder))
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
 
     def to_latent(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c m y x"]:
@@ -165,9 +203,8 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
     settings = preset.diffusion
     text_encoder = load_text_encoder(TEXT_ENCODER)
     model = VideoTransformer(settings.model, generator=generator("transformer", preset.seed))
-    if preset.start:
-        path = find_model(preset.start).weights("transformer")
-        grow_transformer(model, load_model(path, "transformer", TransformerConfig, VideoTransformer))
+    if preset.start and not checkpoints(folder / "diffusion"):
+        grow_transformer(model, load_transformer(find_model(preset.start).weights("transformer")))
     run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
     batches = latent_batches(preset, open_shards(folder / "latents", "latents"), text_encoder, device)
     step = DiffusionStep(
@@ -178,7 +215,7 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
     )
     if settings.compile:
         fuse(model)
-    autoencoder = load_autoencoder(folder / "model" / "autoencoder.safetensors")
+    autoencoder = load_autoencoder(autoencoder_path(folder))
 
     def finished() -> VideoTransformer:
         return averaged(run, VideoTransformer(settings.model))
@@ -192,10 +229,15 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
     save_model(target, finished(), settings.model, "transformer")
 
 
+def load_transformer(path: Path) -> VideoTransformer:
+    """Load the transformer of a run or of a model."""
+    return load_model(path, "transformer", TransformerConfig, VideoTransformer)
+
+
 def latent_batches(
     preset: Preset, shards: Sequence[Shard], text_encoder: TextEncoder, device: torch.device
 ) -> LatentBatches:
-    """Return batches whose captions are written anew, from the stored scene, every time a clip comes up."""
+    """Return batches whose captions are written from the stored scenes."""
     from unstatic.world.captions import caption
     from unstatic.world.spec import SceneSpec
 

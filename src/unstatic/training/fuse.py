@@ -4,32 +4,42 @@ On a CPU a training step spends more time reading and writing activations than m
 shape of a batch is compiled once, the same code serves all blocks, and results stay on disk for the next run.
 """
 
-import shutil
-import sys
-
 import torch
-import torch._dynamo.config
-from torch import nn
 
 from unstatic.core.errors import InputError
 from unstatic.models.transformer import VideoTransformer
 
-COMPILERS = ("g++", "clang++", "c++", "cl")
-# Sizes of pictures times windows times numbers of anchors; with more, torch would quietly stop compiling.
+# Sizes of pictures times windows times numbers of anchors: a preset has some twenty
 MOST_SHAPES = 128
+
+
+def check_compiler(device: torch.device) -> None:
+    """Raise InputError if fusing on `device` needs a C++ compiler that torch does not find."""
+    if device.type != "cpu":
+        return
+    from torch._inductor.cpp_builder import get_cpp_compiler
+    from torch._inductor.exc import InvalidCxxCompiler
+
+    try:
+        get_cpp_compiler()
+    except (InvalidCxxCompiler, RuntimeError):
+        raise InputError(
+            "compile=true needs a C++ compiler: install one (g++, clang++, or MSVC's cl), name it in the"
+            " variable CXX, or train with diffusion.compile=false"
+        ) from None
 
 
 def fuse(model: VideoTransformer) -> None:
     """Compile the blocks and the reading of texts, in place; names and values of weights stay the same.
 
-    Raises InputError on a CPU without a C++ compiler.
+    Raises InputError as `check_compiler` does.
     """
-    if next(model.parameters()).device.type == "cpu" and not any(map(shutil.which, COMPILERS)):
-        fix = "install Xcode's command line tools" if sys.platform == "darwin" else "install g++"
-        raise InputError(f"compile=true needs a C++ compiler: {fix}, or train with diffusion.compile=false")
-    torch._dynamo.config.recompile_limit = MOST_SHAPES
-    torch._dynamo.config.accumulated_recompile_limit = 8 * MOST_SHAPES
+    check_compiler(next(model.parameters()).device)
+    import torch._dynamo.config as dynamo  # a second of imports
+
+    dynamo.cache_size_limit = MOST_SHAPES
+    dynamo.accumulated_cache_size_limit = 8 * MOST_SHAPES
+    dynamo.fail_on_recompile_limit_hit = True
     for block in model.blocks:
-        assert isinstance(block, nn.Module)
         block.compile(dynamic=False)
     model.encode_text = torch.compile(model.encode_text, dynamic=False)

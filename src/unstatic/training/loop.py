@@ -197,7 +197,8 @@ def gather_gradients(run: Run, step: Step[BatchT], stream: Iterator[tuple[int, B
 
     run.model.train()
     for index, batch in itertools.islice(stream, config.accumulate):
-        # Without the cache of casts, whose lock a prefetching thread and torch's compiler can both wait for
+        # Without the cache of casts: torch's compiler holds its lock while it waits for Python's, a
+        # prefetching thread that leaves autocast holds Python's while it waits for the cache's
         with torch.autocast(
             run.device.type, run.dtype, enabled=run.dtype != torch.float32, cache_enabled=False
         ):
