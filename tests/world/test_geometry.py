@@ -4,6 +4,8 @@ import pytest
 from unstatic.world.geometry import (
     bounding_radius,
     half_extents,
+    length,
+    product,
     rotation_matrices,
     surface_points,
     torus_radii,
@@ -39,3 +41,10 @@ def test_rotation_matrices_turn_as_quaternions_do() -> None:
     assert turns[0] @ [1.0, 0.0, 0.0] == pytest.approx([0.0, 1.0, 0.0])
     assert turns[1] @ [0.0, 1.0, 0.0] == pytest.approx([0.0, 0.0, 1.0])
     assert turns[2] == pytest.approx(np.eye(3))
+
+
+def test_products_and_lengths_are_what_their_names_say():
+    rows, vector = np.arange(12.0).reshape(4, 3), np.array([0.5, -2.0, 3.0])
+    assert np.allclose(product(rows, vector), rows @ vector)
+    assert np.allclose(product(vector, (1.0, 2.0, 3.0)), vector @ (1.0, 2.0, 3.0))
+    assert length(vector) == pytest.approx(np.linalg.norm(vector))

@@ -79,8 +79,8 @@ def claim_folder(preset: Preset, folder: Path, device: torch.device) -> None:
         check_compiler(device)
     path = folder / "preset.json"
     if path.exists():
-        begun = from_dict(Preset, json.loads(path.read_text(encoding="utf-8")))
-        if _decisive(begun) != _decisive(preset):
+        begun = _read_preset(path)
+        if begun is None or _decisive(begun) != _decisive(preset):
             raise InputError(
                 f"{folder} was begun with other settings ({path.name}):"
                 " take another folder, or the same settings"
@@ -91,6 +91,14 @@ def claim_folder(preset: Preset, folder: Path, device: torch.device) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(to_dict(preset), indent=2) + "\n", encoding="utf-8")
+
+
+def _read_preset(path: Path) -> Preset | None:
+    """Read what a run was begun with; None if this version cannot know it."""
+    try:
+        return from_dict(Preset, json.loads(path.read_text(encoding="utf-8")))
+    except (InputError, ValueError):
+        return None
 
 
 def _decisive(preset: Preset) -> Preset:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from unstatic.world.events_ground import ROLLERS
+from unstatic.world.geometry import product
 from unstatic.world.relations import (
     SHAPES_WITH_ASPECT,
     Thing,
@@ -166,7 +167,7 @@ def light_phrase(spec: SceneSpec, voice: Voice) -> str:
         choices.append(SHADOWS["soft"])
     if spec.light.softness <= HARD_LIGHT:
         choices.append(SHADOWS["hard"])
-    sideways = level_views(spec) @ np.array(spec.light.direction)
+    sideways = product(level_views(spec), spec.light.direction)
     if np.abs(sideways[:, 0]).min() > PLAIN_SIDE_LIGHT and np.ptp(np.sign(sideways[:, 0])) == 0:
         choices.append(LIT_FROM["right" if sideways[0, 0] > 0 else "left"])
     return voice.pick(choices[voice.rng.integers(len(choices))]) if choices else ""

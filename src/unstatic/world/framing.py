@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.camera import UP, CameraPath, project
+from unstatic.world.geometry import length
 from unstatic.world.spec import CameraSpec
 from unstatic.world.staging import vector
 
@@ -59,7 +60,7 @@ def frame_shot(rng: np.random.Generator, shot: Shot, kind: str) -> CameraSpec:
 def _fit(shot: Shot, forward: Point, lens: float) -> tuple[Point, float]:
     """Find what to look at, and from what distance, so that every point just lies inside the frame."""
     right = np.cross(forward, UP)
-    right = right / np.linalg.norm(right)
+    right = right / length(right)
     up = np.cross(right, forward)
     target = (shot.points.min(0) + shot.points.max(0)) / 2
     distance = shot.radius / math.tan(lens / 2)
@@ -89,7 +90,7 @@ def _moving(
     """Draw a move that begins half of it early: the middle of the clip has the framing that was fitted."""
     sense, amount = "", 0.0
     sight = eye - target
-    distance = float(np.linalg.norm(sight))
+    distance = length(sight)
     match kind:
         case "orbit":
             sense, amount = str(rng.choice(("left", "right"))), rng.uniform(0.12, 0.32) * seconds

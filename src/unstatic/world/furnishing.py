@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.camera import UP, CameraPath, camera_path, project
-from unstatic.world.geometry import bounding_radius
+from unstatic.world.geometry import bounding_radius, length
 from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec, Trajectory, Vector
 from unstatic.world.staging import Look, place, standing, vector
 
@@ -34,9 +34,9 @@ def _extra(
 ) -> ObjectSpec | None:
     """Find a free place beside, before or behind what the camera looks at."""
     eye, sight = first.eyes[0], first.targets[0] - first.eyes[0]
-    reach = float(np.linalg.norm(sight))
+    reach = length(sight)
     forward = sight * (1.0, 1.0, 0.0)
-    forward = forward / np.linalg.norm(forward)
+    forward = forward / length(forward)
     right = np.cross(forward, UP)
     for _ in range(MOST_TRIES):
         height, quaternion = standing(look, rng.uniform(0, 2 * math.pi))

@@ -88,6 +88,22 @@ def rotation_matrices(quaternions: Float[np.ndarray, "*t 4"]) -> Float[np.ndarra
     return np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
 
 
+def product(
+    left: Float[np.ndarray, "*n d"], right: Float[np.ndarray, "d"] | Vector
+) -> Float[np.ndarray, "*n"]:
+    """Multiply a matrix, or any rows, with a vector: the same bits on every processor.
+
+    numpy's own product is BLAS's, which adds in another order on another processor. A bounce makes of the
+    last digit another film, and then a seed means another scene.
+    """
+    return np.asarray((left * np.asarray(right)).sum(-1))
+
+
+def length(vector: Float[np.ndarray, "d"]) -> float:
+    """Return the length of one vector, the same bits on every processor."""
+    return float(np.sqrt(product(vector, vector)))
+
+
 def _circle(radius: float, z: float, segments: int) -> Points:
     angle = np.arange(segments) * (2 * np.pi / segments)
     return np.stack([radius * np.cos(angle), radius * np.sin(angle), np.full(segments, z)], axis=-1)

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.camera import screen_travel
-from unstatic.world.geometry import rotation_matrices
+from unstatic.world.geometry import product, rotation_matrices
 from unstatic.world.physics import hero_index
 from unstatic.world.spec import ObjectSpec, Quaternion, SceneSpec, Trajectory
 from unstatic.world.staging import LONGEST_ACTION_S, lowest
@@ -108,7 +108,7 @@ def _collide(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
 def _pendulum(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
     pivot = next(prop for prop in spec.props if prop.kind == "string").position
     out = trajectory.positions[:, hero_index(spec), :2] - np.array(pivot[:2])
-    crossings = np.count_nonzero(np.diff(np.sign(out @ out[0])))
+    crossings = np.count_nonzero(np.diff(np.sign(product(out, out[0]))))
     return crossings >= max(1, round(3 * _completeness(spec)))
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
+from unstatic.world.geometry import product
 from unstatic.world.spec import Vector
 
 # Apart from one another in hue or, for the greys and brown, clearly in lightness.
@@ -104,7 +105,7 @@ def accent(name: str, material: str) -> Float[np.ndarray, "3"]:
     that is a shade darker (lighter on black), so that the colour stays what it is.
     """
     own = colour(name)
-    brightness = float(own @ (0.2126, 0.7152, 0.0722))
+    brightness = float(product(own, (0.2126, 0.7152, 0.0722)))
     if material == "checkered":
         return colour("black" if brightness > 0.4 else "white")
     return own * 0.55 if brightness > 0.02 else own + 0.06

@@ -14,7 +14,7 @@ from jaxtyping import Float
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.world.camera import camera_path
-from unstatic.world.geometry import half_extents, rotation_matrices, surface_points, torus_radii
+from unstatic.world.geometry import half_extents, product, rotation_matrices, surface_points, torus_radii
 from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec, Trajectory
 from unstatic.world.staging import GRAVITY
 
@@ -166,13 +166,13 @@ def _ring_solids(kinds: Any, size: float) -> list[dict[str, Any]]:
 def _joint_velocity(spec: SceneSpec, index: int) -> Float[np.ndarray, "v"]:
     """Return velocities as MuJoCo wants them: linear in the world's frame, angular in the body's own."""
     each = spec.objects[index]
-    own_spin = _rotation(each).T @ np.array(each.spin)
+    own_spin = product(_rotation(each).T, each.spin)
     return own_spin if _string_of(spec, index) else np.concatenate([each.velocity, own_spin])
 
 
 def _pivot(each: ObjectSpec, string: PropSpec) -> Float[np.ndarray, "3"]:
     """Return the string's pivot in the object's own frame."""
-    return _rotation(each).T @ (np.array(string.position) - np.array(each.position))
+    return product(_rotation(each).T, np.array(string.position) - np.array(each.position))
 
 
 def _lies(each: ObjectSpec) -> bool:

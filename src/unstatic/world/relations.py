@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.camera import UP, axes, camera_path
+from unstatic.world.geometry import product
 from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec
 
 Thing = ObjectSpec | PropSpec
@@ -28,7 +29,7 @@ def relation_to_hero(spec: SceneSpec, thing: Thing) -> str:
     A relation is plain if it holds during the whole camera move and along the hero's way.
     """
     actor = hero(spec)
-    gap = level_views(spec) @ (np.array(thing.position) - np.array(actor.position))
+    gap = product(level_views(spec), np.array(thing.position) - np.array(actor.position))
     reach = PLAIN_GAP * (_half_width(thing) + _half_width(actor))
     moves_anywhere = spec.event in TRAVELLING and actor.direction == ""
     moves_sideways = moves_anywhere or actor.direction in ("left", "right")
@@ -48,10 +49,10 @@ def starts_in_frame(spec: SceneSpec, thing: Thing) -> bool:
     eye, target = np.array(camera.eye), np.array(camera.target)
     own = axes(eye[None], target[None])
     offset = np.array(thing.position) - eye
-    depth = float(offset @ own.forward[0])
+    depth = float(product(offset, own.forward[0]))
     half_height = math.tan(camera.field_of_view / 2) * depth
-    inside_x = abs(float(offset @ own.right[0])) < half_height * spec.width / spec.height
-    return depth > 0 and inside_x and abs(float(offset @ own.up[0])) < half_height
+    inside_x = abs(float(product(offset, own.right[0]))) < half_height * spec.width / spec.height
+    return depth > 0 and inside_x and abs(float(product(offset, own.up[0]))) < half_height
 
 
 def level_views(spec: SceneSpec) -> Float[np.ndarray, "3 2 3"]:

@@ -14,7 +14,7 @@ from jaxtyping import Float, Shaped, UInt8
 
 from unstatic.core.errors import InputError
 from unstatic.world.camera import axes
-from unstatic.world.geometry import bounding_radius, half_extents, rotation_matrices
+from unstatic.world.geometry import bounding_radius, half_extents, length, rotation_matrices
 from unstatic.world.palette import SKY_LOOKS, accent, colour, floor_tones
 from unstatic.world.spec import FLOORS, MATERIALS, SHAPES, PropSpec, SceneSpec, Trajectory
 
@@ -99,7 +99,7 @@ def _views(spec: SceneSpec, trajectory: Trajectory, dtype: np.dtype) -> Rows:
     # Light and sky
     sunlight = np.array(look.sun) * spec.light.strength
     sun = np.array(spec.light.direction)
-    rows["sun"] = sun / np.linalg.norm(sun)
+    rows["sun"] = sun / length(sun)
     rows["sunlight"] = sunlight
     rows["softness"] = max(spec.light.softness, MIN_SOFTNESS)
     for name in ("ambient", "zenith", "horizon", "glow"):
@@ -145,7 +145,7 @@ def _place_box(cells: Rows, prop: PropSpec) -> None:
     cells["kind"] = SHAPES.index("cube")
     cells["position"] = prop.position
     cells["half"] = prop.half_extents
-    cells["radius"] = np.linalg.norm(prop.half_extents)
+    cells["radius"] = length(np.array(prop.half_extents))
     cells["to_object"] = rotation_matrices(np.array(prop.quaternion)).T
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from unstatic.world.geometry import bounding_radius, half_extents, rotation_matrices, surface_points
+from unstatic.world.geometry import bounding_radius, half_extents, product, rotation_matrices, surface_points
 from unstatic.world.spec import ObjectSpec, PropSpec, Quaternion, Vector
 
 GRAVITY = 9.81  # metres per second squared
@@ -173,7 +173,7 @@ def lowest(solid: Look | ObjectSpec, quaternion: Quaternion) -> float:
     if solid.shape == "ball":
         return solid.size
     points = surface_points(solid.shape, solid.size, solid.aspect)
-    return float(-(points @ rotation_matrices(np.array(quaternion))[2]).min())
+    return float(-product(points, rotation_matrices(np.array(quaternion))[2]).min())
 
 
 def apparent_size(each: ObjectSpec) -> float:
@@ -199,16 +199,16 @@ def turned(action: Action, angle: float) -> Action:
     objects = tuple(
         dataclasses.replace(
             each,
-            position=vector(matrix @ each.position),
+            position=vector(product(matrix, each.position)),
             quaternion=after(turn, each.quaternion),
-            velocity=vector(matrix @ each.velocity),
-            spin=vector(matrix @ each.spin),
+            velocity=vector(product(matrix, each.velocity)),
+            spin=vector(product(matrix, each.spin)),
         )
         for each in action.objects
     )
     props = tuple(
         dataclasses.replace(
-            each, position=vector(matrix @ each.position), quaternion=after(turn, each.quaternion)
+            each, position=vector(product(matrix, each.position)), quaternion=after(turn, each.quaternion)
         )
         for each in action.props
     )

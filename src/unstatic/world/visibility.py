@@ -71,8 +71,8 @@ def _open(spec: SceneSpec, trajectory: Trajectory, index: int, points: Rays) -> 
     for prop in spec.props:
         if prop.kind != "string":
             turn = rotation_matrices(np.array(prop.quaternion))
-            start = (trajectory.eyes - np.array(prop.position)) @ turn
-            seen &= ~_box_hides(rays @ turn, start, np.array(prop.half_extents))
+            start = _turned(trajectory.eyes - np.array(prop.position), turn)
+            seen &= ~_box_hides(_turned(rays, turn), start, np.array(prop.half_extents))
     return seen
 
 
@@ -92,3 +92,8 @@ def _box_hides(
     one, other = (-half - start[:, None]) / safe, (half - start[:, None]) / safe
     enter, leave = np.minimum(one, other).max(2), np.maximum(one, other).min(2)
     return (enter < leave) & (leave > 0) & (enter < 0.95)
+
+
+def _turned(rows: Float[np.ndarray, "*n 3"], turn: Float[np.ndarray, "3 3"]) -> Float[np.ndarray, "*n 3"]:
+    """Multiply rows with a matrix, without BLAS for the sake of `geometry.product`."""
+    return (rows[..., None] * turn).sum(-2)
