@@ -47,7 +47,7 @@ class DiffusionRun:
 
     Every clip is described in `captions` ways, which are encoded once each; 0 writes a new one every time.
     `compile` fuses small operators, which takes a C++ compiler and half a minute or more for every shape of a
-    batch: on two cores with AMX a step then took two thirds of the time (docs/log.md).
+    batch: on two cores with AMX a step then took 61 to 77% of the time (docs/log.md).
     """
 
     model: TransformerConfig
