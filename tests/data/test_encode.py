@@ -4,7 +4,7 @@ import torch
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression
-from unstatic.data.encode import encode_clips
+from unstatic.data.encode import encode_clips, object_cells
 from unstatic.data.shards import open_shards, write_shard
 
 COMPRESSION = Compression(time=4, space=8)
@@ -35,9 +35,8 @@ def test_encodes_every_clip_beside_its_line(clips, tmp_path):
         "latents-00000.safetensors",
         "latents-00003.safetensors",
     ]
-    assert latents[0].shapes == {
-        "latents": (3, 3, 3, 2, 1)
-    }  # 11 frames hold 3 latent frames, 2 frames are left out
+    # 11 frames hold 3 latent frames, 2 frames are left out
+    assert latents[0].shapes == {"latents": (3, 3, 3, 2, 1), "objects": (3, 3, 2, 1)}
     assert [shard.lines for shard in latents] == [shard.lines for shard in raw]
 
     frame = raw[1].read("frames", 2)[8, 8:].astype(np.float64).mean((0, 1)) / 127.5 - 1
@@ -59,3 +58,24 @@ def test_continues_where_it_stopped_and_never_mixes_autoencoders(clips, tmp_path
     assert calls == [3]
     with pytest.raises(InputError, match='was encoded by "mean", not "other"'):
         encode_clips(clips, target, counted, COMPRESSION, name="other", progress=[].append)
+
+
+def test_a_cell_shows_an_object_if_any_of_its_pixels_does():
+    mask = np.zeros((9, 16, 8), bool)
+    mask[0, 0, 0] = mask[4, 15, 7] = mask[5, 3, 3] = True
+    cells = object_cells(mask, COMPRESSION)
+    assert cells.shape == (3, 2, 1)
+    assert cells[..., 0].tolist() == [[True, False], [False, True], [True, False]]
+
+
+def test_scenery_is_no_object(clips, tmp_path):
+    ids = np.zeros((3, 9, 16, 8), np.uint8)
+    ids[0], ids[1, 4:] = 255, 2
+    write_shard(clips, "clips", 0, {"frames": np.zeros((*ids.shape, 3), np.uint8), "ids": ids}, ["{}"] * 3)
+    encode_clips(clips, tmp_path / "latents", encode, COMPRESSION, name="mean", progress=[].append)
+    shard = open_shards(tmp_path / "latents", "latents")[0]
+    assert [shard.read("objects", entry).any((1, 2)).tolist() for entry in range(3)] == [
+        [False, False, False],
+        [False, True, True],
+        [False, False, False],
+    ]

@@ -103,3 +103,15 @@ def test_clips_that_are_too_short_are_refused(shards):
 def test_windows_of_nothing_are_refused(change):
     with pytest.raises(InputError, match="at least 1, the share above 0"):
         replace(CLIP, **change)
+
+
+def test_objects_go_with_their_latents_where_shards_know_them(tmp_path, shards):
+    assert batches_of(shards).at(0).objects is None
+    values = np.random.default_rng(0).normal(size=(4, 5, 2, 4, 4)).astype(np.float16)
+    arrays = {"latents": values, "objects": values[:, :, 0] > 0}
+    write_shard(tmp_path / "known", "latents", 0, arrays, [f'{{"seed": {entry}}}' for entry in range(4)])
+    for window in (STILL, CLIP):
+        batch = batches_of(open_shards(tmp_path / "known", "latents"), window).at(0)
+        assert batch.objects is not None
+        assert torch.equal(batch.objects[:, 0], batch.latent[:, 0] > 0)
+        assert batch.to(torch.device("meta")).objects.device.type == "meta"

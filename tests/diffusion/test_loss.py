@@ -135,3 +135,12 @@ def test_positions_can_be_left_out_too() -> None:
 
 def test_if_nothing_counts_the_loss_is_0() -> None:
     assert float(denoising_loss(x0_hat, x0, sigma, torch.zeros_like(EVERYTHING))) == 0
+
+
+def test_importance_gives_places_more_say() -> None:
+    importance = torch.rand(2, 1, 4, 5, 6, generator=generator("importance"), dtype=torch.float64)
+    loss = denoising_loss(x0_hat, x0, sigma, EVERYTHING, weighting=x0_weight, importance=importance)
+    error = (x0_hat - x0).square()
+    closely(loss, (error * importance).sum() / importance.expand_as(error).sum())
+    even = denoising_loss(x0_hat, x0, sigma, EVERYTHING, importance=torch.full_like(importance, 3.0))
+    closely(even, denoising_loss(x0_hat, x0, sigma, EVERYTHING))

@@ -1,85 +1,129 @@
-import os
-import platform
-import subprocess
-import sys
+import gzip
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from unstatic.evals.prompts import FIRST_SEED, SOLO_EVENTS, first_light
+from unstatic.core.errors import InputError
+from unstatic.evals import prompts as module
+from unstatic.evals.prompts import SUITES, Prompt, Suite, load_suite, save_suite
 from unstatic.world.casting import ACTORS
-from unstatic.world.held_out import held_out
-from unstatic.world.vocabulary import COLOUR_WORDS, DIRECTION_WORDS, LEAN_WORDS, SHAPE_WORDS
+from unstatic.world.vocabulary import (
+    ANIMAL_WORDS,
+    CAMERA_VERBS,
+    COLOUR_WORDS,
+    DIRECTION_WORDS,
+    LEAN_WORDS,
+    SHAPE_WORDS,
+)
 
-# The suite may never change: what a model scored last year is compared with what it scores now.
-FIRST_TWENTY = "b9627bb8b5fd864b"
-ALL_TWO_HUNDRED = "6fa180e6a6f54871"
-
-
-@pytest.fixture(scope="module")
-def twenty():
-    return first_light(20)
-
-
-def test_the_suite_never_changes(twenty):
-    assert twenty.fingerprint == FIRST_TWENTY
-
-
-@pytest.mark.slow
-def test_the_whole_suite_never_changes():
-    suite = first_light(200)
-    assert suite.fingerprint == ALL_TWO_HUNDRED
-    assert suite.prompts[:20] == first_light(20).prompts
-
-    # Balanced as far as events allow: a shape that few events have comes up less often
-    counts = {
-        atom: Counter(getattr(each, atom) for each in suite.prompts) for atom in ("event", "shape", "colour")
-    }
-    assert set(counts["event"].values()) == {20}
-    assert max(counts["shape"].values()) - min(counts["shape"].values()) <= 1
-    assert max(counts["colour"].values()) - min(counts["colour"].values()) <= 1
+# A suite may never change: what a model scored last year is compared with what it scores now.
+FINGERPRINTS = {
+    "first-light": "6fa180e6a6f54871",
+    "objects": "86caf6edd548c5a1",
+    "animals": "a847960d5994e397",
+    "pairs": "602349e9ccf3e80d",
+    "cameras": "6b55a1794396c377",
+    "held-out": "28e88c5d95c48356",
+}
+IN_DISTRIBUTION = [name for name in SUITES if name != "held-out"]
 
 
-@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are x86-64 processors")
-@pytest.mark.parametrize("core", ["Haswell", "SkylakeX"])
-def test_the_suite_is_the_same_on_every_processor(core: str):
-    """Numpy's products differ in the last digit between these two, and a bounce amplifies it."""
-    code = "from unstatic.evals.prompts import first_light; print(first_light(10).fingerprint)"
-    printed = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "OPENBLAS_CORETYPE": core},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert printed.strip() == first_light(10).fingerprint
+def every_prompt() -> list[Prompt]:
+    return [prompt for name in SUITES for prompt in load_suite(name).prompts]
 
 
-def test_another_word_gives_another_fingerprint(twenty):
-    first, *rest = twenty.prompts
-    changed = type(first)(first.text + " slowly", first.spec)
-    assert type(twenty)(twenty.name, (changed, *rest)).fingerprint != twenty.fingerprint
+@pytest.mark.parametrize("name", SUITES)
+def test_suites_never_change(name: str) -> None:
+    assert load_suite(name).fingerprint == FINGERPRINTS[name]
 
 
-def test_prompts_say_what_is_asked(twenty):
-    for prompt in twenty.prompts:
-        text = prompt.text.lower()
-        shapes = SHAPE_WORDS[prompt.shape].seen + (
-            SHAPE_WORDS["block"].seen if prompt.shape == "cube" else ()
-        )
-        assert any(word in text for word in shapes), prompt
-        assert any(word in text for word in COLOUR_WORDS[prompt.colour].seen), prompt
-        if prompt.direction:
-            ways = DIRECTION_WORDS[prompt.direction].seen + LEAN_WORDS[prompt.direction].seen
-            assert any(word in text for word in ways), prompt
+def test_there_are_two_hundred_prompts_for_every_atom() -> None:
+    asked = Counter(
+        atom for name in IN_DISTRIBUTION for prompt in load_suite(name).prompts for atom in prompt.asked
+    )
+    for atom in ("colour", "shape", "event", "animal", "motion", "binding", "camera"):
+        assert asked[atom] >= 200, atom
 
 
-def test_scenes_are_single_objects_that_no_training_has_seen(twenty):
-    for number, prompt in enumerate(twenty.prompts):
+def test_no_prompt_shares_its_scene_with_training_or_with_another() -> None:
+    seeds = [prompt.spec.seed for prompt in every_prompt()]
+    assert min(seeds) >= 900_000_000
+    assert len(set(seeds)) == len(seeds)
+
+
+def test_only_held_out_prompts_show_what_training_never_does() -> None:
+    assert all(prompt.held_out for prompt in load_suite("held-out").prompts)
+    assert not any(prompt.held_out for name in IN_DISTRIBUTION for prompt in load_suite(name).prompts)
+
+
+def test_answers_come_up_evenly() -> None:
+    objects, animals = load_suite("objects").prompts, load_suite("animals").prompts
+    for prompts, atom, factor in (
+        (objects, "event", 1.0),
+        (objects, "shape", 1.1),
+        (objects, "colour", 1.2),
+        (animals, "animal", 1.5),
+        (animals, "motion", 1.1),
+    ):
+        counts = Counter(prompt.asked[atom] for prompt in prompts)
+        assert max(counts.values()) <= factor * min(counts.values()) + 1, (atom, counts)
+
+
+def test_prompts_say_what_is_asked() -> None:
+    for prompt in every_prompt():
+        text, asked = prompt.text.lower(), prompt.asked
+        if "shape" in asked:
+            block = SHAPE_WORDS["block"].seen if asked["shape"] == "cube" else ()
+            assert says(text, SHAPE_WORDS[asked["shape"]].seen + block), prompt
+        if "colour" in asked:
+            assert says(text, COLOUR_WORDS[asked["colour"]].seen), prompt
+        if "animal" in asked:
+            assert says(text, ANIMAL_WORDS[asked["animal"]].seen), prompt
+        if "direction" in asked:
+            ways = DIRECTION_WORDS[asked["direction"]].seen + LEAN_WORDS[asked["direction"]].seen
+            assert says(text, ways), prompt
+        for colour, shape in asked.get("binding", ()):
+            assert says(text, COLOUR_WORDS[colour].seen), prompt
+            assert says(text, SHAPE_WORDS[shape].seen + SHAPE_WORDS["block"].seen), prompt
+
+
+def test_the_cameras_suite_says_how_the_camera_moves() -> None:
+    verbs = [form for words in CAMERA_VERBS.values() for verb in words.seen for form in verb.split("|")]
+    stems = {form.split(" {")[0] for form in verbs}
+    for prompt in load_suite("cameras").prompts:
+        assert "camera" in prompt.text.lower()
+        assert any(stem in prompt.text.lower() for stem in stems), prompt.text
+
+
+def says(text: str, words: tuple[str, ...]) -> bool:
+    return any(word in text for word in words)
+
+
+def test_scenes_are_those_of_small_clips() -> None:
+    for prompt in every_prompt():
         spec = prompt.spec
-        assert spec.seed == FIRST_SEED + number > 10_000_000
-        assert (len(spec.objects), spec.camera.kind) == (1, "still")
-        assert (spec.width, spec.height, spec.frames) == (64, 64, 65)
-        assert not held_out(spec)
-        assert prompt.shape in ACTORS[prompt.event]
-    assert [prompt.event for prompt in twenty.prompts] == 2 * list(SOLO_EVENTS)
+        assert (spec.width, spec.height, spec.frames, spec.fps) == (64, 64, 65, 16)
+        if "shape" in prompt.asked:
+            assert prompt.asked["shape"] in ACTORS[spec.event]
+
+
+def test_another_word_gives_another_fingerprint() -> None:
+    twenty = load_suite("objects").first(20)
+    first, *rest = twenty.prompts
+    changed = replace(first, text=first.text + " slowly")
+    assert Suite(twenty.name, (changed, *rest)).fingerprint != twenty.fingerprint
+
+
+def test_what_is_saved_is_read_again(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = load_suite("animals").first(3)
+    monkeypatch.setattr(module, "SUITES_FOLDER", tmp_path)
+    path = save_suite(suite)
+    assert len(gzip.decompress(path.read_bytes()).splitlines()) == 3
+    load_afresh = load_suite.__wrapped__  # around its cache
+    assert load_afresh("animals") == suite
+
+
+def test_an_unknown_suite_is_named() -> None:
+    with pytest.raises(InputError, match=r"'poems'.*first-light"):
+        load_suite("poems")

@@ -216,3 +216,27 @@ def test_learns_four_latents():
     step = DiffusionStep(model=model, config=config, empty_text=torch.zeros(5, 8), progress=run.progress)
     losses = [metrics.loss for metrics in train(run, step, SameBatch())]
     assert sum(losses[-10:]) < 0.25 * sum(losses[:10])
+
+
+def test_objects_count_more_while_it_is_plain_where_they_are():
+    batch = tiny_batch()
+    objects = torch.zeros(2, 1, 9, 4, 4, dtype=torch.bool)
+    objects[:, :, :, 1, 2] = True
+    batch = replace(batch, objects=objects)
+    sigma = torch.tensor([[0.0, 0.2, 0.5, 0.65, 0.8, 0.9, 1.0, 0.5, 0.5]]).expand(2, -1)
+    importance = step_of(replace(PLAIN, object_weight=5.0)).importance(batch, sigma)
+    assert importance[0, 0, :, 1, 2].tolist() == pytest.approx([5, 5, 5, 3, 1, 1, 1, 5, 5])
+    assert (importance[:, :, :, 0] == 1).all()
+    assert step_of(PLAIN).importance(batch, sigma) is None
+    assert step_of(replace(PLAIN, object_weight=5.0)).importance(tiny_batch(), sigma) is None
+
+
+def test_the_weight_of_objects_changes_the_loss_and_only_on_objects():
+    step, heavy = step_of(PLAIN), step_of(replace(PLAIN, object_weight=9.0, object_levels=(1.0, 1.1)))
+    plain = step(tiny_batch(), generator("step")).loss
+    for shown in (True, False):
+        batch = replace(tiny_batch(), objects=torch.full((2, 1, 9, 4, 4), shown))
+        torch.testing.assert_close(heavy(batch, generator("step")).loss, plain)
+    objects = torch.zeros(2, 1, 9, 4, 4, dtype=torch.bool)
+    objects[..., 0] = True
+    assert heavy(replace(tiny_batch(), objects=objects), generator("step")).loss != plain

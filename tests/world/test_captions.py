@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 
 from unstatic.world import vocabulary
+from unstatic.world.animals import motions
 from unstatic.world.captions import STYLES, caption, captions
-from unstatic.world.captions_grammar import PLAIN_TRAVEL
+from unstatic.world.captions_grammar import PLAIN_TRAVEL, pluralised
 from unstatic.world.relations import relation_to_hero
 from unstatic.world.spec import (
+    ANIMALS,
     CAMERAS,
     COLOURS,
     EVENTS,
@@ -24,7 +26,22 @@ from unstatic.world.spec import (
     PropSpec,
     SceneSpec,
 )
-from unstatic.world.vocabulary import COLOUR_WORDS, EVENT_VERBS, SHAPE_WORDS, Words
+from unstatic.world.vocabulary import (
+    ANIMAL_VERBS,
+    ANIMAL_WORDS,
+    CAMERA_JOINS,
+    CAMERA_SENTENCES,
+    CLAUSES,
+    COLOUR_WORDS,
+    COUNT_JOINS,
+    EVENT_VERBS,
+    FRAGMENTS,
+    FRONTS,
+    GENERIC_WORDS,
+    OTHERS_JOINS,
+    SHAPE_WORDS,
+    Words,
+)
 
 SENSES = {
     "orbit": ("left", "right"),
@@ -292,3 +309,72 @@ def test_unsaid_things_stay_unsaid():
 
 def test_styles_share_all_captions():
     assert sum(style.share for style in STYLES.values()) == pytest.approx(1.0)
+
+
+def an_animal(kind: str = "fox", motion: str = "gallop", **fields) -> ObjectSpec:
+    return an_object(**{"shape": kind, "colour": "", "material": "", "motion": motion} | fields)
+
+
+@pytest.mark.parametrize("kind", ANIMALS)
+def test_animals_and_their_motions_are_named(kind: str) -> None:
+    for motion in motions(kind):
+        spec = a_scene(an_animal(kind, motion), event=motion)
+        for text in exact_captions(spec, 8):
+            assert any(word in text.lower() for word in ANIMAL_WORDS[kind].seen), text
+            forms = [form for verb in ANIMAL_VERBS[motion].seen for form in verb.split("|")]
+            assert any(form in text.lower() for form in forms), text
+
+
+def test_only_loose_captions_say_dog() -> None:
+    spec = a_scene(an_animal("husky", "walk"), event="walk")
+    rng = np.random.default_rng(0)
+    assert any(re.search(r"\bdog\b|\bdoggo\b", caption(spec, rng, style="short")) for _ in range(80))
+    generic = "|".join(rf"(?<!husky )(?<!sled )\b{word}\b" for word in GENERIC_WORDS["husky"].seen)
+    assert not any(re.search(generic, text) for text in exact_captions(spec, 80))
+
+
+def test_a_companion_is_named_once() -> None:
+    partner = an_animal("wolf", position=(0.0, 1.0, 0.4), role="partner")
+    spec = a_scene(an_animal(), partner, event="gallop")
+    for text in exact_captions(spec, 20):
+        assert len(re.findall("wolf", text)) == 1, text
+    twins = a_scene(an_animal(), an_animal(position=(0.0, 1.0, 0.4), role="partner"), event="gallop")
+    assert all("another" in text for text in exact_captions(twins, 20))
+
+
+def test_a_shower_names_who_is_still_to_come_and_a_room_no_wall() -> None:
+    above = an_object((0.5, 0.0, 9.0), colour="blue", shape="cube", role="partner", period_s=3.0)
+    assert all("blue" in text for text in exact_captions(a_scene(an_object(), above, event="shower"), 10))
+    wall = PropSpec(kind="wall", colour="brown", position=(1.0, 0.0, 0.2), half_extents=(0.1, 1.0, 0.2))
+    room = a_scene(an_object(), event="ricochet", props=(wall,))
+    assert not any("brown" in text for text in exact_captions(room, 20))
+
+
+def exact_captions(spec: SceneSpec, count: int) -> list[str]:
+    return [caption(spec, np.random.default_rng(seed), style="exact", exact=True) for seed in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("red box", "red boxes"),
+        ("wolf", "wolves"),
+        ("brown deer", "brown deer"),
+        ("stag with antlers", "stags with antlers"),
+        ("husky", "huskies"),
+        ("donkey", "donkeys"),
+        ("pony", "ponies"),
+    ],
+)
+def test_plurals(one: str, many: str) -> None:
+    assert pluralised(one) == many
+
+
+def test_there_are_more_than_ten_thousand_templates() -> None:
+    """Count frames of sentences: how things are named in them is left open."""
+    frames = len(CLAUSES.seen) + len(FRAGMENTS.seen)
+    joins = len(CAMERA_JOINS.seen) + len(CAMERA_SENTENCES.seen) + 1
+    places = 2 * len(FRONTS.seen) * 2  # sky before, behind or not said; floor said or not
+    others = 1 + len(OTHERS_JOINS.seen) * (1 + len(COUNT_JOINS.seen))
+    details = 2**4  # material, size, direction and light, each said or not
+    assert frames * joins * places * others * details > 10_000

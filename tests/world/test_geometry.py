@@ -10,7 +10,7 @@ from unstatic.world.geometry import (
     surface_points,
     torus_radii,
 )
-from unstatic.world.spec import SHAPES
+from unstatic.world.spec import ANIMALS, SHAPES
 
 ASPECTS = {"ball": 1.0, "cube": 0.8, "cylinder": 0.7, "cone": 0.9, "capsule": 0.5, "ring": 1.0}
 
@@ -23,6 +23,15 @@ def test_surface_points_fill_the_bounding_box_and_the_bounding_sphere(shape: str
     assert np.abs(points.min(axis=0) + points.max(axis=0)).max() < 1e-9
     farthest = np.linalg.norm(points, axis=1).max()
     assert farthest == pytest.approx(bounding_radius(shape, 0.4, ASPECTS[shape]), rel=0.01)
+
+
+@pytest.mark.parametrize("species", ANIMALS)
+def test_an_animal_stands_in_a_box_within_its_bounding_sphere(species: str) -> None:
+    points, extents = surface_points(species, 0.4), half_extents(species, 0.4)
+    assert points.max(axis=0) == pytest.approx(extents)
+    assert points.min(axis=0) == pytest.approx(-np.array(extents))
+    assert extents[2] == pytest.approx(0.4)
+    assert max(extents) < bounding_radius(species, 0.4) < 1.5
 
 
 def test_a_ring_stands_on_its_rim() -> None:

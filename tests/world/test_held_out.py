@@ -2,10 +2,18 @@ import dataclasses
 
 import pytest
 
-from unstatic.world.held_out import MATERIAL_EVENTS, SHAPE_COLOURS, SPEED_BAND, held_out, held_out_look
+from unstatic.world import animals
+from unstatic.world.held_out import (
+    ANIMAL_MOTIONS,
+    MATERIAL_EVENTS,
+    SHAPE_COLOURS,
+    SPEED_BAND,
+    held_out,
+    held_out_look,
+)
 from unstatic.world.mix import DEFAULT_MIX
 from unstatic.world.scenes import sample_scene
-from unstatic.world.spec import COLOURS, EVENTS, MATERIALS, SHAPES, SceneSpec
+from unstatic.world.spec import ANIMALS, COLOURS, EVENTS, MATERIALS, SHAPES, SceneSpec
 from unstatic.world.staging import level
 
 
@@ -25,7 +33,10 @@ def with_hero(spec: SceneSpec, **changes: object) -> SceneSpec:
 def test_about_a_tenth_of_the_looks_and_a_twentieth_of_the_pairs_of_material_and_event() -> None:
     looks = [(shape, colour) for shape in SHAPES for colour in COLOURS if held_out_look(shape, colour)]
     assert 0.09 < len(looks) / (len(SHAPES) * len(COLOURS)) < 0.12
-    assert len(MATERIAL_EVENTS) / (len(MATERIALS) * len(EVENTS)) == pytest.approx(0.05)
+    assert 0.04 < len(MATERIAL_EVENTS) / (len(MATERIALS) * len(EVENTS)) < 0.06
+    pairs = [(kind, motion) for kind in ANIMALS for motion in animals.motions(kind)]
+    assert 0.05 < len(ANIMAL_MOTIONS) / len(pairs) < 0.1
+    assert set(pairs) > ANIMAL_MOTIONS
     assert not SHAPE_COLOURS["cube"] & SHAPE_COLOURS["cylinder"]
 
 
@@ -36,6 +47,9 @@ def test_each_rule_alone_holds_out(plain: SceneSpec) -> None:
     assert held_out(dataclasses.replace(with_hero(plain, material="metal"), event="jump"))
     assert held_out(with_hero(plain, velocity=level(SPEED_BAND[0] + 0.01, 2.0)))
     assert not held_out(with_hero(plain, velocity=level(SPEED_BAND[1] + 0.01, 2.0)))
+    fox = with_hero(plain, shape="fox", colour="", material="", motion="eat")
+    assert held_out(dataclasses.replace(fox, event="eat"))
+    assert not held_out(dataclasses.replace(with_hero(fox, motion="gallop"), event="gallop"))
 
 
 def test_a_pair_of_shapes_holds_out(plain: SceneSpec) -> None:

@@ -285,6 +285,15 @@ def test_turning_shows_on_every_round_shape() -> None:
             assert np.abs(before.frames[0][mask].astype(int) - after.frames[0][mask]).mean() > 4
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_wood_has_grain_and_keeps_its_colour(shape: str) -> None:
+    scenes = [make_scene(make_object(shape, "red", material)) for material in ("matte", "wood")]
+    (matte, _), (wood, _) = (lit_pixels(each) for each in render_batch(scenes))
+    assert np.abs(matte - wood)[:, 0].mean() > 0.04
+    red, green, blue = wood.mean(axis=0)
+    assert red > 3 * max(green, blue)
+
+
 def test_a_string_is_drawn_without_gaps() -> None:
     string = PropSpec(
         kind="string",
@@ -328,7 +337,7 @@ def test_scenes_of_different_sizes_are_refused() -> None:
 def test_a_missing_warp_names_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [each for each in sys.modules if each.split(".")[0] == "warp"]:
         monkeypatch.delitem(sys.modules, name)
-    for room in ("kernels", "shade", "textures", "intersect"):
+    for room in ("kernels", "shade", "textures", "intersect", "meshes"):
         monkeypatch.delitem(sys.modules, f"unstatic.world.{room}", raising=False)
         monkeypatch.delattr(f"unstatic.world.{room}", raising=False)
     monkeypatch.setitem(sys.modules, "warp", None)

@@ -5,14 +5,15 @@ import numpy as np
 import pytest
 
 from unstatic.core.errors import InputError
+from unstatic.world import animals
 from unstatic.world.camera import project
-from unstatic.world.geometry import bounding_radius
+from unstatic.world.geometry import bounding_radius, rotation_matrices
 from unstatic.world.happened import happened
-from unstatic.world.mix import DEFAULT_MIX, FIRST_LIGHT_MIX, contrast, floor_colours
+from unstatic.world.mix import DEFAULT_MIX, FIRST_LIGHT_MIX, LIVELY_MIX, WHOLE_MIX, contrast, floor_colours
 from unstatic.world.physics import simulate
 from unstatic.world.scenes import BUILDERS, Sample, flaw, sample_clip, sample_scene
-from unstatic.world.spec import CAMERAS, EVENTS, FORMAT_VERSION
-from unstatic.world.staging import lowest
+from unstatic.world.spec import ANIMALS, CAMERAS, EVENTS, FORMAT_VERSION, MOTIONS, SceneSpec
+from unstatic.world.staging import COATS, lowest
 from unstatic.world.visibility import heights, in_frame, in_the_open, in_view
 
 SIZES = ((64, 64), (80, 48), (48, 80))
@@ -20,17 +21,18 @@ SIZES = ((64, 64), (80, 48), (48, 80))
 
 def sample(event: str, seed: int) -> Sample:
     width, height = SIZES[seed % 3]
-    mix = dataclasses.replace(FIRST_LIGHT_MIX, events={event: 1.0})
+    base = WHOLE_MIX if event in MOTIONS else FIRST_LIGHT_MIX
+    mix = dataclasses.replace(base, events={event: 1.0})
     return sample_clip(seed, frames=49, width=width, height=height, mix=mix)
 
 
 @pytest.fixture(scope="module")
 def samples() -> dict[str, list[Sample]]:
-    return {event: [sample(event, seed) for seed in range(2)] for event in EVENTS}
+    return {event: [sample(event, seed) for seed in range(2)] for event in EVENTS + MOTIONS}
 
 
 def test_every_event_has_a_builder() -> None:
-    assert set(BUILDERS) == set(EVENTS)
+    assert set(BUILDERS) == set(EVENTS + MOTIONS)
 
 
 def test_equal_seeds_give_equal_scenes() -> None:
@@ -40,17 +42,17 @@ def test_equal_seeds_give_equal_scenes() -> None:
     assert first.version == FORMAT_VERSION
 
 
-@pytest.mark.parametrize("event", EVENTS)
+@pytest.mark.parametrize("event", EVENTS + MOTIONS)
 def test_the_event_happens_in_plain_view(event: str, samples: dict[str, list[Sample]]) -> None:
     for spec, _, _ in samples[event]:
         assert spec.event == event
         trajectory = simulate(spec)
         assert happened(spec, trajectory)
         assert flaw(spec, trajectory) == ""
-        assert in_view(spec, trajectory, 0)[0] > 0.9
+        assert event in ("ricochet", "shower") or in_view(spec, trajectory, 0)[0] > 0.9
 
 
-@pytest.mark.parametrize("event", [event for event in EVENTS if event != "rest"])
+@pytest.mark.parametrize("event", [event for event in (*EVENTS, "walk", "gallop", "leap") if event != "rest"])
 def test_nothing_happens_when_time_stands_still(event: str, samples: dict[str, list[Sample]]) -> None:
     spec, trajectory, _ = samples[event][0]
     frozen = trajectory._replace(
@@ -116,8 +118,9 @@ def test_heroes_are_large_enough_and_eyes_above_the_floor(samples: dict[str, lis
 def test_colours_stand_out(samples: dict[str, list[Sample]]) -> None:
     for spec, _, _ in itertools.chain(*samples.values()):
         floor = floor_colours(spec.floor, spec.floor_colour, spec.floor_colour2)
-        assert all(contrast(each.colour, shown) for each in spec.objects for shown in floor)
-        pairs = itertools.combinations(spec.objects, 2)
+        tints = [COATS.get(each.shape, each.colour) for each in spec.objects]
+        assert all(contrast(tint, shown) for tint in tints for shown in floor)
+        pairs = itertools.combinations([each for each in spec.objects if not each.is_animal], 2)
         assert all(contrast(one.colour, other.colour) for one, other in pairs)
 
 
@@ -154,3 +157,56 @@ def test_long_clips_work() -> None:
 def test_a_clip_of_no_time_is_refused() -> None:
     with pytest.raises(InputError, match="at least 16"):
         sample_scene(0, frames=15, width=64, height=64)
+
+
+@pytest.mark.parametrize("motion", ["walk", "gallop", "leap"])
+def test_a_travelling_animal_goes_where_it_looks_at_the_speed_of_its_feet(
+    motion: str, samples: dict[str, list[Sample]]
+) -> None:
+    for spec, trajectory, _ in samples[motion]:
+        hero = spec.objects[0]
+        forward = rotation_matrices(np.array(hero.quaternion))[:, 0]
+        way = trajectory.positions[-1, 0] - trajectory.positions[0, 0]
+        seconds = (spec.frames - 1) / spec.fps
+        speed = hero.pace * animals.stride(hero.shape, motion, hero.size)
+        np.testing.assert_allclose(way / seconds, speed * forward, atol=1e-3)
+
+
+def test_companions_keep_pace_and_apart() -> None:
+    mix = dataclasses.replace(WHOLE_MIX, events={"gallop": 1.0, "eat": 1.0}, companions=1.0)
+    for seed in range(8):
+        spec, trajectory, _ = sample_clip(seed, frames=33, width=64, height=64, mix=mix)
+        hero, partner = spec.objects[:2]
+        assert partner.role == "partner"
+        assert partner.motion == hero.motion == spec.event
+        assert partner.velocity == hero.velocity
+        gap = np.linalg.norm(trajectory.positions[:, 0] - trajectory.positions[:, 1], axis=1)
+        assert np.ptp(gap) < 1e-4
+        assert gap[0] > animals.extents(hero.shape, hero.size)[1]
+
+
+def test_bystanders_are_animals_that_stay() -> None:
+    mix = dataclasses.replace(WHOLE_MIX, events={"roll": 1.0}, num_objects=(0.0, 0.0, 1.0), bystanders=1.0)
+    specs = [sample_scene(seed, frames=33, width=80, height=48, mix=mix) for seed in range(6)]
+    found = [each for spec in specs for each in spec.objects if each.is_animal]
+    assert found
+    assert all(each.role == "extra" and each.velocity == (0.0, 0.0, 0.0) for each in found)
+    assert {each.shape for each in found} <= set(ANIMALS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("event", LIVELY_MIX.events)
+def test_something_still_happens_in_the_last_seconds_of_a_minute(event: str) -> None:
+    mix = dataclasses.replace(LIVELY_MIX, events={event: 1.0})
+    spec, trajectory, _ = sample_clip(3, frames=961, width=64, height=64, mix=mix)
+    last = slice(50 * spec.fps, None)
+    moved = np.abs(np.diff(trajectory.positions[last, 0], axis=0)).sum(1)
+    turned = np.abs(np.diff(trajectory.quaternions[last, 0], axis=0)).sum(1)
+    steps = [pose_steps(spec)[last]] if spec.objects[0].is_animal else []
+    changes = [moved > 1e-3, turned > 1e-3, *(np.diff(each, prepend=each[0]) != 0 for each in steps)]
+    assert max(each.mean() for each in changes) > 0.3
+
+
+def pose_steps(spec: SceneSpec) -> np.ndarray:
+    times = np.arange(spec.frames) / spec.fps
+    return np.array([animals.pose_step(spec.objects[0], float(time)) for time in times])

@@ -103,12 +103,12 @@ def render(
 
 def _mix(name: str, event: str | None) -> "Mix":
     from unstatic.world.mix import MIXES
-    from unstatic.world.spec import EVENTS
+    from unstatic.world.spec import EVENTS, MOTIONS
 
     if name not in MIXES:
         raise InputError(f"mix {name!r} is unknown: take one of {', '.join(MIXES)}")
-    if event is not None and event not in EVENTS:
-        raise InputError(f"event {event!r} is unknown: take one of {', '.join(EVENTS)}")
+    if event is not None and event not in EVENTS + MOTIONS:
+        raise InputError(f"event {event!r} is unknown: take one of {', '.join(EVENTS + MOTIONS)}")
     return MIXES[name] if event is None else replace(MIXES[name], events={event: 1.0})
 
 

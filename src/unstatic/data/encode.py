@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from einops import rearrange
+from einops import rearrange, reduce  # pyright: ignore[reportUnknownVariableType]
 from jaxtyping import Float, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,6 +14,8 @@ from torch import Tensor
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression
 from unstatic.data.shards import Shard, open_shards, shard_path, write_shard
+
+SCENERY = 255  # the id of ramps, walls and strings
 
 Encode = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b c t h w"]]
 """An autoencoder's encoder; latents have about unit variance, and it moves its input where it needs it."""
@@ -31,7 +33,8 @@ def encode_clips(
 ) -> list[Path]:
     """Encode every clip shard in the folder `clips` into the folder `latents`; return all latent shards.
 
-    A shard keeps its number and its lines. Trailing frames that fill no latent frame are left out. `name`
+    A shard keeps its number and its lines, and tells for every cell of a latent whether any of its pixels
+    shows an object. Trailing frames that fill no latent frame are left out. `name`
     says which autoencoder this is and is kept in every shard: latents of two never mix, an InputError
     says so. `progress` hears how many clips were just done, skipped ones included.
     """
@@ -43,10 +46,11 @@ def encode_clips(
             _check_name(Shard(path), name)
             progress(len(shard))
         else:
-            encoded = _encode_shard(shard, encode, compression, batch_size, progress)
-            write_shard(
-                latents, "latents", number, {"latents": encoded}, shard.lines, about={"encoder": name}
-            )
+            arrays = {
+                "latents": _encode_shard(shard, encode, compression, batch_size, progress),
+                "objects": _find_objects(shard, compression),
+            }
+            write_shard(latents, "latents", number, arrays, shard.lines, about={"encoder": name})
         paths.append(path)
     return paths
 
@@ -64,6 +68,26 @@ def _encode_shard(
         encoded.append(rearrange(latent, "b c t h w -> b t c h w").half().cpu().numpy())
         progress(len(entries))
     return np.concatenate(encoded)
+
+
+def _find_objects(shard: Shard, compression: Compression) -> NDArray[np.bool_]:
+    length = compression.frames(compression.latent_frames(shard.shapes["frames"][1]))
+    masks = [shard.read("ids", entry, 0, length) for entry in range(len(shard))]
+    return np.stack([object_cells((ids > 0) & (ids != SCENERY), compression) for ids in masks])
+
+
+def object_cells(mask: NDArray[np.bool_], compression: Compression) -> NDArray[np.bool_]:
+    """Say for each cell of a latent, t h w, whether any pixel of its frames is in the mask, t h w as well."""
+    first = np.repeat(mask[:1], compression.time - 1, axis=0)  # the first latent frame stands for one frame
+    padded = np.concatenate([first, mask])
+    return reduce(
+        padded,
+        "(t r) (h p) (w q) -> t h w",
+        "max",
+        r=compression.time,
+        p=compression.space,
+        q=compression.space,
+    )
 
 
 def to_video(frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b 3 t h w"]:

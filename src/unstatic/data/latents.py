@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from unstatic.core.errors import InputError
@@ -24,18 +24,23 @@ EncodeText = Callable[[Sequence[str]], Float[Tensor, "b s e"]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LatentBatch:
-    """Latents from the start of clips, and the token states of a caption for each (zero where padded)."""
+    """Latents from the start of clips, and the token states of a caption for each (zero where padded).
+
+    `objects` says which cells of the latents show an object, where that is known.
+    """
 
     latent: Float[Tensor, "b c t h w"]
     text: Float[Tensor, "b s e"]
     prompts: tuple[str, ...]
+    objects: Bool[Tensor, "b 1 t h w"] | None = None
 
     @property
     def num_samples(self) -> int:
         return self.latent.shape[0]
 
     def to(self, device: torch.device) -> "LatentBatch":
-        return replace(self, latent=self.latent.to(device), text=self.text.to(device))
+        objects = None if self.objects is None else self.objects.to(device)
+        return replace(self, latent=self.latent.to(device), text=self.text.to(device), objects=objects)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +113,7 @@ class LatentBatches:
         )
         latent = rearrange(torch.as_tensor(latents).float(), "b t c h w -> b c t h w").contiguous()
         prompts, text = self._captions_for(entries, rng)
-        return LatentBatch(latent=latent, text=text, prompts=prompts)
+        return LatentBatch(latent=latent, text=text, prompts=prompts, objects=_objects(entries, window))
 
     def _captions_for(
         self, entries: Sequence[tuple[Shard, int]], rng: np.random.Generator
@@ -135,3 +140,11 @@ class LatentBatches:
                 for prompt, states in zip(prompts, self.encode_text(prompts), strict=True)
             ]
         return self._kept[key]
+
+
+def _objects(entries: Sequence[tuple[Shard, int]], window: Window) -> Bool[Tensor, "b 1 t h w"] | None:
+    """Read where objects are, if every shard knows."""
+    if not all("objects" in shard.shapes for shard, _ in entries):
+        return None
+    masks = np.stack([shard.read("objects", entry, 0, window.latent_frames) for shard, entry in entries])
+    return torch.as_tensor(masks)[:, None]

@@ -2,7 +2,7 @@
 
     clips-00012.safetensors      frames uint8 [n t h w c], ids uint8 [n t h w]
     clips-00012.jsonl            one scene per line, in the same order
-    latents-00012.safetensors    latents float16 [n t c h w], with the same lines
+    latents-00012.safetensors    latents float16 [n t c h w], objects bool [n t h w], with the same lines
 
 A shard exists once its safetensors file does, and that file is renamed into place last: what a killed writer
 leaves is never read, and any number of writers may share a folder as long as their shard numbers differ.

@@ -108,12 +108,15 @@ def denoising_loss(
     counted: Bool[Tensor, "b 1 t #h #w"],
     *,
     weighting: Weighting = velocity_weight,
+    importance: Float[Tensor, "b 1 t h w"] | None = None,
 ) -> Float[Tensor, ""]:
     """Average the weighted squared error of `x0_hat` over all counted elements of the batch.
 
     `counted` is false where the latent was given rather than predicted (kept frames, clean history). Every
-    counted element has the same say, whatever its clip; if nothing counts the loss is 0. The output of a
-    network that predicts velocity or eps goes through `process.to_x0` first.
+    counted element has the same say, whatever its clip, or as much say as `importance` gives its place; if
+    nothing counts the loss is 0. The output of a network that predicts velocity or eps goes through
+    `process.to_x0` first.
     """
     error = (x0_hat - x0).square() * per_frame(weighting(sigma))
-    return (error * counted).sum() / counted.expand_as(error).sum().clamp(min=1)
+    say = counted if importance is None else counted * importance
+    return (error * say).sum() / say.expand_as(error).sum().clamp(min=1)

@@ -1,64 +1,57 @@
-"""Prompts with known answers: scenes drawn by fixed seeds, each with the caption that asks for it.
+"""Prompts with known answers: scenes drawn once, each with the caption that asks for it, kept for ever.
 
-A suite belongs to the project's history: the same name gives the same prompts for ever, so that two models,
-or one model at two times, answer the same questions. A test pins its fingerprint.
+A suite belongs to the project's history: the same name gives the same prompts however the world grows, so
+that two models, or one model at two times, answer the same questions. Therefore suites are files, written by
+`drawing` (scripts/draw_suites.py) before any model that they judge was trained; a test pins their
+fingerprints.
 """
 
 import dataclasses
+import gzip
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+from unstatic.core.errors import InputError
+from unstatic.evals.readings import Reading, truth
+from unstatic.world.held_out import held_out
+from unstatic.world.spec import SceneSpec
 
-from unstatic.core.seeds import numpy_generator
-from unstatic.world.captions import caption
-from unstatic.world.casting import ACTORS
-from unstatic.world.held_out import held_out_look
-from unstatic.world.mix import FIRST_LIGHT_MIX
-from unstatic.world.relations import hero
-from unstatic.world.scenes import sample_scene
-from unstatic.world.spec import COLOURS, EVENTS, SceneSpec
+SUITES_FOLDER = Path(__file__).parent / "suites"
+SUITES = ("first-light", "objects", "animals", "pairs", "cameras", "held-out")
 
-# Training draws its scenes with seeds below 100 million.
-FIRST_SEED = 900_000_000
-FRAMES, FPS, SIDE = 65, 16, 64
-
-# What needs a second object cannot be asked for with one.
-SOLO_EVENTS = tuple(event for event in EVENTS if event not in ("collide", "pass-behind"))
 # What stays in its place is never said to go anywhere.
-IN_PLACE = ("rest", "spin", "pendulum")
+IN_PLACE = ("rest", "spin", "pendulum", "ricochet", "shower", "eat", "stand", "attack", "kick")
+# Facts of objects that came into the format later: a fingerprint leaves out what its suite does not use.
+LATER_FACTS = {"motion": "", "phase": 0.0, "pace": 1.0, "period_s": 0.0}
+
+Asked = str | frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A sentence and the scene that it describes."""
+    """A sentence, the scene that it describes, and which atoms of the scene it asks for."""
 
     text: str
     spec: SceneSpec
+    atoms: tuple[str, ...] = ("colour", "shape", "event", "direction")
 
     @property
-    def shape(self) -> str:
-        """The hero's shape."""
-        return hero(self.spec).shape
+    def asked(self) -> dict[str, Asked]:
+        """The right answer of every atom that the prompt names."""
+        right = truth(self.spec)
+        answers = {atom: answer_of(right, atom) for atom in self.atoms}
+        if self.spec.event in IN_PLACE:
+            answers["direction"] = ""
+        return {atom: answer for atom, answer in answers.items() if answer}
 
     @property
-    def colour(self) -> str:
-        """The hero's colour."""
-        return hero(self.spec).colour
-
-    @property
-    def event(self) -> str:
-        """What happens."""
-        return self.spec.event
-
-    @property
-    def direction(self) -> str:
-        """Where the prompt says the hero goes: "left", "right", "towards" or "away", or "" if it does not."""
-        return "" if self.event in IN_PLACE else hero(self.spec).direction
+    def held_out(self) -> bool:
+        """Whether its scene was kept from training."""
+        return held_out(self.spec)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,43 +64,66 @@ class Suite:
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits that change with any word of the suite, and any number of it by a thousandth."""
-        scenes = [(prompt.text, _rounded(dataclasses.asdict(prompt.spec))) for prompt in self.prompts]
+        scenes = [(prompt.text, _rounded(_facts(prompt.spec))) for prompt in self.prompts]
         return hashlib.sha256(json.dumps(scenes).encode()).hexdigest()[:16]
 
-
-def first_light(count: int = 200) -> Suite:
-    """Ask for one object before a still camera, in the words and scenes of training, 64x64, four seconds.
-
-    Events come up equally often, shapes and colours as evenly as the events allow. A shorter suite is the
-    beginning of a longer one.
-    """
-    shapes, colours = Counter[str](), Counter[str]()
-    prompts: list[Prompt] = []
-    for number in range(count):
-        rng = numpy_generator("first-light", number)
-        event = SOLO_EVENTS[number % len(SOLO_EVENTS)]
-        shape = _rarest(tuple(ACTORS[event]), shapes, rng)
-        colour = _rarest(tuple(each for each in COLOURS if not held_out_look(shape, each)), colours, rng)
-        shapes[shape] += 1
-        colours[colour] += 1
-        prompts.append(_prompt(FIRST_SEED + number, event, shape, colour))
-    return Suite("first-light", tuple(prompts))
+    def first(self, count: int) -> "Suite":
+        """Return the beginning of the suite: kinds of scenes alternate, so it is a small suite of its own."""
+        return Suite(self.name, self.prompts[:count])
 
 
-SUITES: dict[str, Callable[[int], Suite]] = {"first-light": first_light}
+def answer_of(reading: Reading, atom: str) -> Asked:
+    """Return what a reading says of an atom; "binding" is the set of pairs (colour, shape) of its objects."""
+    match atom:
+        case "binding":
+            return frozenset((thing.colour, thing.shape) for thing in reading.objects)
+        case "motion":
+            return reading.event
+        case _:
+            return getattr(reading, atom)
 
 
-def _prompt(seed: int, event: str, shape: str, colour: str) -> Prompt:
-    mix = replace(
-        FIRST_LIGHT_MIX,
-        num_objects=(1.0,),
-        shapes={shape: 1.0},
-        colours={colour: 1.0},
-        events={event: 1.0},
-        cameras={"still": 1.0},
-    )
-    spec = sample_scene(seed, frames=FRAMES, fps=FPS, width=SIDE, height=SIDE, mix=mix)
-    return Prompt(caption(spec, numpy_generator("prompt", seed), style="medium"), spec)
+def suite_path(name: str) -> Path:
+    """Name the file of a suite."""
+    return SUITES_FOLDER / f"{name}.jsonl.gz"
+
+
+@cache
+def load_suite(name: str) -> Suite:
+    """Read a suite. Raises InputError naming all suites."""
+    if name not in SUITES:
+        raise InputError(f"suite {name!r} is unknown: take one of {', '.join(SUITES)}")
+    lines = gzip.decompress(suite_path(name).read_bytes()).decode().splitlines()
+    return Suite(name, tuple(_prompt(json.loads(line)) for line in lines))
+
+
+def save_suite(suite: Suite) -> Path:
+    """Write a suite's file: equal suites give equal bytes."""
+    lines = [
+        json.dumps(
+            {"text": each.text, "spec": json.loads(each.spec.to_json()), "atoms": each.atoms},
+            separators=(",", ":"),
+        )
+        for each in suite.prompts
+    ]
+    path = suite_path(suite.name)
+    path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
+    return path
+
+
+def _prompt(fields: dict[str, Any]) -> Prompt:
+    atoms = {"atoms": tuple(fields["atoms"])} if "atoms" in fields else {}
+    return Prompt(fields["text"], SceneSpec.from_json(json.dumps(fields["spec"])), **atoms)
+
+
+def _facts(spec: SceneSpec) -> dict[str, Any]:
+    """Return all of a scene but what it does not use of later formats."""
+    facts = dataclasses.asdict(spec)
+    for each in facts["objects"]:
+        for name, unused in LATER_FACTS.items():
+            if each[name] == unused:
+                del each[name]
+    return facts
 
 
 def _rounded(value: Any) -> Any:
@@ -121,10 +137,3 @@ def _rounded(value: Any) -> Any:
             return round(value, 3) + 0.0  # no minus zero
         case _:
             return value
-
-
-def _rarest(words: tuple[str, ...], used: Counter[str], rng: np.random.Generator) -> str:
-    """Draw one of the words that were used least so far."""
-    least = min(used[word] for word in words)
-    rare = [word for word in words if used[word] == least]
-    return rare[int(rng.integers(len(rare)))]

@@ -137,6 +137,21 @@ def write_video(
         writer.write(frames)
 
 
+def write_animation(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: int, quality: int = 80) -> None:
+    """Write a clip as an animated WebP that plays for ever, for pages that show many small ones."""
+    first, *rest = (Image.fromarray(frame) for frame in frames)
+    with atomic_path(path) as temporary:
+        first.save(
+            temporary,
+            format="WEBP",
+            save_all=True,
+            append_images=rest,
+            duration=round(1000 / fps),
+            loop=0,
+            quality=quality,
+        )
+
+
 def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
     """Write a picture as PNG, JPEG or WebP, by the suffix of `path`."""
     if path.suffix.lower() not in PICTURE_SUFFIXES:

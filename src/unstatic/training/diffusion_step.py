@@ -46,6 +46,10 @@ class DiffusionConfig:
     Levels are logit-normal until the share `uniform_from` of the run is done, then uniform. Below
     `weighting_floor` the velocity weighting stops growing: many frames are nearly clean history, and what
     little is left to predict in them would drown the rest.
+
+    Where a latent shows an object an error counts `object_weight` times, up to the first of `object_levels`;
+    from the second on it counts once. What an object looks like is decided in few places; but under much
+    static, where it could be anywhere, such a weight would teach the network to see objects everywhere.
     """
 
     prediction: Prediction = "x0"
@@ -61,6 +65,8 @@ class DiffusionConfig:
     anchors: float = 0.6
     max_anchors: int = 2
     text_dropout: float = 0.1
+    object_weight: float = 1.0
+    object_levels: tuple[float, float] = (0.5, 0.8)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +101,15 @@ class DiffusionStep:
         # Only what was not given counts
         counted = (sigma > 0).scatter(1, times, False)
         weighting = self.weighting()
-        loss = denoising_loss(x0_hat, x0, sigma, counted[:, None, :, None, None], weighting=weighting)
+        importance = self.importance(batch, sigma)
+        loss = denoising_loss(
+            x0_hat,
+            x0,
+            sigma,
+            counted[:, None, :, None, None],
+            weighting=weighting,
+            importance=importance,
+        )
         return StepOutput(loss=loss, metrics=errors_by_level(x0_hat.detach() - x0, sigma, counted))
 
     def weighting(self) -> Weighting:
@@ -107,6 +121,17 @@ class DiffusionStep:
                 return partial(velocity_weight, floor=self.config.weighting_floor)
             case "min_snr":
                 return min_snr_weight
+
+    def importance(
+        self, batch: LatentBatch, sigma: Float[Tensor, "b t"]
+    ) -> Float[Tensor, "b 1 t h w"] | None:
+        """Return how much more an error counts on objects, None where it counts the same everywhere."""
+        extra = self.config.object_weight - 1
+        if not extra or batch.objects is None:
+            return None
+        low, high = self.config.object_levels
+        certain = ((high - sigma) / (high - low)).clamp(0, 1)
+        return 1 + extra * per_frame(certain) * batch.objects
 
     def draw_sigma(self, num_samples: int, frames: int, generator: torch.Generator) -> Float[Tensor, "b t"]:
         """Draw the noise level of every latent frame; 0 where a frame is given."""

@@ -117,7 +117,8 @@ def _followed(hero: Float[np.ndarray, "t 3"], fps: int) -> Float[np.ndarray, "t 
     way = (hero - hero[0]) * np.array([1.0, 1.0, 0.0])
     reach = math.ceil(3 * FOLLOW_SMOOTHING_S * fps)
     weights = np.exp(-0.5 * (np.arange(-reach, reach + 1) / (FOLLOW_SMOOTHING_S * fps)) ** 2)
-    padded = np.pad(way, ((reach, reach), (0, 0)), mode="edge")
+    # What goes straight on at the ends of the clip is followed straight on, not left behind
+    padded = np.pad(way, ((reach, reach), (0, 0)), mode="reflect", reflect_type="odd")
     smooth = np.stack(
         [np.convolve(column, weights / weights.sum(), mode="valid") for column in padded.T], axis=1
     )

@@ -18,8 +18,11 @@ from unstatic.world.relations import (
     relation_to_hero,
     starts_in_frame,
 )
-from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec
+from unstatic.world.spec import MOTIONS, ObjectSpec, PropSpec, SceneSpec
 from unstatic.world.vocabulary import (
+    ANIMAL_VERBS,
+    ANIMAL_WORDS,
+    BESIDE,
     BIG,
     CAMERA_SENSES,
     CAMERA_VERBS,
@@ -30,6 +33,7 @@ from unstatic.world.vocabulary import (
     FLAT,
     FLOOR_PREPOSITIONS,
     FLOOR_WORDS,
+    GENERIC_WORDS,
     LEAN_WORDS,
     LIT_FROM,
     MANNERS,
@@ -58,16 +62,21 @@ PLAIN_SIDE_LIGHT = 0.6
 SOFT_LIGHT, HARD_LIGHT = 0.06, 0.01
 
 # Events whose verb takes a bare "left", "right" or "away".
-PLAIN_TRAVEL = ("roll", "slide", "bounce", "collide")
+PLAIN_TRAVEL = ("roll", "slide", "bounce", "collide", "walk", "gallop", "leap")
+GENERIC_SHARE = 0.12
 NAMES_ANOTHER_THING = ("collide", "ramp", "pass-behind")
 
 
 @dataclass(frozen=True, slots=True)
 class Voice:
-    """Whose words they are: the random choices of one caption, from the seen or from the held-out pieces."""
+    """Whose words they are: the random choices of one caption, from the seen or from the held-out pieces.
+
+    An `exact` voice calls nothing by a word that fits more than one kind.
+    """
 
     rng: np.random.Generator
     held_out: bool
+    exact: bool = False
 
     def pick(self, words: Words) -> str:
         """Choose one piece."""
@@ -93,6 +102,8 @@ class Other:
 
 def event_partner(spec: SceneSpec) -> Thing | None:
     """Return the second thing that the event needs: what is hit, what hides the hero, what it goes down."""
+    if spec.event in MOTIONS:
+        return next((each for each in spec.objects if each.role == "partner"), None)
     if spec.event not in NAMES_ANOTHER_THING:
         return None
     if spec.event == "ramp":
@@ -108,11 +119,14 @@ def noun_phrase(
     """Name a thing without article: "big red glass ball"; `material`, `size`: how often they are said."""
     if isinstance(thing, PropSpec):
         nouns = [voice.pick(COLOUR_WORDS[thing.colour]), voice.pick(PROP_WORDS[_prop_name(thing)])]
-        return _pluralised(" ".join(nouns)) if plural else " ".join(nouns)
+        return pluralised(" ".join(nouns)) if plural else " ".join(nouns)
+    if thing.is_animal:
+        noun = _animal_noun(thing, voice)
+        return pluralised(noun) if plural else noun
     words = [voice.pick(each) for each in _size_words(spec, thing) if voice.maybe(size)]
     words += _look(thing, voice, material)
     words.append(voice.pick(SHAPE_WORDS[_shape_name(thing)]))
-    return _pluralised(" ".join(words)) if plural else " ".join(words)
+    return pluralised(" ".join(words)) if plural else " ".join(words)
 
 
 def event_phrase(spec: SceneSpec, voice: Voice, *, direction: float, material: float, size: float) -> Verb:
@@ -129,6 +143,9 @@ def event_phrase(spec: SceneSpec, voice: Voice, *, direction: float, material: f
             return voice.verb(PASS_VERBS).then(" ".join(parts).strip())
         case "ramp":
             return voice.verb(_moves(hero(spec))).then(f"down {other}").then(where)
+        case event if event in MOTIONS:
+            beside = voice.pick(BESIDE).format(other=other) if other else ""
+            return voice.verb(ANIMAL_VERBS[event]).then(where).then(beside)
         case event:
             has_manner = event in MANNERS and not where and voice.maybe(0.6)
             return voice.verb(EVENT_VERBS[event]).then(voice.pick(MANNERS[event]) if has_manner else where)
@@ -176,10 +193,12 @@ def light_phrase(spec: SceneSpec, voice: Voice) -> str:
 def others(spec: SceneSpec) -> list[Other]:
     """Return the visible things that the event does not name, like ones in one place together."""
     taken = (hero(spec), event_partner(spec))
-    things: Iterable[Thing] = (*spec.objects, *(each for each in spec.props if each.kind in PROP_WORDS))
+    named = PROP_WORDS if spec.event != "ricochet" else ()
+    things: Iterable[Thing] = (*spec.objects, *(each for each in spec.props if each.kind in named))
     found: dict[tuple[str, ...], Other] = {}
     for thing in things:
-        if any(thing is each for each in taken) or not starts_in_frame(spec, thing):
+        comes_later = spec.event == "shower" and isinstance(thing, ObjectSpec) and thing.role == "partner"
+        if any(thing is each for each in taken) or not (comes_later or starts_in_frame(spec, thing)):
             continue
         relation = relation_to_hero(spec, thing)
         key = (*_identity(thing), relation)
@@ -202,6 +221,8 @@ def other_phrase(
 def hero_name(spec: SceneSpec, *, plain: bool) -> str:
     """Return what the hero is called the second time: "it" where that is plain, else "the red ball"."""
     actor = hero(spec)
+    if actor.is_animal:
+        return "it" if plain else f"the {ANIMAL_WORDS[actor.shape].seen[0]}"
     return "it" if plain else f"the {actor.colour} {SHAPE_WORDS[_shape_name(actor)].seen[0]}"
 
 
@@ -218,6 +239,12 @@ def _collision(spec: SceneSpec, voice: Voice, where: str, other: str) -> Verb:
         return hit
     move = voice.verb(_moves(hero(spec))).then(where)
     return Verb(f"{move.present} and {hit.present}", f"{move.participle} and {hit.participle}")
+
+
+def _animal_noun(thing: ObjectSpec, voice: Voice) -> str:
+    if thing.shape in GENERIC_WORDS and not voice.exact and voice.maybe(GENERIC_SHARE):
+        return voice.pick(GENERIC_WORDS[thing.shape])
+    return voice.pick(ANIMAL_WORDS[thing.shape])
 
 
 def _moves(actor: ObjectSpec) -> Words:
@@ -250,7 +277,7 @@ def _look(thing: ObjectSpec, voice: Voice, share: float) -> list[str]:
 def _size_words(spec: SceneSpec, thing: ObjectSpec) -> list[Words]:
     """Return words for the size beside other objects and for the build of an upright thing, where plain."""
     found: list[Words] = []
-    sizes = [each.size for each in spec.objects]
+    sizes = [each.size for each in spec.objects if not each.is_animal]
     if max(sizes) >= PLAIN_SIZE_RATIO * min(sizes):
         found += [BIG] * (thing.size > 0.85 * max(sizes)) + [SMALL] * (thing.size < 1.15 * min(sizes))
 
@@ -275,5 +302,15 @@ def _prop_name(thing: PropSpec) -> str:
     return "wall" if is_broad else thing.kind
 
 
-def _pluralised(phrase: str) -> str:
+def pluralised(phrase: str) -> str:
+    """Put the noun into the plural: "red boxes", "wolves", "deer", "stags with antlers"."""
+    head, joint, rest = phrase.partition(" with ")
+    if joint:
+        return pluralised(head) + joint + rest
+    if phrase.endswith(("deer", "shiba inu", "shiba")):
+        return phrase
+    if phrase.endswith(("olf", "alf")):
+        return phrase[:-1] + "ves"
+    if phrase.endswith(("ky", "ny", "gy")):
+        return phrase[:-1] + "ies"
     return phrase + ("es" if phrase.endswith(("x", "s")) else "s")

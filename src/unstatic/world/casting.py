@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from unstatic.world.held_out import held_out_look
+from unstatic.world.animals import motions
+from unstatic.world.events_animals import FAST_MOTIONS, SIZES
+from unstatic.world.held_out import held_out_look, held_out_motion
 from unstatic.world.mix import Mix, contrast, draw, floor_colours, lost_at_night
-from unstatic.world.spec import LightSpec
+from unstatic.world.spec import MOTIONS, LightSpec
 from unstatic.world.staging import LONGEST_ACTION_S, Look
 
 # Which shapes can play which event's hero, and how readily.
@@ -24,14 +26,19 @@ ACTORS: dict[str, dict[str, float]] = {
     "ramp": {"ball": 2, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
     "pass-behind": {"ball": 2, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
     "jump": {"ball": 2, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1, "ring": 1},
+    "ricochet": {"ball": 1},
+    "shower": {"ball": 3, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
 }
 SCREENS = frozenset({"ball", "cube", "cylinder"})  # broad enough to hide something
 SEAMLESS = frozenset({"ball", "cone"})  # only a pattern shows that they turn
 ASPECTS = {"cube": (0.85, 1.0), "cylinder": (0.6, 1.0), "cone": (0.6, 0.9), "capsule": (0.4, 0.6)}
 
-FOLLOWED_EVENTS = frozenset({"roll", "slide"})
+FOLLOWED_EVENTS = frozenset({"roll", "slide", "walk"})
 UNMARKED_FLOORS = frozenset({"plain", "mirror", "snow"})
 PAIR_EVENTS = frozenset({"collide", "pass-behind"})
+CROWD_EVENTS = frozenset({"ricochet", "shower"})  # who plays in them plays the hero's part
+MOST_IN_A_CROWD = 3
+TALLEST_BYSTANDER = 0.5  # half its height in metres: a horse beside a ball does not fit into the frame
 
 SUN_ELEVATIONS = {"day": (0.6, 1.15), "sunset": (0.25, 0.45), "night": (0.6, 1.0), "studio": (0.7, 1.25)}
 LIGHT_STRENGTHS = {"day": 1.0, "sunset": 0.9, "night": 0.6, "studio": 1.0}
@@ -49,29 +56,69 @@ class Setting(NamedTuple):
 def draw_looks(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
     """Draw the looks of hero, partner (if the event needs one) and extras, in colours that differ."""
     count = 1 + int(rng.choice(len(mix.num_objects), p=np.array(mix.num_objects) / sum(mix.num_objects)))
-    looks: list[Look] = []
-    for part in range(max(count, 2 if event in PAIR_EVENTS else 1)):
-        shape = draw(rng, _shapes(event, part, mix))
-        material = draw(rng, mix.materials)
-        if event == "spin" and part == 0 and shape in SEAMLESS:
-            material = "checkered"
-        if event == "pass-behind" and part == 1 and material == "glass":
-            material = "matte"
-        looks.append(
-            Look(
-                shape=shape,
-                colour=draw(rng, _colours(shape, looks, mix)),
-                material=material,
-                size=round(rng.uniform(*_size_range(event, part)), 3),
-                aspect=_draw_aspect(rng, shape, slim=event == "topple" and part == 0),
-            )
-        )
+    looks = _animals(rng, event, mix) if event in MOTIONS else []
+    count = min(max(count, 2), MOST_IN_A_CROWD) if event in CROWD_EVENTS else count
+    for part in range(len(looks), max(count, 2 if event in PAIR_EVENTS else 1)):
+        if mix.bystanders and part >= 2 and rng.random() < mix.bystanders:
+            looks.append(_bystander(rng, mix))
+            continue
+        shape = draw(rng, _shapes(event, 0 if event in CROWD_EVENTS else part, mix))
+        colours = _colours(shape, looks, mix)
+        if not colours:  # four looks can leave no fifth colour that stands out
+            break
+        looks.append(_look(rng, event, part, shape, colours, mix))
     return looks
+
+
+def _look(
+    rng: np.random.Generator, event: str, part: int, shape: str, colours: dict[str, float], mix: Mix
+) -> Look:
+    """Draw how an object looks that plays a part: 0 is the hero, 1 the partner if any."""
+    material = draw(rng, mix.materials)
+    if event == "spin" and part == 0 and shape in SEAMLESS:
+        material = "checkered"
+    if event == "pass-behind" and part == 1 and material == "glass":
+        material = "matte"
+    return Look(
+        shape=shape,
+        colour=draw(rng, colours),
+        material=material,
+        size=round(rng.uniform(*_size_range(event, part)), 3),
+        aspect=_draw_aspect(rng, shape, slim=event == "topple" and part == 0),
+    )
+
+
+def _bystander(rng: np.random.Generator, mix: Mix) -> Look:
+    """Draw an animal that is small enough to stand beside objects."""
+    small = {kind: weight for kind, weight in mix.animals.items() if SIZES[kind][1] < TALLEST_BYSTANDER}
+    return _animal(rng, draw(rng, small))
+
+
+def _animals(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
+    """Draw the animal whose motion is the event, and sometimes a companion that can do the same."""
+    able = {
+        kind: weight
+        for kind, weight in mix.animals.items()
+        if event in motions(kind) and not (mix.held_out == "avoid" and held_out_motion(kind, event))
+    }
+    hero = draw(rng, able)
+    kinds = [hero]
+    if rng.random() < mix.companions:
+        kinds.append(hero if rng.random() < 0.5 else draw(rng, able))
+    return [_animal(rng, kind) for kind in kinds]
+
+
+def _animal(rng: np.random.Generator, kind: str) -> Look:
+    return Look(shape=kind, colour="", material="", size=round(rng.uniform(*SIZES[kind]), 3))
 
 
 def draw_camera_kind(rng: np.random.Generator, event: str, mix: Mix, *, seconds: float) -> str:
     """Draw a kind of camera; only what travels is followed, and what would leave any other view must be."""
-    if event == "roll" and seconds > 1.5 * LONGEST_ACTION_S:
+    if event in FAST_MOTIONS:
+        return "follow"
+    if event in ("roll", "walk") and seconds > 1.5 * LONGEST_ACTION_S:
+        return "follow"
+    if event == "walk" and rng.random() < 0.5:
         return "follow"
     travels = event in FOLLOWED_EVENTS
     return draw(rng, {each: weight for each, weight in mix.cameras.items() if travels or each != "follow"})
@@ -95,7 +142,7 @@ def draw_setting(rng: np.random.Generator, looks: list[Look], mix: Mix, *, follo
         each: weight
         for each, weight in mix.floors.items()
         if _stands_out(looks, each, floor_colours(each, first, second), sky)
-        and not (followed and each in UNMARKED_FLOORS)
+        and not (followed and each in UNMARKED_FLOORS and not looks[0].is_animal)
         and (each != "checker" or contrast(first, second))
     }
     return Setting(draw(rng, floors), first, second, sky) if floors else None
@@ -127,7 +174,7 @@ def _colours(shape: str, looks: list[Look], mix: Mix) -> dict[str, float]:
     return {
         colour: weight
         for colour, weight in mix.colours.items()
-        if all(contrast(colour, look.colour) for look in looks)
+        if all(contrast(colour, look.tint) for look in looks)
         and not (mix.held_out == "avoid" and held_out_look(shape, colour))
     }
 
@@ -148,5 +195,5 @@ def _draw_aspect(rng: np.random.Generator, shape: str, *, slim: bool) -> float:
 
 def _stands_out(looks: list[Look], floor: str, shown: tuple[str, ...], sky: str) -> bool:
     """Return whether every look differs clearly from every colour that the floor shows."""
-    apart = all(contrast(colour, look.colour) for colour in shown for look in looks)
-    return apart and not (sky == "night" and any(lost_at_night(look.colour, floor, shown) for look in looks))
+    apart = all(contrast(colour, look.tint) for colour in shown for look in looks)
+    return apart and not (sky == "night" and any(lost_at_night(look.tint, floor, shown) for look in looks))

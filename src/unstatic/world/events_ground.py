@@ -26,6 +26,7 @@ from unstatic.world.staging import (
 
 ROLLERS = ("ball", "cylinder", "capsule", "ring")
 PROP_COLOURS = ("grey", "brown", "white")
+ROLLING_LOSS = 0.0042  # metres/s that a ball with a radius of 1 m loses in a second; smaller ones lose more
 UNHURRIED_S = 3.0  # shorter clips hurry what would take a second
 
 
@@ -200,9 +201,10 @@ def _way(rng: np.random.Generator, brief: Brief, heading: float) -> float:
 
 
 def _travel(rng: np.random.Generator, brief: Brief, heading: float, *, back: float = 0.0) -> Action:
-    """Go the way in most of the action's time; longer clips go on at that speed."""
+    """Go the way in most of the action's time; longer clips start faster, to be as fast at their end."""
     way = _way(rng, brief, heading)
     speed = way / (brief.action_s * rng.uniform(0.7, 1.0))
+    speed += ROLLING_LOSS / brief.hero.size * (brief.seconds - brief.action_s)
     x, y, _ = level(-way / 2, heading)
     return Action(objects=(_runner(brief.hero, (x, y + back), heading, speed),), view=0.2)
 

@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.camera import UP, CameraPath, camera_path, project
-from unstatic.world.geometry import bounding_radius, length
+from unstatic.world.events_animals import bystander
+from unstatic.world.geometry import bounding_radius, half_extents, length
 from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec, Trajectory, Vector
 from unstatic.world.staging import Look, place, standing, vector
 
@@ -39,12 +40,15 @@ def _extra(
     forward = forward / length(forward)
     right = np.cross(forward, UP)
     for _ in range(MOST_TRIES):
-        height, quaternion = standing(look, rng.uniform(0, 2 * math.pi))
+        facing = rng.uniform(0, 2 * math.pi)
+        height, quaternion = standing(look, facing)
         x, y, _ = eye + reach * (forward * rng.uniform(0.75, 1.4) + right * rng.uniform(-0.45, 0.45))
         at = vector((x, y, height))
         spot = project(np.array([at]), first, aspect=spec.width / spec.height)
         inside = abs(spot.x[0]) < 0.85 and abs(spot.y[0]) < 0.85
         if inside and _clear(spec, rehearsal, look, at):
+            if look.is_animal:
+                return bystander(rng, look, at, facing)
             return place(look, at, quaternion=quaternion, role="extra")
     return None
 
@@ -54,12 +58,19 @@ def _clear(spec: SceneSpec, rehearsal: Trajectory, look: Look, at: Vector) -> bo
     actors = rehearsal.positions.shape[1]
     for index, each in enumerate(spec.objects):
         path = rehearsal.positions[:, index] if index < actors else np.array([each.position])
-        room = bounding_radius(each.shape, each.size, each.aspect) + look.radius + CLEARANCE
+        room = _girth(each) + _girth(look) + CLEARANCE
         if _nearest(path, at) < room:
             return False
     return all(
-        _gap_to_prop(prop, at) > look.radius + CLEARANCE for prop in spec.props if prop.kind != "string"
+        _gap_to_prop(prop, at) > _girth(look) + CLEARANCE for prop in spec.props if prop.kind != "string"
     )
+
+
+def _girth(each: Look | ObjectSpec) -> float:
+    """Return the radius of the circle in which it stands, whatever it may kick or leap at for an animal."""
+    if each.is_animal:
+        return max(half_extents(each.shape, each.size)[:2])
+    return bounding_radius(each.shape, each.size, each.aspect)
 
 
 def _nearest(path: Float[np.ndarray, "t 3"], at: Vector) -> float:

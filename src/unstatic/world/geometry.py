@@ -13,6 +13,8 @@ Every object is described in its own frame, with the origin at the middle of its
 | capsule  | a s, a s, s          | axis z, radius a s, half height s includes the round ends (a <= 1)   |
 | ring     | s, u, s              | torus around axis y, so that it stands on its rim and rolls along x: |
 |          |                      | tube radius u = 0.28 s around a circle of radius s - u (no aspect)   |
+| animals  | see `animals`        | a mesh; the box is that of standing, the bounding sphere holds every |
+|          |                      | pose of every motion                                                 |
 """
 
 from typing import NamedTuple
@@ -20,7 +22,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from unstatic.world.spec import Vector
+from unstatic.world import animals
+from unstatic.world.spec import ANIMALS, Vector
 
 Points = Float[np.ndarray, "p 3"]
 
@@ -42,6 +45,8 @@ def torus_radii(size: float) -> TorusRadii:
 
 def half_extents(shape: str, size: float, aspect: float = 1.0) -> Vector:
     """Return half the object's bounding box along its own x, y and z (see the table above)."""
+    if shape in ANIMALS:
+        return animals.extents(shape, size)
     if shape == "ball":
         return (size, size, size)
     if shape == "ring":
@@ -52,6 +57,8 @@ def half_extents(shape: str, size: float, aspect: float = 1.0) -> Vector:
 
 def bounding_radius(shape: str, size: float, aspect: float = 1.0) -> float:
     """Return the radius of the smallest sphere around the origin of the object's frame that contains it."""
+    if shape in ANIMALS:
+        return animals.reach(shape, size)
     x, _, z = half_extents(shape, size, aspect)
     if shape in ("ball", "capsule"):
         return z
@@ -63,11 +70,12 @@ def bounding_radius(shape: str, size: float, aspect: float = 1.0) -> float:
 def surface_points(shape: str, size: float, aspect: float = 1.0, segments: int = 24) -> Points:
     """Return points on the surface whose convex hull is the shape (a ring's: the ring with its hole filled).
 
-    Flat-sided shapes get their corners and rims only; round ones get `segments` points around.
+    Flat-sided shapes get their corners and rims only, an animal those of its box; round ones get `segments`
+    points around.
     """
-    x, _, z = half_extents(shape, size, aspect)
-    if shape == "cube":
-        return np.array([(sx * x, sy * x, sz * z) for sx in (-1, 1) for sy in (-1, 1) for sz in (-1, 1)])
+    x, y, z = half_extents(shape, size, aspect)
+    if shape == "cube" or shape in ANIMALS:
+        return np.array([(sx * x, sy * y, sz * z) for sx in (-1, 1) for sy in (-1, 1) for sz in (-1, 1)])
     if shape == "cylinder":
         return np.concatenate([_circle(x, -z, segments), _circle(x, z, segments)])
     if shape == "cone":

@@ -27,10 +27,13 @@ def happened(spec: SceneSpec, trajectory: Trajectory) -> bool:
 def screen_direction(spec: SceneSpec, trajectory: Trajectory, index: int) -> str:
     """Return where an object goes on screen, as in `ObjectSpec`.
 
-    "" for less than its own height, and for a pendulum, which goes nowhere.
+    "" for less than its own height, and for what goes nowhere or everywhere.
     """
     across, away = screen_travel(trajectory.positions[:, index], trajectory)
-    if spec.event == "pendulum" or max(abs(across), abs(away)) < 2 * spec.objects[index].size:
+    if (
+        spec.event in ("pendulum", "ricochet", "shower")
+        or max(abs(across), abs(away)) < 2 * spec.objects[index].size
+    ):
         return ""
     if abs(across) >= abs(away):
         return "right" if across > 0 else "left"
@@ -69,6 +72,7 @@ def _roll(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
         and _gaps(spec, trajectory).max() < 0.25 * hero.size
         and _level_axle(trajectory, index, hero.shape)
         and _moving_share(trajectory, index, spec.fps) > 0.6
+        and _still_moves(spec, trajectory, index)
     )
 
 
@@ -128,6 +132,32 @@ def _pass_behind(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
     return len(hidden) > 0 and len(shown) > 0 and shown[0] < hidden[0] and shown[-1] > hidden[-1]
 
 
+def _ricochet(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
+    """Everybody is as fast at the end as at first, and changes course off the walls."""
+    steps = np.diff(trajectory.positions.astype(np.float64), axis=0) * spec.fps
+    speeds = np.linalg.norm(steps, axis=2)
+    second = spec.fps
+    courses = (np.diff(np.sign(steps[:, 0, :2]), axis=0) != 0).sum()
+    kept = speeds[-second:].mean() > 0.6 * speeds[:second].mean()
+    return kept and courses >= max(1, round(2 * _completeness(spec))) and speeds.max() < 4.0
+
+
+def _shower(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
+    """Something is in the air in every part of the clip, and the hero lands."""
+    heights = trajectory.positions[:, :, 2]
+    falling = (np.diff(heights, axis=0) < -0.05).any(1)
+    parts = np.array_split(falling, max(1, spec.frames // (2 * spec.fps)))
+    return all(part.any() for part in parts) and _gaps(spec, trajectory).min() < 0.05
+
+
+def _travels(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
+    return _ways(trajectory, hero_index(spec))[-1] > 1.5 * _hero(spec).size
+
+
+def _stays(spec: SceneSpec, trajectory: Trajectory) -> Verdict:
+    return _ways(trajectory, hero_index(spec)).max() < 0.01
+
+
 def _hero(spec: SceneSpec) -> ObjectSpec:
     return spec.objects[hero_index(spec)]
 
@@ -177,6 +207,13 @@ def _moving_share(trajectory: Trajectory, index: int, fps: int) -> float:
     return float((steps > 0.2 * steps.max()).mean())
 
 
+def _still_moves(spec: SceneSpec, trajectory: Trajectory, index: int) -> bool:
+    """Return whether it goes its own size in the last second, which only long clips ask for."""
+    last = trajectory.positions[-spec.fps :, index]
+    is_long = spec.frames / spec.fps > 1.5 * LONGEST_ACTION_S
+    return not is_long or bool(np.linalg.norm(last[-1] - last[0]) > 0.3 * spec.objects[index].size)
+
+
 def _matrices(trajectory: Trajectory, index: int) -> Float[np.ndarray, "t 3 3"]:
     return rotation_matrices(trajectory.quaternions[:, index].astype(np.float64))
 
@@ -224,4 +261,8 @@ _CHECKS: dict[str, Callable[[SceneSpec, Trajectory], Verdict]] = {
     "ramp": _ramp,
     "pass-behind": _pass_behind,
     "jump": _jump,
+    "ricochet": _ricochet,
+    "shower": _shower,
+    **dict.fromkeys(("walk", "gallop", "leap"), _travels),
+    **dict.fromkeys(("eat", "stand", "attack", "kick"), _stays),
 }

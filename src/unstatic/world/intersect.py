@@ -2,12 +2,15 @@
 
 All functions run inside Warp kernels, on CPU and CUDA alike; Warp reads their annotations itself, so Python's
 type checkers are told to look away (`no_type_check`). A solid's own frame and half extents are those of
-`geometry`; a string is a thin capsule, the other props are boxes. Metres and unit vectors throughout.
+`geometry`; a string is a thin capsule, the other props are boxes, an animal is a mesh (`meshes`). Metres and
+unit vectors throughout.
 """
 
 from typing import no_type_check
 
 import warp as wp
+
+from unstatic.world.meshes import mesh_entry
 
 BALL = wp.constant(0)
 CUBE = wp.constant(1)
@@ -15,6 +18,7 @@ CYLINDER = wp.constant(2)
 CONE = wp.constant(3)
 CAPSULE = wp.constant(4)
 RING = wp.constant(5)
+MESH = wp.constant(6)
 
 MISS = wp.constant(1.0e9)
 NEAR = wp.constant(1.0e-4)
@@ -27,7 +31,11 @@ RING_STEPS = wp.constant(48)
 @wp.struct
 @no_type_check
 class Solid:
-    """One object or prop in one frame; `radius` bounds it, `to_object` turns world vectors into its frame."""
+    """One object or prop in one frame; `radius` bounds it, `to_object` turns world vectors into its frame.
+
+    Only a MESH has a `mesh` (Warp's number), a `size`, a `coat` (where its triangles' colours begin) and a
+    `middle`: that of its pose's bounding box, of which `half` is half.
+    """
 
     kind: wp.int32
     material: wp.int32
@@ -38,6 +46,10 @@ class Solid:
     to_object: wp.mat33
     colour: wp.vec3
     accent: wp.vec3
+    mesh: wp.uint64
+    middle: wp.vec3
+    size: wp.float32
+    coat: wp.int32
 
 
 @wp.struct
@@ -242,8 +254,20 @@ def cone_distance(p: wp.vec3, half: wp.vec3):
 
 @wp.func
 @no_type_check
+def ellipsoid_distance(p: wp.vec3, half: wp.vec3):
+    """Return about the signed distance to an ellipsoid, after Quilez: exact on its surface."""
+    scaled = wp.cw_div(p, half)
+    reach = wp.length(scaled)
+    return reach * (reach - 1.0) / wp.max(wp.length(wp.cw_div(scaled, half)), 1.0e-6)
+
+
+@wp.func
+@no_type_check
 def signed_distance(kind: int, p: wp.vec3, half: wp.vec3):
-    """Return the distance from a point to the surface in the solid's own frame, negative inside."""
+    """Return the distance from a point to the surface in the solid's own frame, negative inside.
+
+    A mesh is taken for the ellipsoid in its box, seen from the middle of the box.
+    """
     if kind == BALL:
         return wp.length(p) - half[0]
     if kind == CUBE:
@@ -256,6 +280,8 @@ def signed_distance(kind: int, p: wp.vec3, half: wp.vec3):
     if kind == CAPSULE:
         above = wp.max(wp.abs(p[2]) - wp.max(half[2] - half[0], 0.0), 0.0)
         return wp.length(wp.vec3(p[0], p[1], above)) - half[0]
+    if kind == MESH:
+        return ellipsoid_distance(p, half)
     return ring_distance(p, half)
 
 
@@ -292,6 +318,12 @@ def entry(solid: Solid, origin: wp.vec3, direction: wp.vec3, limit: float):
         or -along - solid.radius > limit
     ):
         return MISS
+    if solid.kind == MESH:
+        d = solid.to_object * direction
+        box = cube_span(solid.to_object * offset - solid.middle, d, solid.half)
+        if box[0] > wp.min(box[1], limit) or box[1] < 0.0:
+            return MISS
+        return mesh_entry(solid.mesh, solid.to_object * offset, d, solid.size, limit)
     # Measured from the point of the ray nearest to the solid, or a thin solid far away drowns in rounding
     near_far = span(solid.kind, solid.to_object * aside, solid.to_object * direction, solid.half, along)
     distance = near_far[0] - along

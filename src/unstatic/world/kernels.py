@@ -16,6 +16,7 @@ import warp as wp
 from jaxtyping import Shaped, UInt8
 
 from unstatic.world.intersect import FLOOR, SKY, Hit, Solid, first_hit
+from unstatic.world.meshes import Herd
 from unstatic.world.shade import WHITE, View, environment, floor_surface, sky_light, solid_surface
 
 wp.config.log_level = wp.LOG_WARNING
@@ -38,7 +39,14 @@ def pixel_ray(view: View, x: float, y: float, width: int, height: int):
 
 @wp.func
 @no_type_check
-def radiance(view: View, solids: wp.array2d(dtype=Solid), row: int, start: wp.vec3, hit: Hit):
+def radiance(
+    view: View,
+    solids: wp.array2d(dtype=Solid),
+    coats: wp.array(dtype=wp.vec3),
+    row: int,
+    start: wp.vec3,
+    hit: Hit,
+):
     """Follow a primary ray and what it becomes through at most two mirrors or glasses, as linear light."""
     light = wp.vec3(0.0, 0.0, 0.0)
     weight = WHITE
@@ -55,7 +63,7 @@ def radiance(view: View, solids: wp.array2d(dtype=Solid), row: int, start: wp.ve
         if index == FLOOR:
             surface = floor_surface(view, solids, row, point, direction, travelled)
         else:
-            surface = solid_surface(view, solids, row, index, point, direction, travelled)
+            surface = solid_surface(view, solids, coats, row, index, point, direction, travelled)
         light += wp.cw_mul(weight, surface.light)
         weight = wp.cw_mul(weight, surface.passed)
         if wp.max(weight) < 0.01:
@@ -108,6 +116,7 @@ def contrast(a: wp.vec3, b: wp.vec3):
 def trace_centres(
     views: wp.array(dtype=View),
     solids: wp.array2d(dtype=Solid),
+    coats: wp.array(dtype=wp.vec3),
     width: int,
     height: int,
     colours: wp.array3d(dtype=wp.vec3),
@@ -122,7 +131,7 @@ def trace_centres(
     if hit.index >= 0:
         label = solids[row, hit.index].label
     ids[row, y, x] = wp.uint8(label)
-    colours[row, y, x] = displayable(radiance(view, solids, row, direction, hit))
+    colours[row, y, x] = displayable(radiance(view, solids, coats, row, direction, hit))
 
 
 @wp.kernel
@@ -130,6 +139,7 @@ def trace_centres(
 def refine(
     views: wp.array(dtype=View),
     solids: wp.array2d(dtype=Solid),
+    coats: wp.array(dtype=wp.vec3),
     width: int,
     height: int,
     samples: int,
@@ -155,7 +165,7 @@ def refine(
             v = v - wp.floor(v)
             direction = pixel_ray(view, float(x) + u, float(y) + v, width, height)
             hit = first_hit(solids, row, view.count, view.eye, direction, -1)
-            total += displayable(radiance(view, solids, row, direction, hit))
+            total += displayable(radiance(view, solids, coats, row, direction, hit))
         colour = total / float(samples)
     for channel in range(3):
         frames[row, y, x, channel] = srgb_byte(colour[channel])
@@ -190,10 +200,17 @@ def launch(
         colours = wp.empty(shape, dtype=wp.vec3)  # pyright: ignore[reportArgumentType]
         ids = wp.empty(shape, dtype=wp.uint8)  # pyright: ignore[reportArgumentType]
         frames = wp.empty((*shape, 3), dtype=wp.uint8)  # pyright: ignore[reportArgumentType]
-        scene = [view_records, solid_records, width, height]
+        scene = [view_records, solid_records, herd(device).coats, width, height]
         wp.launch(trace_centres, dim=shape, inputs=scene, outputs=[colours, ids])
         wp.launch(refine, dim=shape, inputs=[*scene, samples, colours], outputs=[frames])
         return Pixels(frames=frames.numpy(), ids=ids.numpy())
+
+
+@cache
+def herd(device: str) -> Herd:
+    """Return the animals' meshes on a Warp device."""
+    _start_warp()
+    return Herd(device)
 
 
 @cache

@@ -4,12 +4,12 @@ Weights need not sum to one; a word without a weight is never drawn.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from unstatic.world.spec import CAMERAS, COLOURS, EVENTS, FLOORS, MATERIALS, SHAPES, SKIES
+from unstatic.world.spec import ANIMALS, CAMERAS, COLOURS, EVENTS, FLOORS, MATERIALS, MOTIONS, SHAPES, SKIES
 
 Weights = Mapping[str, float]
 HeldOut = Literal["avoid", "only", "any"]
@@ -53,6 +53,9 @@ _DARK_FLOORS_AT_NIGHT = frozenset({"water", "mirror", "wood"})
 class Mix:
     """How often each thing is drawn; `num_objects` weighs 1, 2, 3 ... objects (an event of two gets two).
 
+    `events` may name MOTIONS: their heroes are animals. `companions` is the share of them that have another
+    animal at their side, `bystanders` the share of extras that are animals.
+
     `held_out`: "avoid" draws only scenes a model may train on, "only" the ones kept for evaluation, "any"
     both.
     """
@@ -66,6 +69,9 @@ class Mix:
     skies: Weights
     cameras: Weights
     events: Weights
+    animals: Weights = field(default_factory=dict[str, float])
+    companions: float = 0.0
+    bystanders: float = 0.0
     held_out: HeldOut = "avoid"
 
 
@@ -99,7 +105,7 @@ def _even(words: tuple[str, ...]) -> Weights:
 
 
 DEFAULT_MIX = Mix(
-    num_objects=(0.5, 0.3, 0.2),
+    num_objects=(0.45, 0.25, 0.15, 0.1, 0.05),
     shapes=_even(SHAPES),
     colours=_even(COLOURS),
     materials={**_even(MATERIALS), "matte": 3.0},
@@ -107,7 +113,10 @@ DEFAULT_MIX = Mix(
     floor_colours=_even(COLOURS),
     skies=_even(SKIES),
     cameras={**_even(CAMERAS), "still": 3.0},
-    events=_even(EVENTS),
+    events={**_even(EVENTS), **_even(MOTIONS)},
+    animals=_even(ANIMALS),
+    companions=0.2,
+    bystanders=0.15,
 )
 
 FIRST_LIGHT_MIX = Mix(
@@ -175,6 +184,73 @@ BALANCED_MIX = replace(
     },
 )
 
+# The whole world in the proportions that the embedded model learns it in: two clips in five are of animals.
+WHOLE_MIX = replace(
+    BALANCED_MIX,
+    num_objects=(0.62, 0.22, 0.09, 0.05, 0.02),
+    materials={
+        "matte": 52.0,
+        "metal": 12.0,
+        "mirror": 8.0,
+        "glass": 8.0,
+        "checkered": 10.0,
+        "wood": 10.0,
+    },
+    cameras={
+        "still": 50.0,
+        "orbit": 14.0,
+        "pan": 8.0,
+        "dolly": 8.0,
+        "zoom": 8.0,
+        "rise": 8.0,
+        "follow": 10.0,
+    },
+    events={
+        "roll": 8.0,
+        "bounce": 7.0,
+        "spin": 6.0,
+        "slide": 6.0,
+        "rest": 5.0,
+        "fall": 6.0,
+        "jump": 5.0,
+        "topple": 5.0,
+        "pendulum": 4.0,
+        "ramp": 4.0,
+        "collide": 3.0,
+        "pass-behind": 1.0,
+        "ricochet": 1.0,
+        "shower": 1.0,
+        "walk": 11.0,
+        "gallop": 10.0,
+        "leap": 6.0,
+        "eat": 6.0,
+        "stand": 3.0,
+        "attack": 3.0,
+        "kick": 1.5,
+    },
+    animals=_even(ANIMALS),
+    companions=0.15,
+    bystanders=0.1,
+)
+
+# Scenes in which something still happens after a minute.
+LIVELY_MIX = replace(
+    WHOLE_MIX,
+    cameras={"still": 40.0, "orbit": 30.0, "dolly": 5.0, "zoom": 5.0, "follow": 20.0},
+    events={
+        "roll": 10.0,
+        "spin": 6.0,
+        "pendulum": 10.0,
+        "ricochet": 12.0,
+        "shower": 14.0,
+        "walk": 15.0,
+        "gallop": 15.0,
+        "leap": 8.0,
+        "eat": 6.0,
+        "stand": 4.0,
+    },
+)
+
 # So little of the world that half an hour of a laptop's time is enough to learn it.
 TOYBOX_MIX = Mix(
     num_objects=(1.0,),
@@ -192,5 +268,7 @@ MIXES = {
     "default": DEFAULT_MIX,
     "first-light": FIRST_LIGHT_MIX,
     "balanced": BALANCED_MIX,
+    "whole": WHOLE_MIX,
+    "lively": LIVELY_MIX,
     "toybox": TOYBOX_MIX,
 }

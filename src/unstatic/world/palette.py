@@ -102,13 +102,15 @@ def accent(name: str, material: str) -> Float[np.ndarray, "3"]:
     """Return the linear reflectance of the second tone that makes an object's turning visible.
 
     Checkered objects alternate with white, or with black where white would not stand out; others carry a mark
-    that is a shade darker (lighter on black), so that the colour stays what it is.
+    (wooden ones: rings) that is a shade darker (lighter on black), so that the colour stays what it is.
     """
     own = colour(name)
     brightness = float(product(own, (0.2126, 0.7152, 0.0722)))
     if material == "checkered":
         return colour("black" if brightness > 0.4 else "white")
-    return own * 0.55 if brightness > 0.02 else own + 0.06
+    if brightness <= 0.02:
+        return own + 0.06
+    return own * (0.38 if material == "wood" else 0.55)
 
 
 def floor_tones(floor: str, first: str, second: str) -> Float[np.ndarray, "2 3"]:

@@ -7,10 +7,10 @@ the bounciness the spec states (between two objects the lower one; floor and pro
 import math
 from itertools import pairwise
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.world.camera import camera_path
@@ -43,33 +43,78 @@ REBOUNDS = (
 )
 
 
+Numbers = Float[np.ndarray, "n"]
+
+
+class Poses(NamedTuple):
+    """Centres and orientations of some objects at each frame."""
+
+    positions: Float[np.ndarray, "t n 3"]
+    quaternions: Float[np.ndarray, "t n 4"]
+
+
 def simulate(spec: SceneSpec) -> Trajectory:
     """Run the scene for its `frames` and return every pose, the first frame being the spec's own.
 
     Deterministic on one machine. Raises InputError when MuJoCo is not installed, UnstaticError when a scene
     explodes.
     """
-    mujoco = _mujoco()
-    steps = math.ceil(STEPS_PER_S / spec.fps)
-    model = _build(mujoco, spec, timestep=1.0 / (spec.fps * steps))
-    data = mujoco.MjData(model)
-    data.qvel[:] = np.concatenate([_joint_velocity(spec, index) for index in range(len(spec.objects))])
-    mujoco.mj_forward(model, data)
+    positions = np.empty((spec.frames, len(spec.objects), 3), dtype=np.float32)
+    quaternions = np.empty((spec.frames, len(spec.objects), 4), dtype=np.float32)
+    things = [index for index, each in enumerate(spec.objects) if not each.is_animal]
+    if things:
+        positions[:, things], quaternions[:, things] = _run(_mujoco(), spec, things)
 
-    # Run, one frame at a time
-    bodies = [model.body(_name(index)).id for index in range(len(spec.objects))]
-    positions = np.empty((spec.frames, len(bodies), 3), dtype=np.float32)
-    quaternions = np.empty((spec.frames, len(bodies), 4), dtype=np.float32)
-    for frame in range(spec.frames):
-        positions[frame], quaternions[frame] = data.xpos[bodies], data.xquat[bodies]
-        mujoco.mj_step(model, data, nstep=steps)
-        mujoco.mj_kinematics(model, data)
-    if any(warning.number for warning in data.warning):
-        raise UnstaticError(f"the scene of seed {spec.seed} is unstable: draw another seed")
+    # Animals go straight on by themselves
+    times = np.arange(spec.frames)[:, None] / spec.fps
+    for index, each in enumerate(spec.objects):
+        if each.is_animal:
+            positions[:, index] = each.position + times * each.velocity
+            quaternions[:, index] = each.quaternion
 
     # Film
     path = camera_path(spec.camera, positions[:, hero_index(spec)].astype(np.float64), fps=spec.fps)
     return Trajectory(positions, quaternions, *(each.astype(np.float32) for each in path))
+
+
+def _run(mujoco: ModuleType, spec: SceneSpec, things: list[int]) -> Poses:
+    """Let the objects that are not animals move, one frame at a time."""
+    steps = math.ceil(STEPS_PER_S / spec.fps)
+    model = _build(mujoco, spec, things, timestep=1.0 / (spec.fps * steps))
+    data = mujoco.MjData(model)
+    data.qvel[:] = np.concatenate([_joint_velocity(spec, index) for index in things])
+    first = data.qpos.copy(), data.qvel.copy()
+    mujoco.mj_forward(model, data)
+
+    bodies = [model.body(_name(index)).id for index in things]
+    restarts = {index: _restarts(spec, index) for index in things if spec.objects[index].period_s}
+    poses = Poses(np.empty((spec.frames, len(things), 3)), np.empty((spec.frames, len(things), 4)))
+    for frame in range(spec.frames):
+        for index, due in restarts.items():
+            if due[frame]:
+                _start_anew(mujoco, model, data, _name(index), first)
+        poses.positions[frame], poses.quaternions[frame] = data.xpos[bodies], data.xquat[bodies]
+        mujoco.mj_step(model, data, nstep=steps)
+        mujoco.mj_kinematics(model, data)
+    if any(warning.number for warning in data.warning):
+        raise UnstaticError(f"the scene of seed {spec.seed} is unstable: draw another seed")
+    return poses
+
+
+def _restarts(spec: SceneSpec, index: int) -> Bool[np.ndarray, "t"]:
+    """Return in which frames an object starts anew: in all while it waits, then once in every period."""
+    each = spec.objects[index]
+    turns = np.floor((np.arange(-1, spec.frames) / spec.fps - each.phase * each.period_s) / each.period_s)
+    return (turns[1:] < 0) | (np.diff(turns) > 0)
+
+
+def _start_anew(mujoco: ModuleType, model: Any, data: Any, name: str, first: tuple[Numbers, Numbers]) -> None:
+    """Put one body with a free joint back to where it was at first, at the velocity it had."""
+    joint = model.body(name).jntadr[0]
+    place, speed = model.jnt_qposadr[joint], model.jnt_dofadr[joint]
+    data.qpos[place : place + 7] = first[0][place : place + 7]
+    data.qvel[speed : speed + 6] = first[1][speed : speed + 6]
+    mujoco.mj_kinematics(model, data)
 
 
 def hero_index(spec: SceneSpec) -> int:
@@ -92,8 +137,8 @@ def _mujoco() -> ModuleType:
     return mujoco
 
 
-def _build(mujoco: ModuleType, spec: SceneSpec, *, timestep: float) -> Any:
-    """Compile floor, props and objects to a MuJoCo model whose bodies are named by `_name`."""
+def _build(mujoco: ModuleType, spec: SceneSpec, things: list[int], *, timestep: float) -> Any:
+    """Compile floor, props and the objects `things` to a MuJoCo model whose bodies are named by `_name`."""
     scene = mujoco.MjSpec()
     scene.option.timestep = timestep
     scene.option.gravity = [0.0, 0.0, -GRAVITY]
@@ -107,7 +152,8 @@ def _build(mujoco: ModuleType, spec: SceneSpec, *, timestep: float) -> Any:
                 pos=prop.position,
                 quat=prop.quaternion,
             )
-    for index, each in enumerate(spec.objects):
+    for index in things:
+        each = spec.objects[index]
         body = scene.worldbody.add_body(name=_name(index), pos=each.position, quat=each.quaternion)
         string = _string_of(spec, index)
         if string is None:

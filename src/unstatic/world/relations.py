@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.camera import UP, axes, camera_path
-from unstatic.world.geometry import product
+from unstatic.world.geometry import half_extents, product
 from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec
 
 Thing = ObjectSpec | PropSpec
@@ -14,7 +14,18 @@ Thing = ObjectSpec | PropSpec
 # A gap is plain when it exceeds this many times the two half widths together.
 PLAIN_GAP = 1.3
 # Events in which the hero ends up somewhere else even if no direction is plain.
-TRAVELLING = ("roll", "slide", "collide", "ramp", "pass-behind")
+TRAVELLING = (
+    "roll",
+    "slide",
+    "collide",
+    "ramp",
+    "pass-behind",
+    "ricochet",
+    "shower",
+    "walk",
+    "gallop",
+    "leap",
+)
 SHAPES_WITH_ASPECT = ("cube", "cylinder", "cone")
 
 
@@ -72,4 +83,6 @@ def _side(gaps: Float[np.ndarray, "3"], *, positive: str, negative: str) -> str:
 def _half_width(thing: Thing) -> float:
     if isinstance(thing, PropSpec):
         return max(thing.half_extents[:2])
+    if thing.is_animal:
+        return max(half_extents(thing.shape, thing.size)[:2])
     return thing.size * (max(thing.aspect, 1.0) if thing.shape in SHAPES_WITH_ASPECT else 1.0)

@@ -13,6 +13,7 @@ from einops import rearrange
 from jaxtyping import Float, Shaped, UInt8
 
 from unstatic.core.errors import InputError
+from unstatic.world.animals import pose_step
 from unstatic.world.camera import axes
 from unstatic.world.geometry import bounding_radius, half_extents, length, rotation_matrices
 from unstatic.world.palette import SKY_LOOKS, accent, colour, floor_tones
@@ -20,6 +21,8 @@ from unstatic.world.spec import FLOORS, MATERIALS, SHAPES, PropSpec, SceneSpec, 
 
 PROP_ID = 255
 MIN_SOFTNESS = 0.01
+# What an animal is to the kernels: the kind after the last of SHAPES
+MESH_KIND = len(SHAPES)
 # A string is drawn at least this many pixels wide, or it would break into dots.
 STRING_PIXELS = 2.0
 
@@ -63,7 +66,10 @@ def render_batch(
     kernels = _kernels()
     views = np.concatenate([_views(*scene, kernels.VIEW_RECORD) for scene in scenes])
     most = max(1, max(len(spec.objects) + len(spec.props) for spec, _ in scenes))
-    solids = np.concatenate([_solids(*scene, most, kernels.SOLID_RECORD) for scene in scenes])
+    solids = np.zeros((len(views), most), kernels.SOLID_RECORD)
+    for table, (spec, trajectory) in zip(np.split(solids, len(scenes)), scenes, strict=True):
+        _place(table, spec, trajectory)
+        _pose(table, spec, kernels, device)
     pixels, ids = kernels.launch(views, solids, width=width, height=height, samples=samples, device=device)
     pixels = rearrange(pixels, "(b t) h w c -> b t h w c", b=len(scenes))
     ids = rearrange(ids, "(b t) h w -> b t h w", b=len(scenes))
@@ -114,21 +120,21 @@ def _views(spec: SceneSpec, trajectory: Trajectory, dtype: np.dtype) -> Rows:
     return rows
 
 
-def _solids(spec: SceneSpec, trajectory: Trajectory, columns: int, dtype: np.dtype) -> Table:
-    """Pack objects, then props, one column each, padded to `columns`."""
-    table = np.zeros((len(trajectory.positions), columns), dtype)
+def _place(table: Table, spec: SceneSpec, trajectory: Trajectory) -> None:
+    """Pack objects, then props, one column each; what columns are left stay empty."""
     to_world = rotation_matrices(trajectory.quaternions)
     for i, each in enumerate(spec.objects):
         cells = table[:, i]
-        cells["kind"] = SHAPES.index(each.shape)
-        cells["material"] = MATERIALS.index(each.material)
         cells["label"] = i + 1
         cells["radius"] = bounding_radius(each.shape, each.size, each.aspect)
         cells["position"] = trajectory.positions[:, i]
         cells["half"] = half_extents(each.shape, each.size, each.aspect)
         cells["to_object"] = to_world[:, i].swapaxes(1, 2)
-        cells["colour"] = colour(each.colour)
-        cells["accent"] = accent(each.colour, each.material)
+        if not each.is_animal:
+            cells["kind"] = SHAPES.index(each.shape)
+            cells["material"] = MATERIALS.index(each.material)
+            cells["colour"] = colour(each.colour)
+            cells["accent"] = accent(each.colour, each.material)
     for i, prop in enumerate(spec.props, start=len(spec.objects)):
         cells = table[:, i]
         cells["material"] = MATERIALS.index("matte")
@@ -138,7 +144,22 @@ def _solids(spec: SceneSpec, trajectory: Trajectory, columns: int, dtype: np.dty
             _place_string(cells, prop, spec, trajectory)
         else:
             _place_box(cells, prop)
-    return table
+
+
+def _pose(table: Table, spec: SceneSpec, kernels: ModuleType, device: str) -> None:
+    """Give each animal the mesh of its pose in each frame; its triangles bring their colours with them."""
+    for i, each in enumerate(spec.objects):
+        if each.is_animal:
+            herd = kernels.herd(device)
+            steps = [pose_step(each, frame / spec.fps) for frame in range(len(table))]
+            poses = [herd.pose(each.shape, each.motion, step) for step in steps]
+            cells = table[:, i]
+            cells["kind"] = MESH_KIND
+            cells["mesh"] = [pose.mesh.id for pose in poses]
+            cells["middle"] = each.size * np.array([pose.middle for pose in poses])
+            cells["half"] = each.size * np.array([pose.half for pose in poses])
+            cells["size"] = each.size
+            cells["coat"] = herd.first_face(each.shape)
 
 
 def _place_box(cells: Rows, prop: PropSpec) -> None:

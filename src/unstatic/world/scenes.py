@@ -14,10 +14,11 @@ import numpy as np
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.seeds import numpy_generator
-from unstatic.world import events_air, events_ground
+from unstatic.world import events_air, events_animals, events_ground, events_lively
 from unstatic.world.casting import draw_camera_kind, draw_light, draw_looks, draw_setting
 from unstatic.world.framing import Shot, frame_shot
 from unstatic.world.furnishing import furnish
+from unstatic.world.geometry import half_extents
 from unstatic.world.happened import happened, screen_direction
 from unstatic.world.held_out import held_out
 from unstatic.world.mix import DEFAULT_MIX, Mix, draw
@@ -43,6 +44,10 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Brief], Action]] = {
     "ramp": events_ground.ramp,
     "pass-behind": events_ground.pass_behind,
     "jump": events_air.jump,
+    "ricochet": events_lively.ricochet,
+    "shower": events_lively.shower,
+    **dict.fromkeys(("walk", "gallop", "leap"), events_animals.travel),
+    **dict.fromkeys(("eat", "stand", "attack", "kick"), events_animals.stay),
 }
 
 # The camera of a rehearsal, which nobody sees
@@ -116,7 +121,11 @@ def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
     if not happened(spec, trajectory):
         return "event"
     seen, height = in_view(spec, trajectory, 0), heights(spec, trajectory, 0)
-    if seen[0] < 0.95 or (spec.event != "pass-behind" and (seen >= 0.8).mean() < 0.85):
+    if spec.event == "shower":
+        return "" if (seen >= 0.8).mean() > 0.35 else "hidden"
+    # A low wall may stand before what ricochets
+    first, always = (0.5, 0.5) if spec.event == "ricochet" else (0.95, 0.8)
+    if seen[0] < first or (spec.event != "pass-behind" and (seen >= always).mean() < 0.85):
         return "hidden"
     smallest = smallest_share(spec.event, spec.width / spec.height)
     if np.median(height) < 0.85 * smallest or height.min() < 0.5 * smallest or height.max() > 0.75:
@@ -126,7 +135,9 @@ def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
 
     # The rest of the cast: all who are not run into keep still, and all are there to be seen
     calm = [
-        i for i, each in enumerate(spec.objects) if each.role == "extra" or (i and spec.event != "collide")
+        i
+        for i, each in enumerate(spec.objects)
+        if each.role == "extra" or (i and spec.event == "pass-behind")
     ]
     moved = np.linalg.norm(trajectory.positions[:, calm] - trajectory.positions[:1, calm], axis=2)
     if moved.max(initial=0.0) > 0.1:
@@ -142,14 +153,23 @@ def _propose(rng: np.random.Generator, seed: int, event: str, outside: Format, m
     """Draw one scene, or None when it cannot be furnished."""
     looks = draw_looks(rng, event, mix)
     camera_kind = draw_camera_kind(rng, event, mix, seconds=outside.seconds)
-    setting = draw_setting(rng, looks, mix, followed=camera_kind == "follow")
+    followed = camera_kind == "follow"
+    setting = draw_setting(rng, looks, mix, followed=followed)
     if setting is None:
         return None
 
     # Act
     angle = rng.uniform(0, 2 * math.pi)
     partner = looks[min(1, len(looks) - 1)]
-    brief = Brief(hero=looks[0], partner=partner, seconds=outside.seconds, aspect=outside.aspect, event=event)
+    brief = Brief(
+        hero=looks[0],
+        partner=partner,
+        seconds=outside.seconds,
+        aspect=outside.aspect,
+        event=event,
+        cast=tuple(looks),
+        followed=followed,
+    )
     action = turned(BUILDERS[event](rng, brief), angle)
     view = angle + math.pi / 2 + rng.uniform(-action.view, action.view)
     spec = SceneSpec(
@@ -171,22 +191,25 @@ def _propose(rng: np.random.Generator, seed: int, event: str, outside: Format, m
     rehearsal = simulate(spec)
 
     # Film and furnish
-    shot = _shot(spec, rehearsal, view, wide=action.wide, followed=camera_kind == "follow")
+    shot = _shot(spec, rehearsal, view, action, followed=followed)
     spec = dataclasses.replace(spec, camera=frame_shot(rng, shot, camera_kind))
     return furnish(rng, spec, rehearsal, looks[len(action.objects) :])
 
 
-def _shot(spec: SceneSpec, rehearsal: Trajectory, view: float, *, wide: bool, followed: bool) -> Shot:
+def _shot(spec: SceneSpec, rehearsal: Trajectory, view: float, action: Action, *, followed: bool) -> Shot:
     """Say what the camera must hold: a follow camera only the hero's heights, from where it starts."""
     hero = spec.objects[0]
-    points = rehearsal.positions[: round(LONGEST_FRAMED_S * spec.fps), 0].astype(np.float64)
+    points = rehearsal.positions[: round(LONGEST_FRAMED_S * spec.fps), :2].astype(np.float64)
     if followed:
-        points[:, :2] = points[0, :2]
-    if wide:
-        points = np.concatenate([points, rehearsal.positions[: len(points) // 2, 1]])
+        points[:, :, :2] = points[0, :, :2]
+    held = [points[:, 0]]
+    if action.wide:
+        held.append(points[: len(points) // 2, 1])
+    if action.corners:
+        held = [np.array(action.corners)]
     return Shot(
-        points=points,
-        radius=1.1 * hero.size,
+        points=np.concatenate(held),
+        radius=0.9 * max(half_extents(hero.shape, hero.size)) if hero.is_animal else 1.1 * hero.size,
         hero_size=apparent_size(hero),
         view=view,
         aspect=spec.width / spec.height,

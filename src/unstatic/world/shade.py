@@ -8,7 +8,8 @@ from typing import no_type_check
 
 import warp as wp
 
-from unstatic.world.intersect import Solid, signed_distance, surface_normal, way_through
+from unstatic.world.intersect import MESH, Solid, cube_span, signed_distance, surface_normal, way_through
+from unstatic.world.meshes import MeshPoint, mesh_point, mesh_shadow
 from unstatic.world.textures import MIRROR_FLOOR, WATER, floor_pattern, object_pattern, water_normal
 
 # The places of these materials in spec.MATERIALS; what is none of them is matte
@@ -20,6 +21,8 @@ SHADOW_STEPS = wp.constant(24)
 HAZE_BEGINS_M = wp.constant(5.0)
 HAZE_M = wp.constant(11.0)
 CONTACT_M = wp.constant(0.22)
+# How far above itself, in sizes, an animal begins to shade itself
+SELF_SHADOW = wp.constant(0.03)
 GLASS_INDEX = wp.constant(1.25)
 WHITE = wp.constant(wp.vec3(1.0, 1.0, 1.0))
 
@@ -164,7 +167,7 @@ def occlusion(view: View, solid: Solid, offset: wp.vec3, along: float, aside2: f
 
     The ray to the sun is followed through the solid's bounding sphere; the least clearance, in units of the
     penumbra's half width there, tells how much is covered. A pixel's footprint widens the penumbra, so that
-    shadow edges never alias.
+    shadow edges never alias. A mesh has no distance; rays sample its penumbra.
     """
     to_sun = solid.to_object * view.sun
     p = solid.to_object * offset
@@ -172,6 +175,12 @@ def occlusion(view: View, solid: Solid, offset: wp.vec3, along: float, aside2: f
     half_chord = wp.sqrt(wp.max(reach * reach - aside2, 0.0))
     t = wp.max(-along - half_chord, 0.0)
     end = -along + half_chord
+    if solid.kind == MESH:
+        wide = footprint + view.softness * wp.max(end, 0.0)
+        box = cube_span(p - solid.middle, to_sun, solid.half + wide * WHITE)
+        if box[0] > box[1] or box[1] < 0.0:
+            return 0.0
+        return mesh_shadow(solid.mesh, p, to_sun, solid.size, view.softness, footprint)
     clearance = float(1.0)
     for _ in range(SHADOW_STEPS):
         penumbra = view.softness * t + footprint
@@ -187,9 +196,18 @@ def occlusion(view: View, solid: Solid, offset: wp.vec3, along: float, aside2: f
 
 @wp.func
 @no_type_check
+def self_shadow(view: View, solid: Solid, p: wp.vec3):
+    """Return 0 where an animal is in its own shadow, else 1: one ray, for no shadow falls far on itself."""
+    if wp.mesh_query_ray_anyhit(solid.mesh, p / solid.size, solid.to_object * view.sun, 4.0):
+        return 0.0
+    return 1.0
+
+
+@wp.func
+@no_type_check
 def contact(solid: Solid, offset: wp.vec3, normal: wp.vec3):
     """Return how much a near solid hides the sky: its clearance a step along the normal against that step."""
-    p = solid.to_object * (offset + CONTACT_M * normal)
+    p = solid.to_object * (offset + CONTACT_M * normal) - solid.middle
     gap = wp.clamp(signed_distance(solid.kind, p, solid.half) / CONTACT_M, 0.0, 1.0)
     return 0.7 * (1.0 - gap) * (1.0 - gap)
 
@@ -339,6 +357,7 @@ def through_glass(surface: Surface, solid: Solid, p: wp.vec3, normal: wp.vec3, d
 def solid_surface(
     view: View,
     solids: wp.array2d(dtype=Solid),
+    coats: wp.array(dtype=wp.vec3),
     row: int,
     index: int,
     point: wp.vec3,
@@ -348,7 +367,12 @@ def solid_surface(
     """Shade solid number `index` at `point`, seen along `direction` after `travelled` metres."""
     solid = solids[row, index]
     p = solid.to_object * (point - solid.position)
-    normal = wp.transpose(solid.to_object) * surface_normal(solid.kind, p, solid.half)
+    skin = MeshPoint()
+    if solid.kind == MESH:
+        skin = mesh_point(solid.mesh, p, solid.to_object * direction, solid.size)
+    else:
+        skin.normal = surface_normal(solid.kind, p, solid.half)
+    normal = wp.transpose(solid.to_object) * skin.normal
     # A bevelled edge may seem to face away, and would mirror what lies behind the solid
     normal = wp.normalize(normal - wp.max(wp.dot(direction, normal), 0.0) * direction)
     cosine = wp.clamp(-wp.dot(direction, normal), 0.0, 1.0)
@@ -357,6 +381,8 @@ def solid_surface(
 
     # The light on it
     seen = openness(view, solids, row, point, normal, travelled * view.pixel, index)
+    if solid.kind == MESH:
+        seen.sun = seen.sun * self_shadow(view, solid, p + (SELF_SHADOW * solid.size) * skin.normal)
     diffuse = diffuse_light(view, point, normal, seen)
     surface = Surface()
     surface.passed = wp.vec3(0.0, 0.0, 0.0)
@@ -380,6 +406,8 @@ def solid_surface(
         surface = through_glass(surface, solid, p, normal, direction)
     else:
         colour = mixed(solid.colour, solid.accent, object_pattern(solid.kind, solid.material, p, solid.half))
+        if solid.kind == MESH:
+            colour = coats[solid.coat + skin.face]
         if solid.material == METAL:
             surface.light = metal_light(view, colour, mirror_way, diffuse, seen)
             surface.passed = 0.5 * colour

@@ -17,6 +17,20 @@ Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
 
 SHAPES = ("ball", "cube", "cylinder", "cone", "capsule", "ring")
+ANIMALS = (
+    "alpaca",
+    "bull",
+    "cow",
+    "deer",
+    "donkey",
+    "fox",
+    "horse",
+    "white horse",
+    "husky",
+    "shiba inu",
+    "stag",
+    "wolf",
+)
 COLOURS = (
     "red",
     "orange",
@@ -31,7 +45,7 @@ COLOURS = (
     "brown",
     "grey",
 )
-MATERIALS = ("matte", "metal", "mirror", "glass", "checkered")
+MATERIALS = ("matte", "metal", "mirror", "glass", "checkered", "wood")
 FLOORS = ("plain", "checker", "wood", "grass", "sand", "snow", "water", "mirror")
 SKIES = ("day", "sunset", "night", "studio")
 CAMERAS = ("still", "orbit", "pan", "dolly", "zoom", "rise", "follow")
@@ -48,7 +62,11 @@ EVENTS = (
     "ramp",
     "pass-behind",
     "jump",
+    "ricochet",
+    "shower",
 )
+# What an animal does; an animal that is a scene's hero gives the scene its event.
+MOTIONS = ("walk", "gallop", "leap", "eat", "stand", "attack", "kick")
 PROPS = ("ramp", "post", "wall", "string")
 
 FORMAT_VERSION = 1
@@ -56,7 +74,7 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ObjectSpec:
-    """One movable object.
+    """One object, or one animal: then `shape` is its kind, and it moves by itself.
 
     `size` is half the object's height standing upright (a ball's radius), in metres; `aspect` is its half
     width over `size`; `geometry` has the solid of each shape. `spin` is angular velocity in the world's
@@ -64,6 +82,13 @@ class ObjectSpec:
     its speed (every ball, cylinder and capsule has a little). `role` is "hero" for the object the event is
     about, "partner" for the second one of a two-object event, "extra" for any other. `direction` is where it
     travels on screen: "left", "right", "towards", "away" or "".
+
+    An animal has no colour or material of its own choosing (both ""). Its `position` is the middle of its
+    height, its own x axis points where it looks; it goes straight on at `velocity` whatever is in its way,
+    doing `motion`, which begins at `phase` (0 to 1) of its cycle and runs `pace` times as fast as recorded.
+
+    An object with a `period_s` starts anew, from its position at its velocity, every so many seconds; until
+    `phase` (0 to 1) of its first period it waits.
     """
 
     shape: str
@@ -80,6 +105,15 @@ class ObjectSpec:
     rolling_friction: float = 0.0
     role: str = "hero"
     direction: str = ""
+    motion: str = ""
+    phase: float = 0.0
+    pace: float = 1.0
+    period_s: float = 0.0
+
+    @property
+    def is_animal(self) -> bool:
+        """Whether it is one of the ANIMALS."""
+        return self.shape in ANIMALS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.geometry import bounding_radius, half_extents, product, rotation_matrices, surface_points
-from unstatic.world.spec import ObjectSpec, PropSpec, Quaternion, Vector
+from unstatic.world.spec import ANIMALS, MOTIONS, ObjectSpec, PropSpec, Quaternion, Vector
 
 GRAVITY = 9.81  # metres per second squared
 LONGEST_ACTION_S = 5.0  # an event that ends takes no longer than this, however long the clip
@@ -32,19 +32,45 @@ class Look:
     aspect: float = 1.0
 
     @property
+    def is_animal(self) -> bool:
+        """Whether it is one of the ANIMALS."""
+        return self.shape in ANIMALS
+
+    @property
+    def tint(self) -> str:
+        """The colour it is taken for: of an animal that of its coat."""
+        return COATS[self.shape] if self.is_animal else self.colour
+
+    @property
     def radius(self) -> float:
         """The sphere around the object, in metres."""
         return bounding_radius(self.shape, self.size, self.aspect)
 
 
-ROOMY_EVENTS = ("collide", "ramp", "pass-behind")
+ROOMY_EVENTS = ("collide", "ramp", "pass-behind", "ricochet", "shower")
+# What colour a small picture of an animal is taken for
+COATS = {
+    "alpaca": "brown",
+    "bull": "black",
+    "cow": "brown",
+    "deer": "brown",
+    "donkey": "grey",
+    "fox": "orange",
+    "horse": "brown",
+    "white horse": "white",
+    "husky": "grey",
+    "shiba inu": "orange",
+    "stag": "brown",
+    "wolf": "grey",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Brief:
     """What a builder is asked for: who acts (`partner` is for events of two), how long, in which frame.
 
-    `aspect` is the frame's width over its height.
+    `aspect` is the frame's width over its height; `cast` are all looks that were drawn, hero and partner
+    included; `followed` says that the camera will go with the hero.
     """
 
     hero: Look
@@ -52,6 +78,8 @@ class Brief:
     seconds: float
     aspect: float
     event: str
+    cast: tuple[Look, ...] = ()
+    followed: bool = False
 
     @property
     def action_s(self) -> float:
@@ -79,21 +107,24 @@ class Action:
     """What a builder gives back: objects (the hero first) and props in stage coordinates.
 
     `view` turns the audience about the vertical by at most so many radians. `wide` asks for a frame that
-    holds the partner's first moves too.
+    holds the partner's first moves too; `corners` are points that the frame must hold besides.
     """
 
     objects: tuple[ObjectSpec, ...]
     props: tuple[PropSpec, ...] = ()
     view: float = 0.35
     wide: bool = False
+    corners: tuple[Vector, ...] = ()
 
 
 def smallest_share(event: str, aspect: float) -> float:
     """Return the least share of the frame's height for a hero, in a frame so many times as wide as high.
 
-    19 pixels of 64 x 64, 80 x 48 or 48 x 80; 13 where the frame must hold more than the hero and its way.
+    19 pixels of 64 x 64, 80 x 48 or 48 x 80; 13 where the frame must hold more than the hero and its way, 22
+    for an animal, whose legs must be told apart.
     """
-    return (0.21 if event in ROOMY_EVENTS else 0.30) * math.sqrt(aspect)
+    share = 0.21 if event in ROOMY_EVENTS else 0.34 if event in MOTIONS else 0.30
+    return share * math.sqrt(aspect)
 
 
 def place(
@@ -107,6 +138,10 @@ def place(
     friction: float = 0.6,
     rolling_friction: float = 0.0,
     role: str = "hero",
+    motion: str = "",
+    phase: float = 0.0,
+    pace: float = 1.0,
+    period_s: float = 0.0,
 ) -> ObjectSpec:
     """Give a look a place and a motion."""
     return ObjectSpec(
@@ -123,6 +158,10 @@ def place(
         friction=round(friction, 4),
         rolling_friction=round(rolling_friction, 4),
         role=role,
+        motion=motion,
+        phase=round(phase, 3),
+        pace=round(pace, 3),
+        period_s=round(period_s, 3),
     )
 
 
@@ -212,4 +251,5 @@ def turned(action: Action, angle: float) -> Action:
         )
         for each in action.props
     )
-    return dataclasses.replace(action, objects=objects, props=props)
+    corners = tuple(vector(product(matrix, each)) for each in action.corners)
+    return dataclasses.replace(action, objects=objects, props=props, corners=corners)

@@ -19,8 +19,9 @@ SNOW = wp.constant(5)
 WATER = wp.constant(6)
 MIRROR_FLOOR = wp.constant(7)
 
-# The place of "checkered" in spec.MATERIALS
+# The places of these materials in spec.MATERIALS
 CHECKERED = wp.constant(4)
+WOODEN = wp.constant(5)
 
 SQUARE_M = wp.constant(0.7)
 PLANK_M = wp.constant(0.4)
@@ -215,8 +216,23 @@ def mark(kind: int, p: wp.vec3, half: wp.vec3):
 
 @wp.func
 @no_type_check
+def grain(p: wp.vec3, half: wp.vec3):
+    """Return the year rings of the log, lying askew, that an object of wood was cut from."""
+    size = wp.max(half[0], half[2])
+    x = p[0] / size
+    y = 0.95 * p[1] / size + 0.3 * p[2] / size + 0.4
+    z = 0.95 * p[2] / size - 0.3 * p[1] / size - 0.9
+    wave = noise(1.5 * x + 8.0, 2.0 * (y + z)) + 0.6 * noise(2.5 * y + 3.0, 2.5 * z)
+    rings = 0.5 + 0.5 * wp.sin(TURN * (2.6 * wp.sqrt(y * y + z * z) + 0.7 * wave + 0.15 * x))
+    return 0.9 * rings * rings + 0.1 * wave
+
+
+@wp.func
+@no_type_check
 def object_pattern(kind: int, material: int, p: wp.vec3, half: wp.vec3):
     """Return where between its colour (0) and its accent (1) an object is at a point of its own frame."""
     if material == CHECKERED:
         return squares(kind, p, half)
+    if material == WOODEN:
+        return grain(p, half)
     return mark(kind, p, half)

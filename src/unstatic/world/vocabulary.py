@@ -68,6 +68,30 @@ SHAPE_WORDS = {
     "ring": words("ring / hoop / torus / donut // doughnut"),
 }
 
+ANIMAL_WORDS = {
+    "alpaca": words("alpaca / brown alpaca / llama // woolly alpaca"),
+    "bull": words("bull / black bull // horned bull"),
+    "cow": words("cow / brown cow // heifer"),
+    "deer": words("deer / brown deer / doe // hind"),
+    "donkey": words("donkey / grey donkey // burro"),
+    "fox": words("fox / red fox / orange fox // vixen"),
+    "horse": words("horse / brown horse / bay horse // stallion"),
+    "white horse": words("white horse / light horse // pale horse"),
+    "husky": words("husky / husky dog / sled dog // siberian husky"),
+    "shiba inu": words("shiba inu / shiba / shiba dog // japanese dog"),
+    "stag": words("stag / buck / stag with antlers / deer with antlers // hart"),
+    "wolf": words("wolf / grey wolf / gray wolf // timber wolf"),
+}
+# What people also call them, though it fits more than one kind: never where the answer must be certain.
+GENERIC_WORDS = {
+    "husky": words("dog / doggo / doggy / pup"),
+    "shiba inu": words("dog / doggo / doggy / pup"),
+    "horse": words("pony"),
+    "white horse": words("horse / pony"),
+    "stag": words("deer"),
+    "bull": words("cow"),
+}
+
 PROP_WORDS = {
     "ramp": words("ramp / slope // incline"),
     "post": words("post / pillar / column // pole"),
@@ -96,11 +120,13 @@ MATERIAL_QUALITIES = {
     "mirror": words("mirrored / reflective // silvered"),
     "glass": words("transparent / see-through // crystal-clear"),
     "checkered": words("checkered / chequered / checked // chess-patterned"),
+    "wood": words("wooden / wood-grained // timber"),
 }
 MATERIAL_NOUNS = {
     "metal": words("metal // polished metal"),
     "mirror": words("mirror / chrome // mirror-finish"),
     "glass": words("glass // crystal"),
+    "wood": words("wood // oak"),
 }
 
 BIG = words("big / large // huge")
@@ -170,12 +196,57 @@ EVENT_VERBS = {
         " / runs into|running into / knocks into|knocking into // smashes into|smashing into"
     ),
     "pendulum": words("swings|swinging / sways|swaying // dangles and swings|dangling and swinging"),
+    "ricochet": words(
+        "bounces off the walls|bouncing off the walls / bounces around between four walls|bouncing around"
+        " between four walls / ricochets between the walls|ricocheting between the walls"
+        " // glides from wall to wall|gliding from wall to wall"
+    ),
+    "shower": words(
+        "keeps dropping from above|dropping from above again and again / falls again and again|falling again"
+        " and again / rains down again and again|raining down again and again"
+        " // drops time after time|dropping time after time"
+    ),
     "jump": words(
         "jumps|jumping / leaps|leaping / jumps up|jumping up"
         " / is thrown into the air|being thrown into the air / is tossed up|being tossed up"
         " // springs into the air|springing into the air"
     ),
 }
+
+ANIMAL_VERBS = {
+    "walk": words(
+        "walks|walking / strolls|strolling / ambles|ambling / takes a walk|taking a walk // wanders|wandering"
+    ),
+    "gallop": words(
+        "gallops|galloping / runs|running / races|racing / sprints|sprinting / runs fast|running fast"
+        " // dashes|dashing"
+    ),
+    "leap": words(
+        "leaps|leaping / jumps|jumping / bounds|bounding / runs and jumps|running and jumping"
+        " // springs along|springing along"
+    ),
+    "eat": words(
+        "eats|eating / feeds|feeding / grazes|grazing / nibbles|nibbling / has a meal|having a meal"
+        " // munches|munching"
+    ),
+    "stand": words(
+        "stands still|standing still / stands|standing / stands there|standing there / waits|waiting"
+        " / looks around|looking around // idles|idling"
+    ),
+    "attack": words(
+        "attacks|attacking / strikes with its head|striking with its head / lunges|lunging"
+        " / lashes out|lashing out"
+        " // charges|charging"
+    ),
+    "kick": words(
+        "kicks|kicking / kicks out|kicking out / kicks with its hind legs|kicking with its hind legs"
+        " // bucks|bucking"
+    ),
+}
+BESIDE = words(
+    "beside {other} / next to {other} / together with {other} / alongside {other}"
+    " // side by side with {other}"
+)
 
 # How things get about when the event needs it said: down a ramp, behind a wall, towards what they hit.
 MOVE_VERBS = {
@@ -278,15 +349,22 @@ FLOOR_PREPOSITIONS = {
     "slide": words("on / across / over // along"),
     "pendulum": words("above / over"),
     "jump": words("on / above"),
+    "walk": words("across / over / on // upon"),
+    "gallop": words("across / over / on // upon"),
+    "leap": words("across / over / on // upon"),
+    "shower": words("onto / on"),
 }
 
 # Whole sentences. {a} is the subject with its article, {bare} without; {present} and {participle} its event.
 CLAUSES = words(
     "{a} {present} / {a} is {participle} / the {bare} {present} / there is {a} {participle}"
-    " / the {bare} is {participle} // we see {a} {participle} / here is {a} {participle}"
+    " / the {bare} is {participle} / {a} that {present} / one {bare} {present}"
+    " // we see {a} {participle} / here is {a} {participle}"
 )
 FRAGMENTS = words(
     "{a} {participle} / {bare} {participle} / a video of {a} {participle} / a clip of {a} {participle}"
+    " / show me {a} {participle} / make a video of {a} {participle} / video of {a} {participle}"
+    " / a film of {a} {participle} / the {bare} {participle}"
     " // footage of {a} {participle} / a short film of {a} {participle}"
 )
 OTHERS_JOINS = words(

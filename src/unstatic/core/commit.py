@@ -1,0 +1,27 @@
+"""Which version of the code is running."""
+
+from pathlib import Path
+
+
+def current_commit() -> str:
+    """Return the first seven digits of the commit that is checked out; "" outside a checkout.
+
+    It is the commit that HEAD names, whether or not files were changed since.
+    """
+    for folder in Path(__file__).parents:
+        if (folder / ".git").is_dir():
+            return _head(folder / ".git")[:7]
+    return ""
+
+
+def _head(git: Path) -> str:
+    """Follow HEAD to a commit, through a branch's own file or through the list of packed ones."""
+    head = (git / "HEAD").read_text(encoding="utf-8").strip()
+    if not head.startswith("ref: "):
+        return head
+    name = head.removeprefix("ref: ")
+    if (git / name).is_file():
+        return (git / name).read_text(encoding="utf-8").strip()
+    packed = git / "packed-refs"
+    lines = packed.read_text(encoding="utf-8").splitlines() if packed.is_file() else []
+    return next((line.split()[0] for line in lines if line.endswith(f" {name}")), "")

@@ -1,0 +1,31 @@
+from pathlib import Path
+
+import pytest
+
+from unstatic.core import commit
+
+DIGITS = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    git = tmp_path / ".git"
+    (git / "refs" / "heads").mkdir(parents=True)
+    monkeypatch.setattr(commit, "__file__", str(tmp_path / "src" / "unstatic" / "core" / "commit.py"))
+    return git
+
+
+def test_a_branch_a_packed_branch_and_a_bare_commit_are_followed(checkout: Path) -> None:
+    (checkout / "HEAD").write_text("ref: refs/heads/main\n")
+    assert commit.current_commit() == ""
+    (checkout / "packed-refs").write_text(f"# pack-refs\n{DIGITS} refs/heads/main\n")
+    assert commit.current_commit() == DIGITS[:7]
+    (checkout / "refs" / "heads" / "main").write_text("f" + DIGITS[1:] + "\n")
+    assert commit.current_commit() == "f123456"
+    (checkout / "HEAD").write_text(DIGITS + "\n")
+    assert commit.current_commit() == DIGITS[:7]
+
+
+def test_outside_a_checkout_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "__file__", str(tmp_path / "commit.py"))
+    assert commit.current_commit() == ""
