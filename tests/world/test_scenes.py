@@ -210,3 +210,13 @@ def test_something_still_happens_in_the_last_seconds_of_a_minute(event: str) -> 
 def pose_steps(spec: SceneSpec) -> np.ndarray:
     times = np.arange(spec.frames) / spec.fps
     return np.array([animals.pose_step(spec.objects[0], float(time)) for time in times])
+
+
+@pytest.mark.parametrize("event", ["ricochet", "shower"])
+def test_no_animal_takes_part_in_a_crowd_of_objects(event: str) -> None:
+    mix = dataclasses.replace(
+        WHOLE_MIX, events={event: 1.0}, num_objects=(0.0, 0.0, 0.0, 1.0), bystanders=1.0
+    )
+    for seed in range(4):
+        spec = sample_scene(seed, frames=33, width=64, height=64, mix=mix)
+        assert not any(each.is_animal for each in spec.objects)

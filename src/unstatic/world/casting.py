@@ -59,7 +59,8 @@ def draw_looks(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
     looks = _animals(rng, event, mix) if event in MOTIONS else []
     count = min(max(count, 2), MOST_IN_A_CROWD) if event in CROWD_EVENTS else count
     for part in range(len(looks), max(count, 2 if event in PAIR_EVENTS else 1)):
-        if mix.bystanders and part >= 2 and rng.random() < mix.bystanders:
+        may_stand_by = mix.bystanders and part >= 2 and event not in CROWD_EVENTS
+        if may_stand_by and rng.random() < mix.bystanders:
             looks.append(_bystander(rng, mix))
             continue
         shape = draw(rng, _shapes(event, 0 if event in CROWD_EVENTS else part, mix))
