@@ -9,7 +9,7 @@ from PIL import Image
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.media.probe import probe
 from unstatic.media.read import read_picture, read_video
-from unstatic.media.write import VideoWriter, write_picture, write_video
+from unstatic.media.write import VideoWriter, write_animation, write_picture, write_video
 
 MakeFrames = Callable[..., np.ndarray]
 
@@ -151,3 +151,13 @@ def test_other_pictures_are_refused(tmp_path: Path, make_frames: MakeFrames):
     with pytest.raises(InputError, match=r"must end in \.png"):
         write_picture(tmp_path / "picture.mp4", make_frames(1)[0])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_animation_plays_all_frames_for_ever(tmp_path: Path) -> None:
+    frames = np.zeros((6, 16, 24, 3), np.uint8)
+    frames[:, :, :, 0] = np.arange(0, 240, 40)[:, None, None]
+    write_animation(tmp_path / "a.webp", frames, fps=16)
+    with Image.open(tmp_path / "a.webp") as picture:
+        assert (picture.size, picture.n_frames, picture.info["loop"]) == ((24, 16), 6, 0)
+        picture.seek(5)
+        assert abs(int(np.asarray(picture.convert("RGB"))[8, 8, 0]) - 200) < 20

@@ -1,7 +1,9 @@
 """Fitting in a folder: it goes on from what is saved, and stops cleanly when asked."""
 
+import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,3 +77,20 @@ def test_ctrl_c_saves_and_the_next_call_ends_where_an_undisturbed_run_does(tmp_p
     fit_points(whole, tmp_path / "whole", Numbers())
     for one, other in zip(resumed.model.parameters(), whole.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_a_run_with_a_time_ends_in_time_and_with_a_cold_learning_rate(tmp_path: Path):
+    torch.manual_seed(0)
+    config = TrainingConfig(samples=10**9, seconds=3.0, warm_up=4, half_lives=(8.0,))
+    run = Run(nn.Linear(2, 1), config)
+    started = time.monotonic()
+    fit_points(run, tmp_path, Numbers())
+    assert time.monotonic() - started < 30
+    length = json.loads((tmp_path / "length.json").read_text())["samples"]
+    assert 4 <= run.clock.samples - length + 4 <= 8  # the last batch may go over it
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines[-1]["learning_rate_scale"] < 0.2 < max(line["learning_rate_scale"] for line in lines)
+
+    again = Run(nn.Linear(2, 1), config)
+    fit_points(again, tmp_path, Numbers())
+    assert again.clock.samples == run.clock.samples

@@ -9,7 +9,8 @@ import pytest
 from unstatic.data.shards import Shard, open_shards, shard_path
 from unstatic.presets.nano import tiny
 from unstatic.presets.render import SEED_STRIDE, SPARE_SEEDS, draw_clip, render_clips, render_shard
-from unstatic.world import scenes
+from unstatic.world import render, scenes
+from unstatic.world.render import render_batch
 from unstatic.world.scenes import Sample, SceneNotFoundError, sample_clip
 
 WORLD = replace(tiny().world, clips=3, shard_clips=2)
@@ -67,3 +68,29 @@ def test_a_mix_in_which_nothing_is_found_ends_the_run(monkeypatch: pytest.Monkey
     with pytest.raises(SceneNotFoundError, match="no ramp"):
         draw_clip(WORLD, WORLD.sizes[0], 7)
     assert len(set(asked)) == SPARE_SEEDS + 1
+
+
+def test_no_shard_is_begun_after_the_time(tmp_path: Path):
+    hurried = replace(WORLD, clips=12, seconds=1e-6)
+    render_clips(hurried, tmp_path, seed=5, workers=1)
+    rendered = len(open_shards(tmp_path, "clips"))
+    assert 1 <= rendered < 6
+    render_clips(hurried, tmp_path, seed=5, workers=1)
+    assert len(open_shards(tmp_path, "clips")) == rendered, "the time was over"
+
+
+def test_shards_rendered_as_one_batch_are_the_same(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    batches: list[str] = []
+
+    def on_this_machine(scenes, *, samples: int, device: str):
+        batches.append(device)
+        return render_batch(scenes, samples=samples, device="cpu")
+
+    monkeypatch.setattr(render, "render_batch", on_this_machine)
+    render_clips(WORLD, tmp_path, seed=5, workers=1, device="cuda:0")
+    assert batches == ["cuda:0"] * 2
+    for first, again in zip(open_shards(folder, "clips"), open_shards(tmp_path, "clips"), strict=True):
+        assert first.lines == again.lines
+        np.testing.assert_array_equal(first.read("ids", 0), again.read("ids", 0))

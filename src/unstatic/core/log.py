@@ -23,6 +23,10 @@ class Bar(Protocol):
         """Report that `steps` more are done; `note` (a loss, say) stays until the next one."""
         ...
 
+    def resize(self, total: int) -> None:
+        """Say that there is more or less to do than was thought."""
+        ...
+
 
 @contextmanager
 def progress(description: str, total: int, *, done: int = 0) -> Generator[Bar]:
@@ -73,6 +77,9 @@ class PlainBar:
         if self.clock() - self.printed_s >= PLAIN_INTERVAL_S:
             self._print(self._time_left())
 
+    def resize(self, total: int) -> None:
+        self.total = total
+
     def finish(self) -> None:
         """Print the last line: what was done, and how long it took."""
         self._print(f"{_duration(self.clock() - self.started_s)} taken")
@@ -114,6 +121,9 @@ def _live_bar(description: str, total: int, done: int) -> Generator[Bar]:
                 display.update(task, advance=steps)
                 if note is not None:
                     display.update(task, note=note)
+
+            def resize(self, total: int) -> None:
+                display.update(task, total=total)
 
         yield LiveBar()
 

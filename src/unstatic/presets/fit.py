@@ -8,6 +8,7 @@ from jaxtyping import UInt8
 from numpy import ndarray
 
 from unstatic.core.log import progress
+from unstatic.presets.budget import Budget
 from unstatic.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint
 from unstatic.training.logbook import Every, Logbook, Pace
 from unstatic.training.loop import Run, StepMetrics, stop_requested, train
@@ -23,7 +24,7 @@ Picture = Callable[[], UInt8[ndarray, "h w 3"]]
 def fit(
     title: str, run: Run, step: Step[BatchT], batches: Batches[BatchT], folder: Path, *, picture: Picture
 ) -> None:
-    """Train `run` to its end, going on from the newest checkpoint in `folder`.
+    """Train `run` to its end, going on from the newest checkpoint in `folder`, or for as long as it may take.
 
     Writes a checkpoint every three minutes, metrics and TensorBoard events after every step, and a picture
     twenty times.
@@ -32,6 +33,9 @@ def fit(
     saved = checkpoints(folder)
     if saved:
         load_checkpoint(saved[-1], run)
+    budget = Budget(folder, run.config)
+    length = budget.decided()
+    run.config = length or run.config
     start, total = run.clock.samples, run.config.samples
     if start >= total:
         return
@@ -45,6 +49,11 @@ def fit(
     ):
         for metrics in train(run, step, batches):
             pace = logbook.log(metrics)
+            if length is None and (length := budget.decide(metrics.samples, pace.samples_per_s)):
+                run.config = length
+                bar.resize(length.samples)
+                logbook.pacer.total = length.samples
+                picture_due.interval = length.samples / PICTURES_PER_RUN
             bar.advance(metrics.samples - start, note=_note(metrics, pace))
             start = metrics.samples
             if picture_due(float(metrics.samples)):

@@ -17,7 +17,8 @@ from unstatic.training.loop import TrainingConfig
 class WorldRun:
     """Which clips are rendered: `clips` of `frames` frames, in shards that go through `sizes` in turn.
 
-    `mix` names what is drawn how often (`unstatic.world.mix`); `samples` are rays a pixel.
+    `mix` names what is drawn how often (`unstatic.world.mix`); `samples` are rays a pixel. After `seconds`,
+    if any, no new shard is begun, however few there are.
     """
 
     clips: int
@@ -27,6 +28,7 @@ class WorldRun:
     fps: int = 16
     samples: int = 4
     shard_clips: int = 64
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -63,11 +63,16 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     keep_freed_memory()
     target = pick_device(device)
     claim_folder(preset, folder, target)
-    render_clips(preset.world, folder / "clips", seed=preset.seed)
+    render_clips(preset.world, folder / "clips", seed=preset.seed, device=_renderer(target))
     train_autoencoder(preset, folder, target)
     encode(preset, folder, target)
     train_diffusion(preset, folder, target)
     return export(preset, folder)
+
+
+def _renderer(device: torch.device) -> str:
+    """Name the Warp device on which clips are rendered: the processor, or the first NVIDIA card."""
+    return "cuda:0" if device.type == "cuda" else "cpu"
 
 
 def claim_folder(preset: Preset, folder: Path, device: torch.device) -> None:

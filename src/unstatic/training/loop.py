@@ -42,10 +42,12 @@ class TrainingDivergedError(UnstaticError):
 class TrainingConfig:
     """How long and how: everything the loop itself decides. Lengths are in samples.
 
+    With `seconds` a run takes as many samples as that time allows instead (`presets/budget.py`).
     `half_lives` are those of the weight averages: at 16 samples a step the defaults are 0.999 and 0.9995.
     """
 
     samples: int
+    seconds: float = 0.0
     seed: int = 0
     accumulate: int = 1
     clip_norm: float = 1.0
@@ -140,11 +142,12 @@ def train(run: Run, step: Step[BatchT], batches: Batches[BatchT]) -> Iterator[St
 
     Gradients of `accumulate` batches are averaged, clipped, and applied. A step whose loss or gradient is not
     finite is skipped; raises TrainingDivergedError after `patience` of them in a row. At every yield the run
-    is consistent: the caller may save it, or evaluate and sample with `run.model`.
+    is consistent: the caller may save it, evaluate and sample with `run.model`, or give it another length.
     """
-    config, clock = run.config, run.clock
+    clock = run.clock
     with closing(prefetch(batches, start=clock.batches)) as stream:
-        while clock.samples < config.samples:
+        while clock.samples < run.config.samples:
+            config = run.config
             loss, samples, values = gather_gradients(run, step, stream)
 
             # Update, unless it would destroy the weights
