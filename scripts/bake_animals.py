@@ -13,8 +13,8 @@ Written to src/unstatic/weights/animals/animals.safetensors, with tensors "SPECI
     poses/MOTION  int16 [s, j, 3, 3]  for each step of the cycle, where every joint takes what is at rest: the
                                       x axis and the y axis, in units of AXIS_STEP, and the origin
 
-The metadata hold "facts", as JSON: for each species what `unstatic.world.animals.Facts` lists. The same models
-give the same bytes. Poses are sampled from the keyframes here; nothing is left to interpolate later.
+The metadata hold "facts", as JSON: for each species what `unstatic.world.animals.Facts` lists. The same
+models give the same bytes. Poses are sampled from the keyframes here; nothing is left to interpolate later.
 """
 
 import argparse

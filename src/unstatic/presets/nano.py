@@ -206,8 +206,8 @@ def nano_128() -> Preset:
 
     Command: `unstatic train nano-128 -o runs/nano-128`. Every stage has its time and rescales itself to it:
     the world 6 minutes, the autoencoder 8, the transformer 12; encoding and the first captions take the
-    rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any length. Rehearsed
-    from end to end on two CPU cores in minutes (docs/tutorial/train-your-own.md); not yet run on a GPU.
+    rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any length.
+    Rehearsed from end to end on two CPU cores (docs/tutorial/train-your-own.md); not yet run on a GPU.
     """
     return Preset(
         name="nano-128",

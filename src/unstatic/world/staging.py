@@ -50,7 +50,7 @@ class Look:
 ROOMY_EVENTS = ("collide", "ramp", "pass-behind", "ricochet", "shower")
 # What colour a small picture of an animal is taken for
 COATS = {
-    "alpaca": "brown",
+    "alpaca": "yellow",
     "bull": "black",
     "cow": "brown",
     "deer": "brown",
@@ -58,7 +58,7 @@ COATS = {
     "fox": "orange",
     "horse": "brown",
     "white horse": "white",
-    "husky": "grey",
+    "husky": "black",
     "shiba inu": "orange",
     "stag": "brown",
     "wolf": "grey",

@@ -69,7 +69,7 @@ SHAPE_WORDS = {
 }
 
 ANIMAL_WORDS = {
-    "alpaca": words("alpaca / brown alpaca / llama // woolly alpaca"),
+    "alpaca": words("alpaca / cream alpaca / llama // woolly alpaca"),
     "bull": words("bull / black bull // horned bull"),
     "cow": words("cow / brown cow // heifer"),
     "deer": words("deer / brown deer / doe // hind"),
