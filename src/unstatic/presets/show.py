@@ -23,6 +23,8 @@ PROMPTS = (
     "a green cone spins on the snow",
     "a purple ring rolls to the right on a grey floor",
     "a white metal ball falls onto the sand",
+    "a fox gallops to the right over snow at sunset while the camera follows it",
+    "a white horse eats on the grass in daylight",
 )
 SECONDS = 2.0
 ENLARGE = 2
