@@ -3,16 +3,18 @@
 Weights need not sum to one; a word without a weight is never drawn.
 """
 
+import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
-from unstatic.world.spec import ANIMALS, CAMERAS, COLOURS, EVENTS, FLOORS, MATERIALS, MOTIONS, SHAPES, SKIES
-
 Weights = Mapping[str, float]
 HeldOut = Literal["avoid", "only", "any"]
+
+FILE = Path(__file__).with_name("mixes.toml")
 
 # Colours that cannot be told apart reliably in 64 pixels under a coloured sky.
 _NEAR_COLOURS: tuple[frozenset[str], ...] = (
@@ -100,175 +102,17 @@ def floor_colours(floor: str, first: str, second: str) -> tuple[str, ...]:
     return (first, second) if floor == "checker" else _FLOOR_COLOURS[floor]
 
 
-def _even(words: tuple[str, ...]) -> Weights:
-    return dict.fromkeys(words, 1.0)
+def _read_mixes() -> dict[str, Mix]:
+    """Read mixes.toml; a mix begins with what its base says."""
+    said: dict[str, dict[str, Any]] = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    for fields in said.values():
+        base = said.get(fields.pop("base", ""), {})
+        for name, value in base.items():
+            fields.setdefault(name, value)
+        fields["num_objects"] = tuple(fields["num_objects"])
+    return {name: Mix(**fields) for name, fields in said.items()}
 
 
-DEFAULT_MIX = Mix(
-    num_objects=(0.45, 0.25, 0.15, 0.1, 0.05),
-    shapes=_even(SHAPES),
-    colours=_even(COLOURS),
-    materials={**_even(MATERIALS), "matte": 3.0},
-    floors={**_even(FLOORS), "plain": 3.0, "checker": 0.7},
-    floor_colours=_even(COLOURS),
-    skies=_even(SKIES),
-    cameras={**_even(CAMERAS), "still": 3.0},
-    events={**_even(EVENTS), **_even(MOTIONS)},
-    animals=_even(ANIMALS),
-    companions=0.2,
-    bystanders=0.15,
-)
-
-FIRST_LIGHT_MIX = Mix(
-    num_objects=(0.75, 0.17, 0.08),
-    shapes=_even(SHAPES),
-    colours=_even(COLOURS),
-    materials={"matte": 65.0, "metal": 10.0, "mirror": 5.0, "glass": 5.0, "checkered": 15.0},
-    floors={
-        "plain": 40.0,
-        "wood": 12.0,
-        "grass": 12.0,
-        "sand": 10.0,
-        "snow": 8.0,
-        "water": 6.0,
-        "checker": 6.0,
-        "mirror": 6.0,
-    },
-    floor_colours={
-        "grey": 4.0,
-        "white": 3.0,
-        "brown": 1.0,
-        "green": 1.0,
-        "blue": 1.0,
-        "yellow": 1.0,
-        "pink": 1.0,
-        "cyan": 1.0,
-        "purple": 1.0,
-        "black": 0.5,
-    },
-    skies=_even(SKIES),
-    cameras={"still": 60.0, "orbit": 15.0, "pan": 5.0, "dolly": 5.0, "zoom": 5.0, "rise": 5.0, "follow": 8.0},
-    events={
-        "roll": 22.0,
-        "bounce": 18.0,
-        "spin": 12.0,
-        "slide": 10.0,
-        "rest": 10.0,
-        "fall": 8.0,
-        "jump": 6.0,
-        "topple": 4.0,
-        "pendulum": 4.0,
-        "collide": 3.0,
-        "ramp": 2.0,
-        "pass-behind": 1.0,
-    },
-)
-
-# The same world with the rare events of one object shown oftener: topple, pendulum and ramp were 4, 4 and 2%
-# of the clips, and evaluation asks for all events alike.
-BALANCED_MIX = replace(
-    FIRST_LIGHT_MIX,
-    events={
-        "roll": 13.0,
-        "bounce": 13.0,
-        "spin": 10.0,
-        "slide": 10.0,
-        "rest": 6.0,
-        "fall": 10.0,
-        "jump": 10.0,
-        "topple": 10.0,
-        "pendulum": 8.0,
-        "ramp": 8.0,
-        "collide": 3.0,
-        "pass-behind": 1.0,
-    },
-)
-
-# The whole world in the proportions that the embedded model learns it in: two clips in five are of animals.
-WHOLE_MIX = replace(
-    BALANCED_MIX,
-    num_objects=(0.62, 0.22, 0.09, 0.05, 0.02),
-    materials={
-        "matte": 52.0,
-        "metal": 12.0,
-        "mirror": 8.0,
-        "glass": 8.0,
-        "checkered": 10.0,
-        "wood": 10.0,
-    },
-    cameras={
-        "still": 50.0,
-        "orbit": 14.0,
-        "pan": 8.0,
-        "dolly": 8.0,
-        "zoom": 8.0,
-        "rise": 8.0,
-        "follow": 10.0,
-    },
-    events={
-        "roll": 8.0,
-        "bounce": 7.0,
-        "spin": 6.0,
-        "slide": 6.0,
-        "rest": 5.0,
-        "fall": 6.0,
-        "jump": 5.0,
-        "topple": 5.0,
-        "pendulum": 4.0,
-        "ramp": 4.0,
-        "collide": 3.0,
-        "pass-behind": 1.0,
-        "ricochet": 1.0,
-        "shower": 1.0,
-        "walk": 11.0,
-        "gallop": 10.0,
-        "leap": 6.0,
-        "eat": 6.0,
-        "stand": 3.0,
-        "attack": 3.0,
-        "kick": 1.5,
-    },
-    animals=_even(ANIMALS),
-    companions=0.15,
-    bystanders=0.1,
-)
-
-# Scenes in which something still happens after a minute.
-LIVELY_MIX = replace(
-    WHOLE_MIX,
-    cameras={"still": 40.0, "orbit": 30.0, "dolly": 5.0, "zoom": 5.0, "follow": 20.0},
-    events={
-        "roll": 10.0,
-        "spin": 6.0,
-        "pendulum": 10.0,
-        "ricochet": 12.0,
-        "shower": 14.0,
-        "walk": 15.0,
-        "gallop": 15.0,
-        "leap": 8.0,
-        "eat": 6.0,
-        "stand": 4.0,
-    },
-)
-
-# So little of the world that half an hour of a laptop's time is enough to learn it.
-TOYBOX_MIX = Mix(
-    num_objects=(1.0,),
-    shapes=_even(("ball", "cube")),
-    colours=_even(("red", "green", "blue", "yellow")),
-    materials={"matte": 1.0},
-    floors={"plain": 2.0, "wood": 1.0},
-    floor_colours=_even(("grey", "white")),
-    skies={"day": 1.0},
-    cameras={"still": 1.0},
-    events={"bounce": 1.0, "roll": 1.0, "slide": 1.0, "jump": 1.0},
-)
-
-MIXES = {
-    "default": DEFAULT_MIX,
-    "first-light": FIRST_LIGHT_MIX,
-    "balanced": BALANCED_MIX,
-    "whole": WHOLE_MIX,
-    "lively": LIVELY_MIX,
-    "toybox": TOYBOX_MIX,
-}
+MIXES = _read_mixes()
+DEFAULT_MIX, FIRST_LIGHT_MIX, BALANCED_MIX = MIXES["default"], MIXES["first-light"], MIXES["balanced"]
+WHOLE_MIX, LIVELY_MIX, TOYBOX_MIX = MIXES["whole"], MIXES["lively"], MIXES["toybox"]
