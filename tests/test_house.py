@@ -26,7 +26,7 @@ MACHINE_PATH = re.compile(r"/(home|Users|root|" + r"work)/\w|C:\\Users")
 # The one package whose __init__.py is more than a docstring, and why: `unstatic.generate(...)` is public.
 CALLABLE_ROOM = ROOT / "src/unstatic/generate/__init__.py"
 # Test files that stand for no single module.
-WHOLE = ("diffusers_parity", "docs", "house", "public_api", "setup_environment")
+WHOLE = ("diffusers_parity", "docs", "gate", "house", "public_api", "setup_environment")
 TESTS_OF_THE_WHOLE = {f"tests/test_{name}.py" for name in WHOLE}
 
 
@@ -76,11 +76,17 @@ def test_names_say_what_is_inside():
 
 def test_tests_mirror_the_source():
     expected = {
-        short(path): ROOT / "src/unstatic" / path.relative_to(ROOT / "tests").with_name(path.name[5:])
+        short(path): source_of(path)
         for path in TESTS
         if path.name.startswith("test_") and short(path) not in TESTS_OF_THE_WHOLE
     }
     assert [test for test, source in expected.items() if not source.is_file()] == []
+
+
+def source_of(test: Path) -> Path:
+    """Name what a test stands for: a module of the package, or one of the scripts."""
+    name = test.relative_to(ROOT / "tests").with_name(test.name[5:])
+    return ROOT / name if name.parts[0] == "scripts" else ROOT / "src/unstatic" / name
 
 
 def test_rooms_are_described_by_a_docstring_and_nothing_else():

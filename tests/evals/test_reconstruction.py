@@ -64,3 +64,32 @@ def test_held_out_clips_are_deterministic_and_apart_from_training(clips):
 def test_the_table_says_both_averages(clips):
     table = measure_reconstruction(clips, lambda frames: frames ^ np.uint8(1)).to_markdown()
     assert "| inside objects | 48.13 dB | 48.13 dB |" in table
+
+
+def test_sharpness_is_always_measured_and_lpips_when_asked(clips):
+    result = measure_reconstruction(clips, lambda frames: frames)
+    assert (result.edge_width, result.lpips) == (pytest.approx(1.0), None)
+    assert "| width of edges, that of the render = 1 | 1.00 |" in result.to_markdown()
+    assert "| LPIPS (AlexNet), 0 = equal | not computed |" in result.to_markdown()
+
+    distances = iter([0.1, 0.2, 0.6])
+    asked = measure_reconstruction(clips, lambda frames: frames[:13], lpips=lambda *_: next(distances))
+    assert [clip.lpips for clip in asked.clips] == [0.1, 0.2, 0.6]
+    assert "| LPIPS (AlexNet), 0 = equal | 0.3000 |" in asked.to_markdown()
+
+
+def test_soft_pictures_have_wide_edges(clips):
+    def soften(frames):
+        return ((frames[:, :, :-1].astype(np.uint16) + frames[:, :, 1:]) // 2).astype(np.uint8)
+
+    result = measure_reconstruction(
+        clips, lambda frames: np.concatenate([soften(frames), frames[:, :, -1:]], 2)
+    )
+    assert 1.1 < result.edge_width < 1.6
+    assert result.to_json()["edge_width"] == result.edge_width
+
+
+def test_what_has_no_figure_is_null(clips):
+    result = measure_reconstruction(clips[:1], lambda frames: np.full_like(frames, 99))
+    facts = result.to_json()
+    assert (facts["edge_width"], facts["lpips"], facts["clips"][0]["edge_width"]) == (None, None, None)

@@ -2,8 +2,7 @@
 
 A suite belongs to the project's history: the same name gives the same prompts however the world grows, so
 that two models, or one model at two times, answer the same questions. Therefore suites are files, written by
-`drawing` (scripts/draw_suites.py) before any model that they judge was trained; a test pins their
-fingerprints.
+scripts/draw_suites.py before any model that they judge was trained; a test pins their fingerprints.
 """
 
 import dataclasses

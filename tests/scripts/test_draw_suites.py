@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from draw_suites import Balance, draw_animals, draw_held_out, draw_objects
 
-from unstatic.evals.drawing import Balance, draw_animals, draw_held_out, draw_objects
 from unstatic.evals.prompts import Suite
 
 

@@ -1,0 +1,63 @@
+"""The gate: what the shipped model must still be able to do, on the first prompts of its suites.
+
+The bounds are far below its figures (docs/model-cards/nano.md), as few prompts allow no more: a model that
+passes is not good, one that fails is broken.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from unstatic.generate.native import load_native
+from unstatic.models.manifest import find_model
+from unstatic.presets.evaluation import EvaluationPlan, run_evaluation, write_report
+
+PROMPTS, CASES = 10, 12
+LEAST = {"colour": 0.6, "event": 0.3}
+LEAST_POSSIBLE = 0.6
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
+    folder = tmp_path_factory.mktemp("report")
+    installed = find_model("nano")
+    engine = load_native(installed)
+    common = {"few_steps": 6, "folder": folder, "digest": installed.digest()}
+    following = EvaluationPlan(parts=("objects",), prompts=PROMPTS, **common)
+    physics = EvaluationPlan(parts=("possible",), prompts=CASES, **common)
+    facts: dict = {"model": "nano", "folder": folder, "engine": engine, "plan": following}
+    for todo in (following, physics):
+        for name, table, found in run_evaluation(engine, todo):
+            facts[name] = {"table": table, **found}
+    return facts
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("atom", LEAST)
+def test_it_follows_prompts(report: dict, atom: str) -> None:
+    real, reconstruction, many, few = report["objects"]["columns"].values()
+    assert many["scores"][atom]["share"] >= LEAST[atom], many["answers"]
+    assert real["scores"][atom]["share"] >= many["scores"][atom]["share"] - 0.1
+    assert reconstruction["scores"][atom]["total"] == few["scores"][atom]["total"] == PROMPTS
+
+
+@pytest.mark.slow
+def test_impossible_films_surprise_it(report: dict) -> None:
+    assert report["possible"]["all"]["share"] >= LEAST_POSSIBLE
+
+
+@pytest.mark.slow
+def test_the_report_shows_it_and_measured_parts_are_not_measured_again(report: dict) -> None:
+    folder, todo = report["folder"], report["plan"]
+    facts = {"model": "nano", "objects": report["objects"]}
+    write_report(report["engine"], todo, facts, "abc1234")
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/webp") == PROMPTS
+    assert "abc1234" in page
+    assert json.loads((folder / "evaluation.json").read_text())["model"] == "nano"
+    assert Path(folder / "answers-objects.png").exists()
+
+    ((name, table, found),) = run_evaluation(None, todo)  # pyright: ignore[reportArgumentType]
+    assert (name, table) == ("objects", report["objects"]["table"])
+    assert found["speed"].keys() == {"nano, 24 steps", "nano, 6 steps"}
