@@ -4,6 +4,8 @@
 for an afternoon of two CPU cores, `nano-128` for half an hour of a large GPU.
 """
 
+from dataclasses import replace
+
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.data.latents import Window
@@ -209,65 +211,50 @@ def nano_128() -> Preset:
     rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any length.
     Rehearsed from end to end on two CPU cores (docs/tutorial/train-your-own.md); not yet run on a GPU.
     """
-    return Preset(
+    base = nano_64()
+    autoencoder = replace(
+        base.autoencoder,
+        model=TinyAutoencoderConfig(
+            latent_channels=32,
+            encoder_widths=(48, 96, 128),
+            encoder_blocks=(1, 1),
+            decoder_widths=(192, 96, 48),
+            decoder_blocks=(2, 2, 1),
+        ),
+        training=replace(
+            base.autoencoder.training, samples=1_000_000, seconds=480.0, warm_up=6_000, half_lives=(10_000.0,)
+        ),
+        views=ViewConfig(height=64, width=64),
+        loss=AutoencoderLossConfig(squared=6.0, latent_noise=0.1),
+        batch_size=64,
+        clips=10_240,
+    )
+    diffusion = replace(
+        base.diffusion,
+        model=replace(base.diffusion.model, in_channels=32, out_channels=32, depth=10),
+        training=TrainingConfig(
+            samples=2_000_000,
+            seconds=720.0,
+            warm_up=20_000,
+            cooldown=0.25,
+            half_lives=(30_000.0, 60_000.0),
+            optimiser=OptimiserConfig(learning_rate=7e-4, matrix_learning_rate=2e-3),
+        ),
+        windows=(
+            Window(latent_frames=1, batch_size=512, share=0.3),
+            Window(latent_frames=9, batch_size=128, share=0.3),
+            Window(latent_frames=17, batch_size=64, share=0.4),
+        ),
+        captions=4,
+        compile=True,
+    )
+    return replace(
+        base,
         name="nano-128",
-        model="nano",
         summary="128-pixel films of objects and animals: half an hour of one GPU",
-        seed=0,
         world=WorldRun(clips=10_240, frames=65, sizes=NANO_128_SIZES, mix="whole", seconds=360.0),
-        autoencoder=AutoencoderRun(
-            model=TinyAutoencoderConfig(
-                latent_channels=32,
-                encoder_widths=(48, 96, 128),
-                encoder_blocks=(1, 1),
-                decoder_widths=(192, 96, 48),
-                decoder_blocks=(2, 2, 1),
-                block_depth=2,
-            ),
-            training=TrainingConfig(
-                samples=1_000_000,
-                seconds=480.0,
-                warm_up=6_000,
-                cooldown=0.5,
-                half_lives=(10_000.0,),
-                optimiser=OptimiserConfig(learning_rate=1e-3, matrix_learning_rate=2.5e-3),
-            ),
-            views=ViewConfig(height=64, width=64),
-            loss=AutoencoderLossConfig(squared=6.0, latent_noise=0.1),
-            batch_size=64,
-            clips=10_240,
-        ),
-        diffusion=DiffusionRun(
-            model=TransformerConfig(
-                in_channels=32,
-                out_channels=32,
-                width=384,
-                depth=10,
-                heads=6,
-                ffn_width=1536,
-                text_width=384,
-                chunk=4,
-                anchors=True,
-            ),
-            training=TrainingConfig(
-                samples=2_000_000,
-                seconds=720.0,
-                warm_up=20_000,
-                cooldown=0.25,
-                half_lives=(30_000.0, 60_000.0),
-                optimiser=OptimiserConfig(learning_rate=7e-4, matrix_learning_rate=2e-3),
-            ),
-            step=DiffusionConfig(object_weight=4.0),
-            windows=(
-                Window(latent_frames=1, batch_size=512, share=0.3),
-                Window(latent_frames=9, batch_size=128, share=0.3),
-                Window(latent_frames=17, batch_size=64, share=0.4),
-            ),
-            captions=4,
-            compile=True,
-        ),
-        compression=NANO_COMPRESSION,
-        sampling=SamplingDefaults(steps=24, guidance=4.0, solver="multistep", shift=1.5, history_sigma=0.1),
+        autoencoder=autoencoder,
+        diffusion=diffusion,
         enlarge=2,
     )
 

@@ -37,6 +37,7 @@ from unstatic.world.vocabulary import (
     OTHERS_JOINS,
     SKY_TAGS,
     SKY_WORDS,
+    STYLE_SHARES,
     Verb,
 )
 
@@ -59,65 +60,7 @@ class Style:
     sentence_case: float
 
 
-STYLES = {
-    "short": Style(
-        share=0.35,
-        direction=0.75,
-        material=0.5,
-        size=0.2,
-        floor=0.35,
-        sky=0.0,
-        others=0.0,
-        camera_move=0.0,
-        still_camera=0.0,
-        light=0.0,
-        tags=0.1,
-        sentence_case=0.2,
-    ),
-    "medium": Style(
-        share=0.4,
-        direction=1.0,
-        material=0.9,
-        size=0.6,
-        floor=0.9,
-        sky=0.65,
-        others=0.6,
-        camera_move=0.6,
-        still_camera=0.1,
-        light=0.0,
-        tags=0.1,
-        sentence_case=0.5,
-    ),
-    "long": Style(
-        share=0.25,
-        direction=1.0,
-        material=1.0,
-        size=1.0,
-        floor=1.0,
-        sky=1.0,
-        others=1.0,
-        camera_move=1.0,
-        still_camera=0.5,
-        light=0.5,
-        tags=0.0,
-        sentence_case=0.9,
-    ),
-    # What evaluation asks in: everything that will be judged is said
-    "exact": Style(
-        share=0.0,
-        direction=1.0,
-        material=0.9,
-        size=0.4,
-        floor=0.9,
-        sky=0.65,
-        others=1.0,
-        camera_move=1.0,
-        still_camera=0.1,
-        light=0.0,
-        tags=0.0,
-        sentence_case=0.5,
-    ),
-}
+STYLES = {name: Style(**shares) for name, shares in STYLE_SHARES.items()}
 
 
 def caption(

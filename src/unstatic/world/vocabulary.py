@@ -109,3 +109,4 @@ CAMERA_SENTENCES = _words("CAMERA_SENTENCES")
 FRONTS = _words("FRONTS")
 
 COUNTS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
+STYLE_SHARES: dict[str, dict[str, float]] = _READ["STYLES"]
