@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from convert_text_encoder import SHARD_BYTES, from_bert, quantised, save_text_encoder
 from safetensors.torch import load_file, save_file
 from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 
 from unstatic.core.errors import InputError
 from unstatic.models.text import MINILM_FOLDER, Bert, MiniLM, TextConfig, load_minilm
-from unstatic.models.text_convert import SHARD_BYTES, from_bert, quantised, save_text_encoder
 
 TINY = TextConfig(vocabulary=40, width=32, depth=2, heads=4, ffn_width=48, positions=20, state_scale=2.0)
 LONG_PROMPT = "a red ball " * 40

