@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from unstatic.media.fragments import FragmentWriter, growing_file
 from unstatic.media.probe import probe
 from unstatic.media.read import read_picture, read_video
 from unstatic.media.write import write_picture
+from unstatic.models.manifest import read_manifest, write_manifest
 
 Command = Callable[..., Any]
 
@@ -71,6 +73,7 @@ def test_json_says_what_was_done(video: Command):
         "path": "a-ball.mp4",
         "model": "tiny",
         "prompt": "a ball",
+        "text": "a ball",
         "frames": 16,
         "chunks": [1, 4],
         "native": "32x32",
@@ -108,6 +111,50 @@ def test_a_prompt_that_does_not_fit_is_warned_about(video: Command):
     ran = video("ball " * 100, "--seconds", 0.1)
     assert ran.code == 0
     assert "unstatic: the last 38 words" in ran.err
+
+
+# ---------------------------------------------------------------------------------------------------- wording
+
+
+@pytest.fixture
+def worldly_model(tiny_model: Path, tmp_path: Path) -> Path:
+    """Return the tiny model as one that was trained on the words of the world."""
+    folder = shutil.copytree(tiny_model, tmp_path / "worldly")
+    write_manifest(folder, replace(read_manifest(folder), expander="world"))
+    return folder
+
+
+def notes(ran: Any) -> list[str]:
+    return [line for line in ran.err.splitlines() if line.startswith("unstatic: ")]
+
+
+@pytest.mark.parametrize("command", ["video", "image"])
+def test_a_prompt_is_said_in_the_words_of_the_model(unstatic: Command, worldly_model: Path, command: str):
+    seconds = ("--seconds", 0.1) if command == "video" else ()
+    ran = unstatic(command, "a doggo in the snow", "--model", worldly_model, "--json", *seconds)
+    facts = json.loads(ran.out)
+    assert (ran.code, facts["prompt"]) == (0, "a doggo in the snow")
+    assert Path(facts["path"]).stem == "a-doggo-in-the-snow"
+    assert re.match(r"a (husky|shiba inu) .* snow", facts["text"])
+    assert notes(ran) == [f"unstatic: prompt: a doggo in the snow -> {facts['text']}"]
+
+
+def test_a_prompt_can_be_read_as_it_is(unstatic: Command, worldly_model: Path):
+    ran = unstatic("image", "a doggo", "--model", worldly_model, "--json", "--no-expand")
+    assert (json.loads(ran.out)["text"], notes(ran)) == ("a doggo", [])
+
+
+def test_what_is_not_understood_is_said(unstatic: Command, worldly_model: Path):
+    ran = unstatic("image", "a red ball and a spaceship on grass", "--model", worldly_model)
+    assert notes(ran)[1:] == ["unstatic: not understood: spaceship"]
+
+
+def test_a_prompt_about_other_things_is_warned_of(unstatic: Command, worldly_model: Path):
+    ran = unstatic("image", "Two people argue in a Paris cafe", "--model", worldly_model)
+    (line,) = notes(ran)
+    assert ran.code == 0
+    assert "knows few things (ball, cube" in line
+    assert "unstatic models list" in line
 
 
 # ----------------------------------------------------------------------------------------------------- images

@@ -1,6 +1,8 @@
 """The public Python API."""
 
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from unstatic.generate.engine import Frames, Preview, Progress, Warned
 from unstatic.generate.native import NativeEngine
 from unstatic.media.read import read_video
 from unstatic.media.write import write_picture
+from unstatic.models.manifest import read_manifest, write_manifest
 
 
 @pytest.fixture
@@ -43,6 +46,20 @@ def test_what_is_cut_off_an_image_is_said(model: Model, make_frames):
         model.generate("a red ball", seconds=0.1, image=wide)
     first, *_ = model.stream("a red ball", seconds=0.1, image=wide)
     assert isinstance(first, Warned)
+
+
+def test_a_prompt_is_said_in_the_words_of_the_model_unless_not_wanted(tiny_model: Path, tmp_path: Path):
+    folder = shutil.copytree(tiny_model, tmp_path / "worldly")
+    write_manifest(folder, replace(read_manifest(folder), expander="world"))
+    model = unstatic.load(str(folder), device="cpu")
+    assert model.plan("a horsey").text.startswith("a horse ")
+    assert model.plan("a horsey", expand=False).text == "a horsey"
+    expanded, plain = (
+        model.generate("a horsey", seconds=0.1, expand=expand).frames for expand in (True, False)
+    )
+    assert not np.array_equal(expanded, plain)
+    with pytest.warns(UserWarning, match="not understood: spaceship"):
+        model.generate("a horsey and a spaceship on grass", seconds=0)
 
 
 def test_previews_are_of_the_models_own_size(model: Model):

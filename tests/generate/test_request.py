@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,23 @@ def test_what_is_asked_for_is_planned(planned: Callable[..., Plan]):
     made = planned(size=Size(144, 96), fps=25, steps=7, guidance=1.0, solver="heun", seed=9)
     assert (made.native, made.enlarge) == (Size(48, 32), 3)
     assert (made.fps, made.steps, made.guidance, made.solver, made.seed) == (25, 7, 1.0, "heun", 9)
+
+
+def test_a_prompt_is_expanded_only_if_asked_for_and_only_for_a_model_of_the_world(manifest: Manifest):
+    worldly = replace(manifest, expander="world")
+    asked = Request(prompt="a horsey", expand=True)
+    for made in (plan(asked, manifest), plan(Request(prompt="a horsey"), worldly)):
+        assert (made.prompt, made.text) == ("a horsey", "a horsey")
+    made = plan(asked, worldly)
+    assert made.prompt == "a horsey"
+    assert made.text.startswith("a horse ")
+    assert made.warnings == ()
+
+
+def test_nothing_is_added_to_a_picture(manifest: Manifest):
+    image = np.zeros((32, 32, 3), np.uint8)
+    request = Request(prompt="the horsey runs", seconds=1, image=image, expand=True)
+    assert plan(request, replace(manifest, expander="world")).text == "a horse gallops"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,13 @@ def test_a_manifest_survives_being_written(tiny_model: Path, tmp_path: Path):
     assert read_manifest(tmp_path) == changed
 
 
+def test_a_manifest_from_before_there_were_expanders_still_loads(tiny_model: Path, tmp_path: Path):
+    fields = json.loads((tiny_model / "model.json").read_text())
+    del fields["expander"]
+    (tmp_path / "model.json").write_text(json.dumps(fields))
+    assert read_manifest(tmp_path).expander == ""
+
+
 def test_the_default_size_is_the_first_one_enlarged(tiny_model: Path):
     assert read_manifest(tiny_model).default_size == Size(64, 64)
 
@@ -75,6 +82,7 @@ def test_an_unknown_name_is_told_the_nearest(installed: Path):
         ({"prediction": "noise"}, "prediction='noise' is not one of x0, velocity, eps"),
         ({"max_seconds": "long"}, "max_seconds='long' is not a finite number"),
         ({"colour": "red"}, "unknown setting 'colour'"),
+        ({"expander": "moon"}, "expander='moon' is not one of"),
     ],
 )
 def test_impossible_manifests_are_refused(

@@ -14,6 +14,7 @@ from unstatic.cli.options import (
     VIDEO_SUFFIXES,
     AsJson,
     Device,
+    Expand,
     Guidance,
     Image,
     LastImage,
@@ -79,6 +80,7 @@ def video(
     last_image: LastImage = None,
     stream: Stream = False,
     preview: Preview = False,
+    expand: Expand = True,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -102,6 +104,7 @@ def video(
         solver=solver,
         image=None if image is None else open_image(image),
         last_image=None if last_image is None else open_image(last_image),
+        expand=expand,
     )
     delivery = Delivery(
         output=output,
@@ -122,6 +125,7 @@ def image(
     steps: Steps = None,
     guidance: Guidance = None,
     solver: SolverName = None,
+    expand: Expand = True,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -137,6 +141,7 @@ def image(
         steps=steps,
         guidance=guidance,
         solver=solver,
+        expand=expand,
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
     _make(request, model, device, delivery)
@@ -159,6 +164,8 @@ def _make(request: "Request", model_name: str, device: str | None, delivery: Del
     to_stdout = delivery.stream and delivery.output == STDOUT
     path = STDOUT if to_stdout else output_path(delivery.output, plan.prompt, delivery.suffixes)
     strip = _filmstrip() if delivery.preview else None
+    if plan.text != plan.prompt:
+        warn(f"prompt: {plan.prompt} -> {plan.text}")
 
     # Load and sample
     started = time.perf_counter()

@@ -30,6 +30,10 @@ def whole(value: str | int) -> int:
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the path.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; the best one by default.")]
+Expand = Annotated[
+    bool,
+    typer.Option("--expand/--no-expand", help="Rewrite the prompt in words that the model was trained on."),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(parser=number, metavar="NUMBER", help="How strictly to follow the prompt; 1 is off."),

@@ -25,7 +25,8 @@ class Options(TypedDict, total=False):
 
     `seconds` 0 is a still, `size` is "WIDTHxHEIGHT", `guidance` 1 is none. The video begins with `image` and
     ends with `last_image`, files or arrays; without a size it takes the shape nearest to theirs. `conditions`
-    say what else is known beforehand (`unstatic.diffusion.condition`).
+    say what else is known beforehand (`unstatic.diffusion.condition`). `expand` (True) rewrites the prompt in
+    words that the model was trained on, where it has an expander: `Model.plan` shows them as `text`.
     """
 
     seconds: float | int
@@ -38,6 +39,7 @@ class Options(TypedDict, total=False):
     image: Path | str | UInt8[np.ndarray, "h w 3"]
     last_image: Path | str | UInt8[np.ndarray, "h w 3"]
     conditions: tuple[Condition, ...]
+    expand: bool
 
 
 class Model:
@@ -126,4 +128,4 @@ def _request(prompt: str, options: Options) -> Request:
     for name in ("image", "last_image"):
         if fields.get(name) is not None:
             fields[name] = open_image(fields[name])
-    return Request(prompt=prompt, **fields)
+    return Request(prompt=prompt, **{"expand": True, **fields})

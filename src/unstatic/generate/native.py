@@ -96,7 +96,7 @@ class NativeEngine:
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
         """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
         # Read the prompt
-        prompts = [plan.prompt] if plan.guidance == 1 else [plan.prompt, ""]
+        prompts = [plan.text] if plan.guidance == 1 else [plan.text, ""]
         states, _, dropped = self.text_encoder.encode(prompts)
         if dropped[0]:
             yield Warned(f"the last {dropped[0]} words or parts of words of the prompt do not fit: ignored")

@@ -12,6 +12,7 @@ from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.image import check_images, cut_warnings, nearest_size
+from unstatic.generate.prompts.expand import Wording, worded
 from unstatic.media.frames import fit, shown_numbers
 from unstatic.models.manifest import Manifest
 
@@ -29,7 +30,8 @@ class Request:
     `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance` and `solver` are the model's own when
     None, but with an image the size is the one whose shape is nearest to it. `image` is the first frame and
     `last_image` the last; `conditions` say what else is known about the result
-    (`unstatic.diffusion.condition`).
+    (`unstatic.diffusion.condition`). With `expand` the prompt is rewritten in words of the model's training,
+    if it has an expander; nothing is added where pictures or conditions show what there is.
     """
 
     prompt: str
@@ -43,12 +45,14 @@ class Request:
     image: UInt8[np.ndarray, "first_h first_w 3"] | None = None
     last_image: UInt8[np.ndarray, "last_h last_w 3"] | None = None
     conditions: tuple[Condition, ...] = ()
+    expand: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Plan:
     """A `Request` with nothing left open: what an engine really does.
 
+    `prompt` is what was asked for and `text` what the model reads: the same, or what it was expanded to.
     The model works at `native` size and the file has `size`, `enlarge` times as much a side. `frames` are the
     model's own, at the model's frame rate, and the file shows them at `fps`; the last of them is the last
     that it shows. The model denoises latent frames in chunks of the lengths `chunks`; what they hold beyond
@@ -57,6 +61,7 @@ class Plan:
     """
 
     prompt: str
+    text: str
     frames: int
     chunks: tuple[int, ...]
     native: Size
@@ -107,8 +112,13 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     size = request.size or nearest_size(images, manifest)
     native, enlarge = native_size(size, manifest)
     fitted = {name: fit(image[None], native)[0] for name, image in images.items()}
+    is_open = not images and not request.conditions
+    wording = (
+        worded(prompt, manifest, seed=request.seed, filling=is_open) if request.expand else Wording(prompt)
+    )
     return Plan(
         prompt=prompt,
+        text=wording.text,
         frames=frames,
         chunks=whole_chunks(frames, manifest),
         native=native,
@@ -121,7 +131,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         image=fitted.get("image"),
         last_image=fitted.get("last_image"),
         conditions=request.conditions,
-        warnings=cut_warnings(images, size),
+        warnings=(*wording.warnings, *cut_warnings(images, size)),
     )
 
 

@@ -1,5 +1,6 @@
 """What a model on disk says about itself (`model.json`), and where installed models are found."""
 
+import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ class Manifest:
     """One model: its name and origin, what it can make, and how it likes to be sampled.
 
     `prediction` is what its transformer outputs. `sizes` are the model's own, the first is the default;
-    frames are enlarged by `enlarge` when nobody names a size, and at most by `max_enlarge`.
+    frames are enlarged by `enlarge` when nobody names a size, and at most by `max_enlarge`. `expander` names
+    the words that prompts are rewritten in before the model reads them: the world's, or "" for none.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Manifest:
     enlarge: int
     max_enlarge: int
     defaults: SamplingDefaults
+    expander: Literal["", "world"] = ""
 
     def __post_init__(self) -> None:
         if not self.sizes or self.fps < 1 or self.chunk < 1:
@@ -79,6 +82,13 @@ class InstalledModel:
     def size_bytes(self) -> int:
         """Return how many bytes the weights of all parts take on disk."""
         return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+
+    def digest(self) -> str:
+        """Return sixteen hex digits that change with any weight."""
+        found = hashlib.sha256()
+        for path in sorted(self.folder.glob("*.safetensors")):
+            found.update(path.read_bytes())
+        return found.hexdigest()[:16]
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -50,6 +50,7 @@ from unstatic.training.loop import Run
 from unstatic.training.optim import kernel_weights, linear_weights
 
 TEXT_ENCODER = "minilm"
+EXPANDER = "world"  # what users type is put into the words of the world's captions
 EXAMPLES_PER_SHARD = 8
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -298,6 +299,7 @@ def manifest(preset: Preset) -> Manifest:
         licence=preset.licence,
         text_encoder=TEXT_ENCODER,
         prediction=preset.diffusion.step.prediction,
+        expander=EXPANDER,
         compression=preset.compression,
         chunk=chunk,
         sizes=tuple(dict.fromkeys(preset.world.sizes)),

@@ -1,0 +1,109 @@
+"""Prompt expansion: what people type becomes a caption of the world that the model learned.
+
+    expand("a doggo running").text
+    # "a husky gallops to the right across grass in daylight while the camera follows it"
+
+What was said is kept, what was left open is filled in, what is not understood is listed;
+docs/explanation/prompts.md says how.
+"""
+
+from dataclasses import dataclass, field, fields
+
+from unstatic.core.seeds import numpy_generator
+from unstatic.generate.prompts.domain import KNOWN, is_foreign
+from unstatic.generate.prompts.filling import fill, with_things
+from unstatic.generate.prompts.scene import Reading, Scene
+from unstatic.generate.prompts.understanding import understand
+from unstatic.generate.prompts.wording import caption_of
+from unstatic.models.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expansion:
+    """A prompt, the `text` that a model is to read instead of it, and what was understood.
+
+    `understood` has the slots that the prompt decided ("floor": "sand"), `unknown` the words with no place
+    in them, `guesses` pairs of a word and the word that it was taken for. `foreign` says that the prompt is
+    about other things than the world has.
+    """
+
+    prompt: str
+    text: str
+    understood: dict[str, str] = field(default_factory=dict[str, str])
+    unknown: tuple[str, ...] = ()
+    guesses: tuple[tuple[str, str], ...] = ()
+    foreign: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether the model reads something else than was typed."""
+        return self.text != self.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """What a model reads, and what its user should know about it."""
+
+    text: str
+    warnings: tuple[str, ...] = ()
+
+
+def worded(prompt: str, manifest: Manifest, *, seed: int, filling: bool) -> Wording:
+    """Word a prompt for a model: a model without expander reads what was typed."""
+    if not manifest.expander:
+        return Wording(prompt)
+    expansion = expand(prompt, seed=seed, filling=filling)
+    return Wording(expansion.text, _warnings(expansion, manifest.name))
+
+
+def expand(prompt: str, *, seed: int = 0, filling: bool = True) -> Expansion:
+    """Rewrite a prompt as a caption in words of training; the same prompt and seed give the same caption.
+
+    A caption stays as it is, and so does a prompt that names nothing the world has. Without `filling` nothing
+    is added to what was said: a picture may show it already.
+    """
+    reading = understand(prompt)
+    text = prompt
+    if not reading.is_caption and _says_enough(reading, filling=filling):
+        rng = numpy_generator("prompt", prompt, seed)
+        scene = fill(reading.scene, rng) if filling else with_things(reading.scene, rng)
+        text = caption_of(scene)
+    return Expansion(
+        prompt=prompt,
+        text=text,
+        understood=_slots(reading.scene),
+        unknown=reading.unknown,
+        guesses=reading.guesses,
+        foreign=is_foreign(reading),
+    )
+
+
+def _says_enough(reading: Reading, *, filling: bool) -> bool:
+    """Return whether there is a thing to film, or only a place, all of it understood, to put one into."""
+    is_place = bool(_slots(reading.scene)) and reading.understood == reading.content
+    return reading.scene.hero is not None or (filling and is_place)
+
+
+def _slots(scene: Scene) -> dict[str, str]:
+    """Return what a scene decides, in words."""
+    values = {each.name: getattr(scene, each.name) for each in fields(scene)}
+    found = {name: value for name, value in values.items() if isinstance(value, str) and value}
+    if scene.things:
+        looks = ((*each.sizes, each.colour, each.material, each.kind) for each in scene.things)
+        found["subject"] = ", ".join(" ".join(filter(None, words)) for words in looks)
+    if scene.floor_colours:
+        found["floor"] = f"{' and '.join(scene.floor_colours)} {scene.floor}"
+    return found
+
+
+def _warnings(expansion: Expansion, model: str) -> tuple[str, ...]:
+    if expansion.foreign:
+        knows = f"{model} knows few things ({KNOWN})"
+        advice = "name some of them, or take another --model (`unstatic models list`)"
+        return (f"{knows}, and the prompt asks for others: {advice}",)
+    found: list[str] = []
+    if expansion.guesses:
+        found.append("read " + ", ".join(f"{word} as {known}" for word, known in expansion.guesses))
+    if expansion.unknown:
+        found.append(f"not understood: {', '.join(expansion.unknown)}")
+    return tuple(found)
