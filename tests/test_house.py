@@ -19,7 +19,7 @@ SCRIPTS = sorted(
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 80
-MAX_PACKAGE_LINES = 25_000  # docs/adr/0008
+MAX_PACKAGE_LINES = 20_000
 VAGUE_NAME = re.compile(r"utils?|helpers?|common|misc|manager")
 MACHINE_PATH = re.compile(r"/(home|Users|root|" + r"work)/\w|C:\\Users")
 
