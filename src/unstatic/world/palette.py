@@ -4,6 +4,8 @@ Colour names are given in sRGB: what a pixel of a well lit matte surface should 
 that enters the light arithmetic is linear; `linear` and `encoded` convert.
 """
 
+import tomllib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -11,32 +13,6 @@ from jaxtyping import Float
 
 from unstatic.world.geometry import product
 from unstatic.world.spec import Vector
-
-# Apart from one another in hue or, for the greys and brown, clearly in lightness.
-SRGB: dict[str, Vector] = {
-    "red": (0.88, 0.10, 0.11),
-    "orange": (0.98, 0.50, 0.05),
-    "yellow": (0.98, 0.86, 0.10),
-    "green": (0.13, 0.66, 0.22),
-    "cyan": (0.10, 0.80, 0.86),
-    "blue": (0.10, 0.30, 0.90),
-    "purple": (0.50, 0.16, 0.78),
-    "pink": (0.99, 0.47, 0.72),
-    "white": (0.95, 0.95, 0.95),
-    "black": (0.07, 0.07, 0.08),
-    "brown": (0.45, 0.26, 0.12),
-    "grey": (0.52, 0.52, 0.54),
-}
-
-# The two tones (sRGB) between which a floor's texture moves. Plain and checker floors have the spec's.
-FLOOR_TONES: dict[str, tuple[Vector, Vector]] = {
-    "wood": ((0.72, 0.52, 0.33), (0.56, 0.37, 0.21)),
-    "grass": ((0.40, 0.66, 0.22), (0.24, 0.50, 0.15)),
-    "sand": ((0.91, 0.80, 0.58), (0.80, 0.66, 0.43)),
-    "snow": ((0.97, 0.98, 1.00), (0.86, 0.90, 0.97)),
-    "water": ((0.12, 0.42, 0.55), (0.05, 0.27, 0.42)),
-    "mirror": ((0.42, 0.45, 0.48), (0.42, 0.45, 0.48)),
-}
 
 
 class SkyLook(NamedTuple):
@@ -49,35 +25,15 @@ class SkyLook(NamedTuple):
     ambient: Vector
 
 
+_READ = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+SRGB: dict[str, Vector] = {name: tuple(rgb) for name, rgb in _READ["SRGB"].items()}
+FLOOR_TONES: dict[str, tuple[Vector, Vector]] = {
+    name: (tuple(first), tuple(second)) for name, (first, second) in _READ["FLOOR_TONES"].items()
+}
 SKY_LOOKS: dict[str, SkyLook] = {
-    "day": SkyLook(
-        zenith=(0.06, 0.22, 0.72),
-        horizon=(0.50, 0.73, 0.95),
-        glow=(0.10, 0.09, 0.06),
-        sun=(1.14, 1.08, 0.98),
-        ambient=(0.37, 0.40, 0.45),
-    ),
-    "sunset": SkyLook(
-        zenith=(0.20, 0.12, 0.42),
-        horizon=(1.00, 0.48, 0.19),
-        glow=(0.60, 0.30, 0.08),
-        sun=(1.18, 0.93, 0.70),
-        ambient=(0.38, 0.34, 0.40),
-    ),
-    "night": SkyLook(
-        zenith=(0.008, 0.012, 0.05),
-        horizon=(0.05, 0.07, 0.17),
-        glow=(0.03, 0.035, 0.05),
-        sun=(0.90, 0.90, 0.96),
-        ambient=(0.26, 0.26, 0.30),
-    ),
-    "studio": SkyLook(
-        zenith=(0.42, 0.43, 0.46),
-        horizon=(0.76, 0.76, 0.77),
-        glow=(0.0, 0.0, 0.0),
-        sun=(1.00, 0.99, 0.97),
-        ambient=(0.47, 0.47, 0.48),
-    ),
+    name: SkyLook(**{part: tuple(light) for part, light in look.items()})
+    for name, look in _READ["SKY_LOOKS"].items()
 }
 
 

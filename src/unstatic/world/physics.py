@@ -43,7 +43,11 @@ REBOUNDS = (
 )
 
 
-Numbers = Float[np.ndarray, "n"]
+class State(NamedTuple):
+    """Where all joints are, and how fast they move, as MuJoCo stores it."""
+
+    places: Float[np.ndarray, "places"]
+    speeds: Float[np.ndarray, "speeds"]
 
 
 class Poses(NamedTuple):
@@ -83,7 +87,7 @@ def _run(mujoco: ModuleType, spec: SceneSpec, things: list[int]) -> Poses:
     model = _build(mujoco, spec, things, timestep=1.0 / (spec.fps * steps))
     data = mujoco.MjData(model)
     data.qvel[:] = np.concatenate([_joint_velocity(spec, index) for index in things])
-    first = data.qpos.copy(), data.qvel.copy()
+    first = State(data.qpos.copy(), data.qvel.copy())
     mujoco.mj_forward(model, data)
 
     bodies = [model.body(_name(index)).id for index in things]
@@ -108,12 +112,12 @@ def _restarts(spec: SceneSpec, index: int) -> Bool[np.ndarray, "t"]:
     return (turns[1:] < 0) | (np.diff(turns) > 0)
 
 
-def _start_anew(mujoco: ModuleType, model: Any, data: Any, name: str, first: tuple[Numbers, Numbers]) -> None:
+def _start_anew(mujoco: ModuleType, model: Any, data: Any, name: str, first: State) -> None:
     """Put one body with a free joint back to where it was at first, at the velocity it had."""
     joint = model.body(name).jntadr[0]
     place, speed = model.jnt_qposadr[joint], model.jnt_dofadr[joint]
-    data.qpos[place : place + 7] = first[0][place : place + 7]
-    data.qvel[speed : speed + 6] = first[1][speed : speed + 6]
+    data.qpos[place : place + 7] = first.places[place : place + 7]
+    data.qvel[speed : speed + 6] = first.speeds[speed : speed + 6]
     mujoco.mj_kinematics(model, data)
 
 

@@ -6,8 +6,11 @@ action is near the origin. `turned` turns a finished stage about the vertical.
 
 import dataclasses
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -48,21 +51,10 @@ class Look:
 
 
 ROOMY_EVENTS = ("collide", "ramp", "pass-behind", "ricochet", "shower")
-# What colour a small picture of an animal is taken for
-COATS = {
-    "alpaca": "yellow",
-    "bull": "black",
-    "cow": "brown",
-    "deer": "brown",
-    "donkey": "grey",
-    "fox": "orange",
-    "horse": "brown",
-    "white horse": "white",
-    "husky": "black",
-    "shiba inu": "orange",
-    "stag": "brown",
-    "wolf": "grey",
-}
+CAST: dict[str, dict[str, Any]] = tomllib.loads(
+    Path(__file__).with_name("cast.toml").read_text(encoding="utf-8")
+)
+COATS: dict[str, str] = CAST["COATS"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

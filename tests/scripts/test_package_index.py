@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import package_index
 import pytest
+from package_index import DEFAULT_INDEX, PackageIndex, configured_index, download, pip_settings
 
 from unstatic.core.errors import InputError
-from unstatic.evals import package_index
-from unstatic.evals.package_index import DEFAULT_INDEX, PackageIndex, configured_index, download, pip_settings
 
 CONTENT = b"weights" * 300_000  # more than one block
 

@@ -3,9 +3,9 @@ import pickle
 
 import numpy as np
 import pytest
+from pickled import read_arrays
 
 from unstatic.core.errors import InputError
-from unstatic.evals.pickled import read_arrays
 
 TREE = {
     "params": {
