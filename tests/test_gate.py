@@ -11,6 +11,7 @@ import pytest
 
 from unstatic.generate.native import load_native
 from unstatic.models.manifest import find_model
+from unstatic.presets import evaluation
 from unstatic.presets.evaluation import EvaluationPlan, run_evaluation, write_report
 
 PROMPTS, CASES = 10, 12
@@ -48,7 +49,9 @@ def test_impossible_films_surprise_it(report: dict) -> None:
 
 
 @pytest.mark.slow
-def test_the_report_shows_it_and_measured_parts_are_not_measured_again(report: dict) -> None:
+def test_the_report_shows_it_and_measured_parts_are_not_measured_again(
+    report: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, todo = report["folder"], report["plan"]
     facts = {"model": "nano", "objects": report["objects"]}
     write_report(report["engine"], todo, facts, "abc1234")
@@ -58,6 +61,7 @@ def test_the_report_shows_it_and_measured_parts_are_not_measured_again(report: d
     assert json.loads((folder / "evaluation.json").read_text())["model"] == "nano"
     assert Path(folder / "answers-objects.png").exists()
 
-    ((name, table, found),) = run_evaluation(None, todo)  # pyright: ignore[reportArgumentType]
+    monkeypatch.setattr(evaluation, "_measure", lambda *_: pytest.fail("it was measured again"))
+    ((name, table, found),) = run_evaluation(report["engine"], todo)
     assert (name, table) == ("objects", report["objects"]["table"])
     assert found["speed"].keys() == {"nano, 24 steps", "nano, 6 steps"}

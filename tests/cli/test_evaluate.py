@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from unstatic.evals.follow import ATOMS
 from unstatic.media.read import read_picture
 
 Run = Callable[..., object]
@@ -15,31 +14,38 @@ Run = Callable[..., object]
 @pytest.fixture(scope="module")
 def quick() -> tuple[object, ...]:
     """Return options that keep it short."""
-    return ("--prompts", 2, "--steps", 1)
+    return ("--prompts", 1, "--steps", 1, "--few-steps", 2)
 
 
-def test_all_suites_are_measured(unstatic: Run, tiny_model: Path, quick: tuple[object, ...]):
+@pytest.mark.slow
+def test_all_parts_are_measured_and_shown(unstatic: Run, tiny_model: Path, quick: tuple[object, ...]):
     ran = unstatic("eval", tiny_model, *quick, "-o", "results")
-    assert (ran.code, ran.files) == (0, ["answers.png", "evaluation.json", "results"])
-    assert "| first-light, 2 prompts | real render | reconstruction | tiny |" in ran.out
-    assert "| PSNR, 2 held-out clips | pooled | mean of clips |" in ran.out
-    assert "first-light 2/2" in ran.err
-    assert "reconstruction 2/2" in ran.err
+    assert ran.code == 0, ran.err
+    assert {"evaluation.json", "report.html", "answers-objects.png", "parts", "clips"} <= set(ran.files)
+    assert "| objects, 1 prompts | real render | reconstruction | tiny, 1 steps | tiny, 2 steps |" in ran.out
+    assert "| PSNR, 1 held-out clips | pooled | mean of clips |" in ran.out
+    assert "| possible or impossible, 1 cases | right |" in ran.out
+    assert "objects 1/1" in ran.err
 
     facts = json.loads(Path("results/evaluation.json").read_text())
     assert (facts["model"], facts["steps"]) == ("tiny", 1)
-    columns = facts["first-light"]["columns"]
-    assert list(columns) == ["real render", "reconstruction", "tiny"]
-    assert columns["real render"]["scores"].keys() == set(ATOMS)
+    assert set(facts) >= {"objects", "possible", "reconstruction"}
     assert facts["reconstruction"]["whole"]["pooled"] < 30, "random weights give nothing back"
-    assert read_picture(Path("results/answers.png")).ndim == 4
+    assert read_picture(Path("results/answers-objects.png")).ndim == 4
+    page = Path("results/report.html").read_text()
+    assert all(f"<h2>{name}</h2>" in page for name in ("objects", "possible"))
+
+    # What was measured is not measured again
+    again = unstatic("eval", tiny_model, *quick, "-o", "results")
+    assert again.out == ran.out
+    assert "objects 1/1" not in again.err
 
 
 def test_one_suite_as_json(unstatic: Run, tiny_model: Path):
     ran = unstatic("eval", tiny_model, "--suite", "reconstruction", "--prompts", 1, "--json")
     assert (ran.code, ran.files) == (0, [])
     facts = json.loads(ran.out)
-    assert facts.keys() == {"model", "steps", "reconstruction"}
+    assert facts.keys() == {"model", "steps", "commit", "reconstruction"}
     assert len(facts["reconstruction"]["clips"]) == 1
 
 
@@ -47,7 +53,7 @@ def test_one_suite_as_json(unstatic: Run, tiny_model: Path):
     ("arguments", "message"),
     [
         (["nanoo"], "nanoo"),
-        (["TINY", "--suite", "second-light"], "first-light or reconstruction"),
+        (["TINY", "--suite", "second-light"], "first-light, objects"),
         (["TINY", "--prompts", "0"], "--prompts"),
         (["TINY", "--steps", "0"], "steps is 0"),
         ([], "MODEL"),

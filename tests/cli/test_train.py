@@ -21,7 +21,7 @@ SMALL = ("tiny", "world.clips=8", "autoencoder.training.samples=64", "diffusion.
 def test_presets_are_listed(unstatic: Command):
     ran = unstatic("train", "--list")
     assert ran.code == 0
-    assert [line.split()[0] for line in ran.out.splitlines()] == ["tiny", "toybox", "nano-64"]
+    assert [line.split()[0] for line in ran.out.splitlines()] == ["tiny", "toybox", "nano-64", "nano-128"]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 
 from unstatic.core.errors import InputError
 from unstatic.evals.parser import PARSER_WEIGHTS, VOCABULARY, fitted, load_parser, pair_numbers
-from unstatic.evals.prompts import first_light
+from unstatic.evals.prompts import load_suite
 from unstatic.world.clip import make_clip
 
 
@@ -14,15 +14,18 @@ def parser():
 
 @pytest.mark.slow
 def test_renders_are_read_right(parser):
-    prompts = first_light(30).prompts
+    prompts = load_suite("first-light").first(30).prompts
     readings = [parser.read(make_clip(prompt.spec).frames) for prompt in prompts]
     for atom in ("colour", "shape", "event"):
         right = [
-            getattr(reading, atom) == getattr(prompt, atom)
+            getattr(reading, atom) == prompt.asked[atom]
             for reading, prompt in zip(readings, prompts, strict=True)
         ]
         assert np.mean(right) >= 0.9, atom
-    ways = [(reading.direction, prompt.direction) for reading, prompt in zip(readings, prompts, strict=True)]
+    ways = [
+        (reading.direction, prompt.asked.get("direction"))
+        for reading, prompt in zip(readings, prompts, strict=True)
+    ]
     assert np.mean([read == asked for read, asked in ways if asked]) >= 0.9
 
 

@@ -67,6 +67,9 @@ class Filmstrip:
                 noted = description if note is None else f"{description}, {note}"
                 display.update(task, advance=steps, description=noted)
 
+            def resize(self, total: int) -> None:
+                display.update(task, total=total)
+
         both = Group(self, display)
         with Live(both, console=self.console, redirect_stdout=False):
             yield LiveBar()

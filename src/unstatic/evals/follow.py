@@ -1,64 +1,56 @@
 """Does a clip show what its prompt says? Share of right answers per atom, beside what real renders score.
 
-    follow({"nano": make}, first_light(200), load_parser())
+    follow({"nano": make}, load_suite("objects"), [load_parser(), load_classical()])
 
-The real renders' column is the ceiling: what the parser misses there is its own mistake. Every atom is read
-without knowing the prompt. "motion" is right when the event is, and the direction too where the prompt names
-one; "event" and "direction" are its two parts. "all" is right when colour, shape and motion are.
+The real renders' column is the ceiling: what the parsers miss there is their own mistake. Every atom is read
+without knowing the prompt, and it is right only if all parsers, which share nothing, read the right answer.
+"action" is right when the event (or the animal's motion) is, and the direction too where the prompt names
+one; "all" when everything is that the prompt asks for.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
 
 from unstatic.evals.intervals import Score
-from unstatic.evals.parser import Reading
-from unstatic.evals.prompts import Prompt, Suite
+from unstatic.evals.prompts import Asked, Prompt, Suite, answer_of
+from unstatic.evals.readings import Frames, Reader, Reading
 from unstatic.media.frames import contact_sheet, pick_evenly
 from unstatic.world.clip import make_clip
 
-ATOMS = ("colour", "shape", "motion", "event", "direction", "all")
+ATOMS = ("colour", "shape", "event", "animal", "motion", "direction", "binding", "camera", "action", "all")
+ACTION = ("event", "motion", "direction")
 REAL = "real render"
 RECONSTRUCTION = "reconstruction"
+SHOWN_FRAMES = 6
 
-Frames = UInt8[np.ndarray, "t h w 3"]
 Make = Callable[[Prompt], Frames]
 """Turn a prompt into a clip at 16 frames a second: what is judged."""
 
 
-@runtime_checkable
-class Reader(Protocol):
-    """Anything that says what it sees in a clip."""
-
-    def read(self, frames: Frames) -> Reading:
-        """Read a clip without knowing its prompt."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A prompt, what was read in its clip, and a few frames of the clip to look at."""
+    """A prompt, what each parser read in its clip, and a few frames of the clip to look at."""
 
     prompt: Prompt
-    reading: Reading
+    readings: tuple[Reading, ...]
     shown: Frames
 
     @property
     def verdicts(self) -> dict[str, bool]:
         """Which atoms are right; an atom that the prompt does not name is missing."""
-        prompt, reading = self.prompt, self.reading
+        asked = self.prompt.asked
         found = {
-            "colour": reading.colour == prompt.colour,
-            "shape": reading.shape == prompt.shape,
-            "event": reading.event == prompt.event,
+            atom: all(answer_of(reading, atom) == right for reading in self.readings)
+            for atom, right in asked.items()
         }
-        if prompt.direction:
-            found["direction"] = reading.direction == prompt.direction
-        found["motion"] = found["event"] and found.get("direction", True)
-        return found | {"all": found["colour"] and found["shape"] and found["motion"]}
+        if any(atom in found for atom in ACTION[:2]):
+            found["action"] = all(found.get(atom, True) for atom in ACTION)
+        return found | {"all": all(found.values())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +65,22 @@ class Column:
         verdicts = [answer.verdicts[atom] for answer in self.answers if atom in answer.verdicts]
         return Score(sum(verdicts), len(verdicts))
 
+    def agreement(self, atom: str, reader: int) -> Score:
+        """Count how often one parser alone reads an atom right."""
+        asked = [answer for answer in self.answers if atom in answer.prompt.asked]
+        right = [answer_of(each.readings[reader], atom) == each.prompt.asked[atom] for each in asked]
+        return Score(sum(right), len(right))
+
     def confusions(self, atom: str) -> dict[str, dict[str, int]]:
-        """Count what was read instead of what was asked for: "colour", "shape", "event" or "direction"."""
-        counts: dict[str, dict[str, int]] = {}
+        """Count what was read, by the first parser that was wrong, instead of what was asked for."""
+        counts: dict[str, Counter[str]] = {}
         for answer in self.answers:
-            asked, read = getattr(answer.prompt, atom), getattr(answer.reading, atom)
-            if asked and asked != read:
-                row = counts.setdefault(asked, {})
-                row[read] = row.get(read, 0) + 1
-        return counts
+            wanted = answer.prompt.asked.get(atom)
+            read = [answer_of(reading, atom) for reading in answer.readings]
+            wrong = [each for each in read if each != wanted]
+            if wanted and wrong:
+                counts.setdefault(said(wanted), Counter())[said(wrong[0])] += 1
+        return {asked: dict(row) for asked, row in counts.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,11 @@ class FollowResult:
     fingerprint: str
     columns: tuple[Column, ...]
 
+    @property
+    def atoms(self) -> tuple[str, ...]:
+        """The atoms that the suite asks for."""
+        return tuple(atom for atom in ATOMS if self.columns[0].score(atom).total)
+
     def to_markdown(self) -> str:
         """Return a table with one row per atom: shares with their 95% intervals."""
         names = [column.name for column in self.columns]
@@ -99,7 +103,7 @@ class FollowResult:
             f"| {self.suite}, {len(self.columns[0].answers)} prompts | {' | '.join(names)} |",
             f"|---|{'---|' * len(names)}",
         ]
-        for atom in ATOMS:
+        for atom in self.atoms:
             scores = " | ".join(str(column.score(atom)) for column in self.columns)
             lines.append(f"| {atom} | {scores} |")
         return "\n".join(lines)
@@ -110,27 +114,31 @@ class FollowResult:
             "suite": self.suite,
             "fingerprint": self.fingerprint,
             "prompts": len(self.columns[0].answers),
-            "columns": {column.name: _column_facts(column) for column in self.columns},
+            "columns": {column.name: _column_facts(column, self.atoms) for column in self.columns},
         }
 
 
 def follow(
     makers: Mapping[str, Make],
     suite: Suite,
-    reader: Reader,
+    readers: Sequence[Reader],
     *,
     reconstruct: Callable[[Frames], Frames] | None = None,
+    watch: Callable[[str, Answer, Frames], object] = lambda *_: None,
     advance: Callable[[], object] = lambda: None,
 ) -> FollowResult:
     """Let every maker film every prompt and read the clips, after real renders and their reconstructions.
 
-    `reconstruct` is an autoencoder, there and back; `advance` is called after each prompt.
+    `reconstruct` is an autoencoder, there and back. `watch` sees every clip with the name of its column and
+    its answer; `advance` is called after each prompt.
     """
     columns: dict[str, list[Answer]] = {}
     for prompt in suite.prompts:
         for name, frames in _clips(prompt, makers, reconstruct):
-            answer = Answer(prompt, reader.read(frames), pick_evenly(frames, 6))
+            readings = tuple(reader.read(frames) for reader in readers)
+            answer = Answer(prompt, readings, pick_evenly(frames, SHOWN_FRAMES))
             columns.setdefault(name, []).append(answer)
+            watch(name, answer, frames)
         advance()
     found = tuple(Column(name, tuple(answers)) for name, answers in columns.items())
     return FollowResult(suite.name, suite.fingerprint, found)
@@ -139,8 +147,25 @@ def follow(
 def answer_sheet(answers: Sequence[Answer], *, columns: int = 2) -> UInt8[np.ndarray, "y x 3"]:
     """Draw clips with their prompts and what was read in them; what is wrong says what was asked for."""
     return contact_sheet(
-        [answer.shown for answer in answers], [_remark(answer) for answer in answers], columns=columns
+        [answer.shown for answer in answers], [remark(answer) for answer in answers], columns=columns
     )
+
+
+def remark(answer: Answer) -> str:
+    """Say the prompt, and each atom as read: "a red ball rolls  >>  red ok, CUBE WRONG (asked: ball)"."""
+    parts: list[str] = []
+    for atom, wanted in answer.prompt.asked.items():
+        read = [said(answer_of(reading, atom)) for reading in answer.readings]
+        wrong = next((each for each in read if each != said(wanted)), "")
+        parts.append(f"{wrong.upper()} WRONG (asked: {said(wanted)})" if wrong else f"{said(wanted)} ok")
+    return f"{answer.prompt.text}  >>  {', '.join(parts)}"
+
+
+def said(answer: Asked) -> str:
+    """Put an answer into words: "blue cube and red ball"."""
+    if isinstance(answer, str):
+        return answer or "nothing"
+    return " and ".join(sorted(" ".join(pair) for pair in answer)) or "nothing"
 
 
 def _clips(
@@ -154,26 +179,24 @@ def _clips(
         yield name, make(prompt)
 
 
-def _remark(answer: Answer) -> str:
-    """Say the prompt, and each atom as read: "red ok, ball (wrong: cube)"."""
-    parts: list[str] = []
-    for atom in ("colour", "shape", "event", "direction"):
-        verdict = answer.verdicts.get(atom)
-        read, asked = getattr(answer.reading, atom), getattr(answer.prompt, atom)
-        if verdict is not None:
-            parts.append(f"{read} ok" if verdict else f"{read.upper()} WRONG (asked: {asked})")
-    return f"{answer.prompt.text}  >>  {', '.join(parts)}"
-
-
-def _column_facts(column: Column) -> dict[str, Any]:
+def _column_facts(column: Column, atoms: Sequence[str]) -> dict[str, Any]:
+    single = [atom for atom in atoms if atom not in ("action", "all")]
+    parsers = range(len(column.answers[0].readings))
     return {
-        "scores": {atom: _score_facts(column.score(atom)) for atom in ATOMS},
-        "confusions": {atom: column.confusions(atom) for atom in ("colour", "shape", "event", "direction")},
+        "scores": {atom: _score_facts(column.score(atom)) for atom in atoms},
+        "parsers_alone": {
+            atom: [_score_facts(column.agreement(atom, reader)) for reader in parsers] for atom in single
+        },
+        "confusions": {atom: column.confusions(atom) for atom in single},
         "answers": [
             {
                 "prompt": answer.prompt.text,
                 "seed": answer.prompt.spec.seed,
-                **answer.reading._asdict(),
+                "asked": {atom: said(wanted) for atom, wanted in answer.prompt.asked.items()},
+                "read": [
+                    {atom: said(answer_of(reading, atom)) for atom in answer.prompt.asked}
+                    for reading in answer.readings
+                ],
                 "right": answer.verdicts,
             }
             for answer in column.answers

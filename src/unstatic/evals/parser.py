@@ -2,13 +2,13 @@
 
 A small network that has only ever seen renders. It judges models and is never a loss of one.
 
-Every shape, colour and event of the world is a class of its own: in the renders a fair judge can tell all of
-them apart (a ball or a cone that spins is always checkered). A direction is read among four ways, whether or
-not anything moves: it is only judged where the prompt names one.
+It reads one object: every shape, colour and event that the world had when it was trained is a class of its
+own, and in the renders a fair judge can tell all of them apart (a ball or a cone that spins is always
+checkered). Animals, second objects and cameras it cannot read. A direction is read among four ways, whether
+or not anything moves: it is only judged where the prompt names one.
 """
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,28 +17,19 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from unstatic.evals.parser_network import DIRECTIONS, ParserConfig, ParserNet, smaller, sure
+from unstatic.evals.parser_network import DIRECTIONS, READ_EVENTS, ParserConfig, ParserNet, smaller, sure
+from unstatic.evals.readings import Reading, Thing
 from unstatic.models.weights import load_model
-from unstatic.world.spec import COLOURS, EVENTS, SHAPES
+from unstatic.world.spec import COLOURS, SHAPES
 
 PARSER_WEIGHTS = Path(__file__).parent.parent / "weights" / "parser" / "parser.safetensors"
 KIND = "parser"
-VOCABULARY = {"colour": COLOURS, "shape": SHAPES, "event": EVENTS, "direction": DIRECTIONS}
+VOCABULARY = {"colour": COLOURS, "shape": SHAPES, "event": READ_EVENTS, "direction": DIRECTIONS}
 
 # Pictures are brought to about this many pixels, both sides to multiples of SIDE_STEP.
 AREA, SIDE_STEP = 64 * 64, 16
 # Of 16 frames a second every third is looked at, together with its change since the frame before.
 FRAME_STEP = 3
-
-
-class Reading(NamedTuple):
-    """What was read in a clip, and the probability the parser gives each of it."""
-
-    colour: str
-    shape: str
-    event: str
-    direction: str
-    confidences: dict[str, float]
 
 
 class Parser:
@@ -62,8 +53,13 @@ class Parser:
             "direction": motion.direction[0].softmax(0),
         }
         best = {atom: int(chance.argmax()) for atom, chance in chances.items()}
+        words = {atom: VOCABULARY[atom][index] for atom, index in best.items()}
         return Reading(
-            **{atom: VOCABULARY[atom][index] for atom, index in best.items()},
+            objects=(Thing(words["colour"], words["shape"]),),
+            animals=(),
+            event=words["event"],
+            direction=words["direction"],
+            camera="",
             confidences={atom: round(float(chances[atom][index]), 4) for atom, index in best.items()},
         )
 

@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from unstatic.world.spec import COLOURS, EVENTS, SHAPES
 
 DIRECTIONS = ("left", "right", "towards", "away")
+# The shipped network was trained when the world had these events.
+READ_EVENTS = EVENTS[:12]
 
 # Motion is read in pictures of half the size; masks are a quarter of the size of what they were read in.
 MOTION_SCALE, MASK_SCALE = 2, 4
@@ -157,7 +159,10 @@ class ParserNet(nn.Module):
         self.find_eye, self.close_eye, self.motion_eye = Eye(3, config), CloseEye(config), Eye(6, config)
         self.colour, self.shape = nn.Linear(width, len(COLOURS)), nn.Linear(width, len(SHAPES))
         self.spans = nn.ModuleList(Span(width, dilation) for dilation in config.dilations)
-        self.event, self.direction = nn.Linear(2 * width, len(EVENTS)), nn.Linear(2 * width, len(DIRECTIONS))
+        self.event, self.direction = (
+            nn.Linear(2 * width, len(READ_EVENTS)),
+            nn.Linear(2 * width, len(DIRECTIONS)),
+        )
 
     def find(self, pictures: Float[Tensor, "n 3 h w"]) -> Found:
         """Find the objects of single pictures in [-1, 1], and their colour."""

@@ -29,48 +29,44 @@ def tiny() -> Preset:
 
     Command: `unstatic train tiny -o runs/tiny`.
     """
-    return Preset(
+    base, short = nano_64(), TrainingConfig(samples=400, warm_up=50, half_lives=(100.0,))
+    return replace(
+        base,
         name="tiny",
         model="tiny",
         summary="a rehearsal: every stage works, the pictures are poor",
-        seed=0,
         world=WorldRun(clips=24, frames=17, sizes=(Size(64, 64),), mix="first-light", shard_clips=8),
         autoencoder=AutoencoderRun(
             model=TinyAutoencoderConfig(
                 latent_channels=8,
                 encoder_widths=(8, 16, 16),
-                encoder_blocks=(1, 1),
                 decoder_widths=(16, 16, 8),
                 decoder_blocks=(1, 1, 1),
-                block_depth=2,
             ),
-            training=TrainingConfig(samples=400, warm_up=50, half_lives=(100.0,)),
+            training=short,
             views=ViewConfig(frames=9),
             loss=AutoencoderLossConfig(),
             batch_size=8,
             clips=24,
         ),
         diffusion=DiffusionRun(
-            model=TransformerConfig(
+            model=replace(
+                base.diffusion.model,
                 in_channels=8,
                 out_channels=8,
                 width=32,
                 depth=2,
                 heads=2,
                 ffn_width=64,
-                text_width=384,
                 frequency_width=32,
-                chunk=4,
-                anchors=True,
             ),
-            training=TrainingConfig(samples=400, warm_up=50, half_lives=(100.0,)),
+            training=short,
             step=DiffusionConfig(),
             windows=(
                 Window(latent_frames=1, batch_size=8, share=0.2),
                 Window(latent_frames=5, batch_size=8, share=0.8),
             ),
         ),
-        compression=NANO_COMPRESSION,
         sampling=SamplingDefaults(steps=8, guidance=2.0, solver="multistep", shift=1.5, history_sigma=0.0),
         max_seconds=10.0,
     )
@@ -81,27 +77,23 @@ def toybox() -> Preset:
 
     Command: `unstatic train toybox -o runs/toybox`.
     """
-    return Preset(
+    base = nano_64()
+    return replace(
+        base,
         name="toybox",
         model="toybox",
         summary="half an hour on a laptop: balls and cubes that bounce, roll, slide and jump",
-        seed=0,
         world=WorldRun(clips=2_048, frames=33, sizes=(Size(64, 64),), mix="toybox"),
         autoencoder=AutoencoderRun(
             model=TinyAutoencoderConfig(
-                latent_channels=16,
-                encoder_widths=(32, 48, 64),
-                encoder_blocks=(1, 1),
-                decoder_widths=(64, 48, 24),
-                decoder_blocks=(2, 1, 1),
-                block_depth=2,
+                encoder_widths=(32, 48, 64), decoder_widths=(64, 48, 24), decoder_blocks=(2, 1, 1)
             ),
-            training=TrainingConfig(
+            training=replace(
+                base.autoencoder.training,
                 samples=32_000,
                 warm_up=1_000,
                 cooldown=0.4,
                 half_lives=(2_400.0,),
-                optimiser=OptimiserConfig(learning_rate=1e-3, matrix_learning_rate=2.5e-3),
             ),
             views=ViewConfig(),
             loss=AutoencoderLossConfig(),
@@ -109,22 +101,15 @@ def toybox() -> Preset:
             clips=2_048,
         ),
         diffusion=DiffusionRun(
-            model=TransformerConfig(
-                in_channels=16,
-                out_channels=16,
-                width=256,
-                depth=6,
-                heads=4,
-                ffn_width=1024,
-                text_width=384,
-                chunk=4,
-                anchors=True,
+            model=replace(
+                base.diffusion.model, in_channels=16, out_channels=16, width=256, heads=4, ffn_width=1024
             ),
-            training=TrainingConfig(
+            training=replace(
+                base.diffusion.training,
                 samples=90_000,
                 warm_up=2_000,
+                cooldown=0.2,
                 half_lives=(6_000.0, 12_000.0),
-                optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
             ),
             step=DiffusionConfig(),
             windows=(
@@ -132,7 +117,6 @@ def toybox() -> Preset:
                 Window(latent_frames=9, batch_size=32, share=0.7),
             ),
         ),
-        compression=NANO_COMPRESSION,
         sampling=SamplingDefaults(steps=24, guidance=3.0, solver="multistep", shift=1.5, history_sigma=0.0),
         max_seconds=10.0,
     )
@@ -209,7 +193,7 @@ def nano_128() -> Preset:
     Command: `unstatic train nano-128 -o runs/nano-128`. Every stage has its time and rescales itself to it:
     the world 6 minutes, the autoencoder 8, the transformer 12; encoding and the first captions take the
     rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any length.
-    Rehearsed from end to end on two CPU cores (docs/tutorial/train-your-own.md); not yet run on a GPU.
+    Not run yet, neither on a GPU nor as a rehearsal.
     """
     base = nano_64()
     autoencoder = replace(

@@ -1,0 +1,263 @@
+"""Everything that is measured of a model, part by part; what a folder already holds is not measured again.
+
+FOLDER/parts/NAME.json     one part: a suite of prompts, or one of PARTS
+FOLDER/clips/              clips that the report shows
+FOLDER/evaluation.json     all parts together
+FOLDER/report.html         the report
+"""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from unstatic.core.files import atomic_path
+from unstatic.core.log import progress
+from unstatic.evals.follow import Answer as FollowAnswer
+from unstatic.evals.follow import FollowResult, answer_sheet, follow, remark
+from unstatic.evals.i3d import clip_features, load_i3d
+from unstatic.evals.lpips import load_lpips
+from unstatic.evals.parser import load_parser
+from unstatic.evals.possible import PossibleResult, draw_cases, judge, surprise
+from unstatic.evals.prompts import Prompt, load_suite
+from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
+from unstatic.evals.report import ShownClip, to_html
+from unstatic.generate.engine import Frames as Stretch
+from unstatic.generate.native import NativeEngine
+from unstatic.generate.request import Request, plan
+from unstatic.media.frames import retime, to_frames, to_tensor
+from unstatic.media.write import write_animation, write_picture
+from unstatic.presets.feature_store import FeatureStore
+
+RECONSTRUCTION, POSSIBLE, DISTRIBUTION = "reconstruction", "possible", "distribution"
+# The suites animals, pairs, cameras and held-out wait for a parser that can read them.
+PARTS = ("objects", POSSIBLE, RECONSTRUCTION)
+SECONDS = 4.0
+FEW_STEPS = 6
+SHOWN_CLIPS = 12
+SHEET_ANSWERS = 40
+CASES = 120
+
+Frames = UInt8[np.ndarray, "t h w 3"]
+Watch = Callable[[str, FollowAnswer, Frames], None]
+Result = FollowResult | PossibleResult | ReconstructionResult
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EvaluationPlan:
+    """What to measure: which parts, at most how many prompts of each, with how many steps.
+
+    `few_steps` adds a column of the same model in a hurry; 0 leaves it out. Without a `folder` nothing is
+    kept. `digest` says which weights these are: what was measured of others is measured anew. `networks` asks
+    for FVD and LPIPS.
+    """
+
+    parts: tuple[str, ...] = PARTS
+    prompts: int = 1_000
+    steps: int | None = None
+    few_steps: int = FEW_STEPS
+    folder: Path | None = None
+    digest: str = ""
+    networks: bool = False
+
+    @property
+    def key(self) -> str:
+        """What decides the numbers of a part."""
+        return f"{self.digest} {self.prompts} {self.steps} {self.few_steps}"
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """How long clips took, by column."""
+
+    seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the median of each column, and how many seconds of film that makes in a second."""
+        medians = {name: median(each) for name, each in self.seconds.items() if each}
+        return {
+            name: {"seconds_per_clip": each, "film_seconds_per_second": SECONDS / each}
+            for name, each in medians.items()
+        }
+
+
+def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Measure part after part and yield its name, its table in Markdown and its facts.
+
+    Raises InputError if `networks` are asked for and can not be had.
+    """
+    store = feature_store(todo) if todo.networks else None
+    for name in todo.parts:
+        kept = _kept(todo, name)
+        if kept is None or (store and not store.has(name)):
+            watch = Stopwatch()
+            result = _measure(engine, todo, name, watch, store)
+            kept = {"markdown": result.to_markdown(), "facts": result.to_json()}
+            if watch.seconds:
+                kept["facts"]["speed"] = watch.to_json()
+            _keep(todo, name, kept)
+        yield name, kept["markdown"], kept["facts"]
+    if store and store.features:
+        table = store.measure()
+        yield DISTRIBUTION, table.to_markdown(), table.to_json()
+
+
+def feature_store(todo: EvaluationPlan) -> FeatureStore:
+    """Load I3D and return an empty store for its features."""
+    network = load_i3d()
+    return FeatureStore(partial(clip_features, network), todo.folder and todo.folder / "parts")
+
+
+def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str, Any], commit: str) -> None:
+    """Write evaluation.json and report.html into the plan's folder, of what is in it."""
+    assert todo.folder is not None, "a report needs a folder"
+    with atomic_path(todo.folder / "evaluation.json") as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    about = {"commit": commit or "unknown", "torch": torch.__version__, "processor": platform.machine()}
+    clips = [
+        ShownClip(**fields | {"picture": path.with_suffix(".webp")})
+        for path in sorted((todo.folder / "clips").glob("*.json"))
+        for fields in [json.loads(path.read_text(encoding="utf-8"))]
+    ]
+    with atomic_path(todo.folder / "report.html") as temporary:
+        page = to_html(f"What {engine.manifest.name} can do", about, facts, clips)
+        temporary.write_text(page, encoding="utf-8")
+
+
+def _measure(
+    engine: NativeEngine, todo: EvaluationPlan, name: str, watch: Stopwatch, store: FeatureStore | None
+) -> Result:
+    if name == RECONSTRUCTION:
+        count = min(todo.prompts, 96)
+        with progress(name, count) as bar:
+            return measure_reconstruction(
+                held_out_clips(count),
+                there_and_back(engine),
+                lpips=load_lpips().between if todo.networks else None,
+                advance=bar.advance,
+            )
+    if name == POSSIBLE:
+        count = min(todo.prompts, CASES)
+        with progress(name, count) as bar:
+            return judge(draw_cases(count), partial(surprise_of, engine), advance=bar.advance)
+    return _follow(engine, todo, name, watch, store)
+
+
+def _follow(
+    engine: NativeEngine, todo: EvaluationPlan, name: str, watch: Stopwatch, store: FeatureStore | None
+) -> FollowResult:
+    suite = load_suite(name).first(todo.prompts)
+    steps = todo.steps or engine.manifest.defaults.steps
+    columns = {f"{engine.manifest.name}, {steps} steps": steps}
+    if todo.few_steps:
+        columns[f"{engine.manifest.name}, {todo.few_steps} steps"] = todo.few_steps
+    makers = {column: _timed(engine, steps, watch, column) for column, steps in columns.items()}
+    with progress(name, len(suite.prompts)) as bar:
+        result = follow(
+            makers,
+            suite,
+            [load_parser()],
+            reconstruct=there_and_back(engine),
+            watch=_watcher(_keeper(todo, name, next(iter(columns))), name, store),
+            advance=bar.advance,
+        )
+    if store is not None:
+        store.save(name)
+    if todo.folder is not None:
+        first = next(column for column in result.columns if column.name in columns)
+        write_picture(todo.folder / f"answers-{name}.png", answer_sheet(first.answers[:SHEET_ANSWERS]))
+    return result
+
+
+def _timed(engine: NativeEngine, steps: int, watch: Stopwatch, column: str) -> Callable[[Prompt], Frames]:
+    def make(prompt: Prompt) -> Frames:
+        start = time.perf_counter()
+        frames = film(engine, prompt, steps)
+        watch.seconds.setdefault(column, []).append(time.perf_counter() - start)
+        return frames
+
+    return make
+
+
+def _watcher(keep: Watch, suite: str, store: FeatureStore | None) -> Watch:
+    """Return a function that shows every clip to both."""
+
+    def watch(column: str, answer: FollowAnswer, frames: Frames) -> None:
+        keep(column, answer, frames)
+        if store is not None:
+            store.add(suite, column, frames)
+
+    return watch
+
+
+def _keeper(todo: EvaluationPlan, suite: str, shown: str) -> Watch:
+    """Return a function that keeps the first clips of one column for the report."""
+    count = 0
+
+    def keep(column: str, answer: FollowAnswer, frames: Frames) -> None:
+        nonlocal count
+        if todo.folder is None or column != shown or count >= SHOWN_CLIPS:
+            return
+        path = todo.folder / "clips" / f"{suite}-{count:03d}.webp"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_animation(path, frames, fps=answer.prompt.spec.fps)
+        right = answer.verdicts["all"]
+        fields = {"suite": suite, "column": column, "text": remark(answer), "right": right}
+        path.with_suffix(".json").write_text(json.dumps(fields), encoding="utf-8")
+        count += 1
+
+    return keep
+
+
+def film(engine: NativeEngine, prompt: Prompt, steps: int) -> Frames:
+    """Let the model make the clip that a prompt asks for, at the frame rate of the world."""
+    request = Request(prompt=prompt.text, seconds=SECONDS, steps=steps, seed=prompt.spec.seed)
+    events = engine.stream(plan(request, engine.manifest))
+    stretches = [event.frames for event in events if isinstance(event, Stretch)]
+    return retime(np.concatenate(stretches), 0, engine.manifest.fps, prompt.spec.fps)
+
+
+def there_and_back(engine: NativeEngine) -> Callable[[Frames], Frames]:
+    """Return the model's autoencoder as a function from frames to frames."""
+
+    @torch.inference_mode()
+    def through(frames: Frames) -> Frames:
+        video = to_tensor(frames)[None].to(engine.device)
+        return to_frames(engine.autoencoder.decode(engine.autoencoder.encode(video)))[0]
+
+    return through
+
+
+@torch.inference_mode()
+def surprise_of(engine: NativeEngine, frames: Frames, prompt: str, seed: int) -> float:
+    """Return how much a film with this caption surprises the model."""
+    latent = engine.autoencoder.encode(to_tensor(frames)[None].to(engine.device))
+    text = engine.text_encoder.encode([prompt]).states.to(latent)
+    return surprise(engine.transformer, latent, text, engine.manifest.prediction, seed=seed)
+
+
+def _kept(todo: EvaluationPlan, name: str) -> dict[str, Any] | None:
+    """Return a part that was measured before, of the same weights and plan."""
+    path = None if todo.folder is None else todo.folder / "parts" / f"{name}.json"
+    if path is None or not path.exists():
+        return None
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return found if found["key"] == todo.key else None
+
+
+def _keep(todo: EvaluationPlan, name: str, part: dict[str, Any]) -> None:
+    if todo.folder is None:
+        return
+    path = todo.folder / "parts" / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps({"key": todo.key, **part}) + "\n", encoding="utf-8")

@@ -1,0 +1,80 @@
+"""I3D features of the clips of an evaluation, kept beside its parts: what FVD is computed from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from safetensors.numpy import load_file, save_file
+
+from unstatic.core.files import atomic_path
+from unstatic.evals.distribution import DistributionResult, measure_distribution
+from unstatic.evals.follow import REAL
+
+Frames = UInt8[np.ndarray, "t h w 3"]
+Vector = Float[np.ndarray, "d"]
+# The suites whose clips are compared: films of one thing each, as training shows them.
+COMPARED = ("objects", "animals")
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionTable:
+    """The distance of every column's clips from the real renders'."""
+
+    columns: dict[str, DistributionResult]
+
+    def to_markdown(self) -> str:
+        """Return a table with a row for every column but the real one."""
+        count = next(iter(self.columns.values())).real if self.columns else 0
+        lines = [f"| {count} clips against as many real renders | FVD | KVD |", "|---|---|---|"]
+        rows = (f"| {name} | {each.frechet:.1f} | {each.kernel:.3f} |" for name, each in self.columns.items())
+        return "\n".join([*lines, *rows])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything that was measured."""
+        return {name: each.to_json() for name, each in self.columns.items()}
+
+
+@dataclass(slots=True)
+class FeatureStore:
+    """Features by suite and column, of a `network` from clips to vectors; on disk if there is a `folder`."""
+
+    network: Callable[[Frames], Vector]
+    folder: Path | None = None
+    features: dict[str, dict[str, list[Vector]]] = field(default_factory=dict[str, dict[str, list[Vector]]])
+
+    def add(self, suite: str, column: str, frames: Frames) -> None:
+        """Look at one clip, if its suite is compared."""
+        if suite in COMPARED:
+            self.features.setdefault(suite, {}).setdefault(column, []).append(self.network(frames))
+
+    def has(self, suite: str) -> bool:
+        """Return whether the features of a suite are there, or are not needed; reads them from disk."""
+        path = self._path(suite)
+        if suite not in self.features and path is not None and path.exists():
+            self.features[suite] = {name: list(rows) for name, rows in load_file(path).items()}
+        return suite not in COMPARED or suite in self.features
+
+    def save(self, suite: str) -> None:
+        """Write the features of a suite."""
+        path = self._path(suite)
+        if path is None or suite not in self.features:
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_path(path) as temporary:
+            save_file({name: np.stack(rows) for name, rows in self.features[suite].items()}, temporary)
+
+    def measure(self) -> DistributionTable:
+        """Compare every column with the real renders, over all suites together."""
+        rows: dict[str, list[Vector]] = {}
+        for columns in self.features.values():
+            for name, vectors in columns.items():
+                rows.setdefault(name, []).extend(vectors)
+        sets = {name: np.stack(vectors) for name, vectors in rows.items()}
+        real = sets.pop(REAL)
+        return DistributionTable({name: measure_distribution(real, made) for name, made in sets.items()})
+
+    def _path(self, suite: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{suite}-features.safetensors"

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+
+from unstatic.evals.report import ShownClip, best_rows, flat, to_html, to_markdown
+from unstatic.media.write import write_animation
+
+ATOMS = ("colour", "shape", "all")
+
+
+def suite_facts(right: int, total: int, atoms: tuple[str, ...] = ATOMS) -> dict:
+    scores = {atom: {"right": right, "total": total, "share": right / total} for atom in atoms}
+    alone = {atom: [{"right": total, "total": total, "share": 1.0}] * 2 for atom in atoms}
+    column = {"scores": scores, "parsers_alone": alone, "confusions": {}, "answers": []}
+    return {
+        "suite": "objects",
+        "fingerprint": "0123456789abcdef",
+        "prompts": total,
+        "columns": {"real render": column, "nano <24> steps": column},
+    }
+
+
+FACTS = {
+    "model": "nano",
+    "steps": 24,
+    "objects": suite_facts(90, 100),
+    "animals": suite_facts(30, 60, ("animal", "motion", "all")),
+    "held-out": suite_facts(10, 40),
+    "possible": {"all": {"right": 21, "total": 24, "share": 0.875}},
+    "reconstruction": {"whole": {"pooled": 31.234567, "per_clip": 33.0}, "lpips": None, "clips": [1, 2]},
+}
+
+
+def test_rows_add_up_the_suites_that_ask_and_keep_held_out_prompts_apart() -> None:
+    rows = best_rows(FACTS)
+    assert rows["colour"]["real render"].total == 100
+    assert rows["motion"]["real render"].right == 30
+    assert rows["all that a prompt asks"]["nano <24> steps"].right == 120
+    assert rows["all, held-out combinations"]["real render"].share == 0.25
+
+
+def test_the_table_has_a_row_for_every_atom_and_its_aim() -> None:
+    header, _, *rows = to_markdown(FACTS).splitlines()
+    assert header == "| | real render | nano <24> steps | aim |"
+    assert rows[0].startswith("| colour | 90.0%")
+    assert rows[0].endswith("| 95% |")
+    assert any(row.startswith("| all that a prompt asks |") and row.endswith("| 55% |") for row in rows)
+    assert to_markdown({"model": "nano"}) == ""
+
+
+def test_the_page_has_all_parts_and_no_raw_angle_brackets(tmp_path: Path) -> None:
+    frames = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), dtype=np.uint8)
+    write_animation(tmp_path / "a.webp", frames, fps=16)
+    clip = ShownClip(
+        suite="objects", column="nano", picture=tmp_path / "a.webp", text="a <b>red</b> ball", right=False
+    )
+    page = to_html("What nano can do", {"commit": "abc1234"}, FACTS, [clip])
+    for part in (
+        "objects",
+        "animals",
+        "held-out",
+        "possible",
+        "reconstruction",
+        "31.23",
+        "abc1234",
+        "data:image/webp",
+    ):
+        assert part in page, part
+    assert "nano &lt;24&gt; steps" in page
+    assert "a &lt;b&gt;red&lt;/b&gt; ball" in page
+    assert page.count("<svg") == 2 * sum(
+        len(FACTS[name]["columns"]["real render"]["scores"]) for name in ("objects", "animals", "held-out")
+    )
+    assert 'class="wrong"' in page
+
+
+def test_nested_facts_become_named_ones() -> None:
+    assert flat(FACTS["reconstruction"]) == {
+        "whole pooled": "31.23",
+        "whole per_clip": "33",
+        "lpips": "None",
+    }

@@ -1,0 +1,57 @@
+"""Features of clips: gathered by suite and column, kept on disk, compared with the real renders."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unstatic.evals.follow import REAL
+from unstatic.presets.feature_store import FeatureStore
+
+
+def mean_colour(frames: np.ndarray) -> np.ndarray:
+    return frames.reshape(-1, 3).mean(0)
+
+
+def clip(seed: int, shift: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(shift, 100 + shift, (5, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    store = FeatureStore(mean_colour, tmp_path)
+    for suite in ("objects", "animals", "pairs"):
+        for seed in range(12):
+            store.add(suite, REAL, clip(seed))
+            store.add(suite, "near", clip(100 + seed))
+            store.add(suite, "far", clip(seed, shift=50))
+    return store
+
+
+def test_what_is_farther_has_a_larger_distance_and_only_compared_suites_count(store: FeatureStore) -> None:
+    table = store.measure()
+    assert list(table.columns) == ["near", "far"]
+    assert table.columns["near"].real == table.columns["near"].made == 24
+    assert table.columns["far"].frechet > 100 * table.columns["near"].frechet
+    assert len(table.to_markdown().splitlines()) == 4
+    assert table.to_json()["far"]["made"] == 24
+
+
+def test_features_come_back_from_disk(store: FeatureStore, tmp_path: Path) -> None:
+    store.save("objects")
+    store.save("pairs")
+    again = FeatureStore(mean_colour, tmp_path)
+    assert again.has("objects")
+    assert not again.has("animals")
+    assert again.has("pairs"), "its features are not needed"
+    for name, rows in store.features["objects"].items():
+        np.testing.assert_array_equal(np.stack(rows), np.stack(again.features["objects"][name]))
+
+
+def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store = FeatureStore(mean_colour)
+    store.add("objects", REAL, clip(0))
+    store.save("objects")
+    assert store.has("objects")
+    assert list(tmp_path.iterdir()) == []
