@@ -27,7 +27,7 @@ from jaxtyping import Float, Int, Shaped
 from safetensors.numpy import save_file
 
 from unstatic.world.animals import ANIMALS_FILE, AXIS_STEP, POSES_PER_CYCLE, VERTEX_STEP
-from unstatic.world.spec import ANIMALS
+from unstatic.world.spec import ANIMALS, TRAVELLING_MOTIONS
 
 MODELS = {"shiba inu": "shibainu", "white horse": "horse_white"}
 CLIPS = {
@@ -50,7 +50,6 @@ BRIGHTENED = {
     "shiba inu": {"Main": 1.2, "Main_Light": 2.0},
     "wolf": {"Main_Light": 1.7},
 }
-TRAVELLING = ("walk", "gallop", "leap")
 # What is lower than this is on the ground, for a size of 1
 GROUND = 0.02
 # glTF has y up and the animal looking along z; here z is up and it looks along x
@@ -234,7 +233,7 @@ def bake(species: str, glb: Glb) -> tuple[dict[str, np.ndarray], dict[str, Any]]
             max(float(np.linalg.norm(path, axis=-1).max()) for path in paths.values()) + 0.002, 4
         ),
         "cycles_s": {motion: round(seconds, 4) for motion, seconds in cycles.items()},
-        "strides": {motion: round(stride(paths[motion], cycles[motion]), 4) for motion in TRAVELLING},
+        "strides": {motion: round(stride(paths[motion], cycles[motion]), 4) for motion in TRAVELLING_MOTIONS},
     }
     return packed(mesh, cyclic), facts
 

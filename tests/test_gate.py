@@ -58,6 +58,9 @@ def test_the_report_shows_it_and_measured_parts_are_not_measured_again(
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/webp") == PROMPTS
     assert "abc1234" in page
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    assert table.startswith("| | real render | reconstruction | nano, 24 steps | nano, 6 steps | aim |")
+    assert "commit abc1234" in table
     assert json.loads((folder / "evaluation.json").read_text())["model"] == "nano"
     assert Path(folder / "answers-objects.png").exists()
 

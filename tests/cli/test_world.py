@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from unstatic.media.read import read_picture, read_video
+from unstatic.world.mix import MIXES
 from unstatic.world.spec import SceneSpec
 from unstatic.world.vocabulary import EVENT_VERBS
 
@@ -67,3 +68,8 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert value in line[0]
     assert fix in line[0]
     assert (ran.out, ran.files) == ("", [])
+
+
+def test_the_help_names_every_mix(unstatic: Command):
+    said = " ".join(unstatic("world", "sample", "--help").out.split())
+    assert all(name in said for name in MIXES)

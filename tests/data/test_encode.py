@@ -4,8 +4,9 @@ import torch
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression
-from unstatic.data.encode import encode_clips, object_cells
+from unstatic.data.encode import SCENERY, encode_clips, object_cells
 from unstatic.data.shards import open_shards, write_shard
+from unstatic.world.render import PROP_ID
 
 COMPRESSION = Compression(time=4, space=8)
 
@@ -79,3 +80,7 @@ def test_scenery_is_no_object(clips, tmp_path):
         [False, True, True],
         [False, False, False],
     ]
+
+
+def test_scenery_is_what_the_renderer_marks_as_props():
+    assert SCENERY == PROP_ID

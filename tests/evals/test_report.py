@@ -72,11 +72,12 @@ def test_the_page_has_all_parts_and_no_raw_angle_brackets(tmp_path: Path) -> Non
         len(FACTS[name]["columns"]["real render"]["scores"]) for name in ("objects", "animals", "held-out")
     )
     assert 'class="wrong"' in page
+    assert page.index("<h2>possible") < page.index("<h2>reconstruction")
 
 
 def test_nested_facts_become_named_ones() -> None:
     assert flat(FACTS["reconstruction"]) == {
         "whole pooled": "31.23",
         "whole per_clip": "33",
-        "lpips": "None",
+        "lpips": "not computed",
     }

@@ -19,7 +19,7 @@ def clip(seed: int, shift: int = 0) -> np.ndarray:
 
 @pytest.fixture
 def store(tmp_path: Path) -> FeatureStore:
-    store = FeatureStore(mean_colour, tmp_path)
+    store = FeatureStore(mean_colour, "weights A", tmp_path)
     for suite in ("objects", "animals", "pairs"):
         for seed in range(12):
             store.add(suite, REAL, clip(seed))
@@ -40,7 +40,7 @@ def test_what_is_farther_has_a_larger_distance_and_only_compared_suites_count(st
 def test_features_come_back_from_disk(store: FeatureStore, tmp_path: Path) -> None:
     store.save("objects")
     store.save("pairs")
-    again = FeatureStore(mean_colour, tmp_path)
+    again = FeatureStore(mean_colour, "weights A", tmp_path)
     assert again.has("objects")
     assert not again.has("animals")
     assert again.has("pairs"), "its features are not needed"
@@ -48,9 +48,14 @@ def test_features_come_back_from_disk(store: FeatureStore, tmp_path: Path) -> No
         np.testing.assert_array_equal(np.stack(rows), np.stack(again.features["objects"][name]))
 
 
+def test_features_of_other_weights_are_not_taken_for_these(store: FeatureStore, tmp_path: Path) -> None:
+    store.save("objects")
+    assert not FeatureStore(mean_colour, "weights B", tmp_path).has("objects")
+
+
 def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    store = FeatureStore(mean_colour)
+    store = FeatureStore(mean_colour, "weights A")
     store.add("objects", REAL, clip(0))
     store.save("objects")
     assert store.has("objects")

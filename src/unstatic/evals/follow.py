@@ -1,6 +1,6 @@
 """Does a clip show what its prompt says? Share of right answers per atom, beside what real renders score.
 
-    follow({"nano": make}, load_suite("objects"), [load_parser(), load_classical()])
+    follow({"nano": make}, load_suite("objects"), [load_parser()])
 
 The real renders' column is the ceiling: what the parsers miss there is their own mistake. Every atom is read
 without knowing the prompt, and it is right only if all parsers, which share nothing, read the right answer.

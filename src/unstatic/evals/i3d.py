@@ -125,7 +125,7 @@ class I3d(nn.Module):
 
 
 def load_i3d() -> I3d:
-    """Load I3D on the CPU, in float32. Raises InputError if it is neither in the cache nor can be fetched."""
+    """Load I3D on the CPU, in float32. Raises InputError if it was not fetched."""
     with torch.device("meta"):
         network = I3d()
     network.load_state_dict(i3d_state(network, load_arrays(I3D)), assign=True)

@@ -76,7 +76,7 @@ class Lpips(nn.Module):
 
 
 def load_lpips() -> Lpips:
-    """Load LPIPS on the CPU. Raises InputError when it is neither in the cache nor can be fetched."""
+    """Load LPIPS on the CPU. Raises InputError if it was not fetched."""
     network = Lpips()
     network.load_state_dict(lpips_state(load_arrays(LPIPS_ALEXNET)))
     return network.eval().requires_grad_(False)

@@ -13,9 +13,9 @@ from einops import rearrange, reduce, repeat
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from unstatic.evals.readings import DIRECTIONS
 from unstatic.world.spec import COLOURS, EVENTS, SHAPES
 
-DIRECTIONS = ("left", "right", "towards", "away")
 # The shipped network was trained when the world had these events.
 READ_EVENTS = EVENTS[:12]
 

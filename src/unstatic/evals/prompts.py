@@ -16,14 +16,11 @@ from typing import Any
 
 from unstatic.core.errors import InputError
 from unstatic.evals.readings import Reading, truth
-from unstatic.world.held_out import held_out
-from unstatic.world.spec import SceneSpec
+from unstatic.world.spec import IN_PLACE, SceneSpec
 
 SUITES_FOLDER = Path(__file__).parent / "suites"
 SUITES = ("first-light", "objects", "animals", "pairs", "cameras", "held-out")
 
-# What stays in its place is never said to go anywhere.
-IN_PLACE = ("rest", "spin", "pendulum", "ricochet", "shower", "eat", "stand", "attack", "kick")
 # Facts of objects that came into the format later: a fingerprint leaves out what its suite does not use.
 LATER_FACTS = {"motion": "", "phase": 0.0, "pace": 1.0, "period_s": 0.0}
 
@@ -46,11 +43,6 @@ class Prompt:
         if self.spec.event in IN_PLACE:
             answers["direction"] = ""
         return {atom: answer for atom, answer in answers.items() if answer}
-
-    @property
-    def held_out(self) -> bool:
-        """Whether its scene was kept from training."""
-        return held_out(self.spec)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 
 from unstatic.evals.sharpness import edge_width_ratio
 from unstatic.world.clip import Clip, make_clip
-from unstatic.world.mix import FIRST_LIGHT_MIX
+from unstatic.world.mix import MIXES
 from unstatic.world.render import PROP_ID
 from unstatic.world.scenes import sample_scene
 
@@ -134,12 +134,12 @@ class ReconstructionResult:
         }
 
 
-def held_out_clips(count: int) -> Iterator[Clip]:
-    """Render clips from the world of training that no training has seen, in its three sizes."""
+def held_out_clips(count: int, *, mix: str = "first-light") -> Iterator[Clip]:
+    """Render clips of a mix that no training has seen, in its three sizes."""
     for number in range(count):
         width, height = SIZES[number % len(SIZES)]
         seed = FIRST_SEED + number
-        spec = sample_scene(seed, frames=FRAMES, fps=FPS, width=width, height=height, mix=FIRST_LIGHT_MIX)
+        spec = sample_scene(seed, frames=FRAMES, fps=FPS, width=width, height=height, mix=MIXES[mix])
         yield make_clip(spec)
 
 

@@ -59,8 +59,8 @@ def to_html(
     for name, suite in suites.items():
         parts += [f"<h2>{escape(name)}</h2>", _prompt_count(suite), _bars(suite), _parsers(suite)]
         parts.append(_gallery([clip for clip in clips if clip.suite == name]))
-    for name in facts.keys() - suites.keys():
-        if isinstance(facts[name], dict):
+    for name in facts:
+        if name not in suites and isinstance(facts[name], dict):
             parts += [f"<h2>{escape(name)}</h2>", _table(flat(facts[name]))]
     body = "\n".join(parts)
     return (
@@ -70,7 +70,7 @@ def to_html(
 
 
 def to_markdown(facts: Mapping[str, Any]) -> str:
-    """Return the table for the README: a row for every atom, each in the suite that asks for it most."""
+    """Return the table for the README: a row for every atom, over all suites of prompts as in training."""
     rows = best_rows(facts)
     if not rows:
         return ""
@@ -107,8 +107,14 @@ def flat(facts: Mapping[str, Any], before: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             found |= flat(value, f"{before}{name} ")
         elif not isinstance(value, list | tuple):
-            found[f"{before}{name}"] = f"{value:.4g}" if isinstance(value, float) else str(value)
+            found[f"{before}{name}"] = _said(value)
     return found
+
+
+def _said(value: object) -> str:
+    if value is None:
+        return "not computed"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _scores(suite: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -39,7 +39,8 @@ class Manifest:
 
     `prediction` is what its transformer outputs. `sizes` are the model's own, the first is the default;
     frames are enlarged by `enlarge` when nobody names a size, and at most by `max_enlarge`. `expander` names
-    the words that prompts are rewritten in before the model reads them: the world's, or "" for none.
+    the words that prompts are rewritten in before the model reads them: those of the whole "world", those of
+    its "objects" for a model that has not seen animals, or "" for none.
     """
 
     name: str
@@ -56,7 +57,7 @@ class Manifest:
     enlarge: int
     max_enlarge: int
     defaults: SamplingDefaults
-    expander: Literal["", "world"] = ""
+    expander: Literal["", "objects", "world"] = ""
 
     def __post_init__(self) -> None:
         if not self.sizes or self.fps < 1 or self.chunk < 1:

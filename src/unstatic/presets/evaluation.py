@@ -4,6 +4,7 @@ FOLDER/parts/NAME.json     one part: a suite of prompts, or one of PARTS
 FOLDER/clips/              clips that the report shows
 FOLDER/evaluation.json     all parts together
 FOLDER/report.html         the report
+FOLDER/table.md            the table for a README
 """
 
 import json
@@ -30,22 +31,25 @@ from unstatic.evals.parser import load_parser
 from unstatic.evals.possible import PossibleResult, draw_cases, judge, surprise
 from unstatic.evals.prompts import Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
-from unstatic.evals.report import ShownClip, to_html
+from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.generate.engine import Frames as Stretch
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.media.frames import retime, to_frames, to_tensor
 from unstatic.media.write import write_animation, write_picture
+from unstatic.models.manifest import Manifest
 from unstatic.presets.feature_store import FeatureStore
 
-RECONSTRUCTION, POSSIBLE, DISTRIBUTION = "reconstruction", "possible", "distribution"
+POSSIBLE, DISTRIBUTION = "possible", "distribution"
+# Autoencoders are measured on clips of a mix each.
+RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
 # The suites animals, pairs, cameras and held-out wait for a parser that can read them.
-PARTS = ("objects", POSSIBLE, RECONSTRUCTION)
+PARTS = ("objects", POSSIBLE, *RECONSTRUCTIONS)
 SECONDS = 4.0
 FEW_STEPS = 6
 SHOWN_CLIPS = 12
 SHEET_ANSWERS = 40
-CASES = 120
+CASES, RECONSTRUCTED_CLIPS = 120, 96
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Watch = Callable[[str, FollowAnswer, Frames], None]
@@ -72,11 +76,11 @@ class EvaluationPlan:
     @property
     def key(self) -> str:
         """What decides the numbers of a part."""
-        return f"{self.digest} {self.prompts} {self.steps} {self.few_steps}"
+        return f"{self.digest} {self.prompts} {self.steps} {self.few_steps} {self.networks}"
 
 
 @dataclass(slots=True)
-class Stopwatch:
+class FilmTimes:
     """How long clips took, by column."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
@@ -99,11 +103,11 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
     for name in todo.parts:
         kept = _kept(todo, name)
         if kept is None or (store and not store.has(name)):
-            watch = Stopwatch()
-            result = _measure(engine, todo, name, watch, store)
+            times = FilmTimes()
+            result = _measure(engine, todo, name, times, store)
             kept = {"markdown": result.to_markdown(), "facts": result.to_json()}
-            if watch.seconds:
-                kept["facts"]["speed"] = watch.to_json()
+            if times.seconds:
+                kept["facts"]["speed"] = times.to_json()
             _keep(todo, name, kept)
         yield name, kept["markdown"], kept["facts"]
     if store and store.features:
@@ -111,14 +115,20 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
         yield DISTRIBUTION, table.to_markdown(), table.to_json()
 
 
+def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:
+    """Raise InputError for what a model cannot do, before anything is loaded."""
+    for steps in (todo.steps, todo.few_steps or None):
+        plan(Request(prompt="a ball", seconds=SECONDS, steps=steps), manifest)
+
+
 def feature_store(todo: EvaluationPlan) -> FeatureStore:
     """Load I3D and return an empty store for its features."""
     network = load_i3d()
-    return FeatureStore(partial(clip_features, network), todo.folder and todo.folder / "parts")
+    return FeatureStore(partial(clip_features, network), todo.key, todo.folder and todo.folder / "parts")
 
 
 def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str, Any], commit: str) -> None:
-    """Write evaluation.json and report.html into the plan's folder, of what is in it."""
+    """Write evaluation.json, report.html and table.md into the plan's folder, of what is in it."""
     assert todo.folder is not None, "a report needs a folder"
     with atomic_path(todo.folder / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
@@ -131,16 +141,19 @@ def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str,
     with atomic_path(todo.folder / "report.html") as temporary:
         page = to_html(f"What {engine.manifest.name} can do", about, facts, clips)
         temporary.write_text(page, encoding="utf-8")
+    with atomic_path(todo.folder / "table.md") as temporary:
+        table = f"{to_markdown(facts)}\n\n`unstatic eval {engine.manifest.name}`, commit {about['commit']}\n"
+        temporary.write_text(table, encoding="utf-8")
 
 
 def _measure(
-    engine: NativeEngine, todo: EvaluationPlan, name: str, watch: Stopwatch, store: FeatureStore | None
+    engine: NativeEngine, todo: EvaluationPlan, name: str, times: FilmTimes, store: FeatureStore | None
 ) -> Result:
-    if name == RECONSTRUCTION:
-        count = min(todo.prompts, 96)
+    if name in RECONSTRUCTIONS:
+        count = min(todo.prompts, RECONSTRUCTED_CLIPS)
         with progress(name, count) as bar:
             return measure_reconstruction(
-                held_out_clips(count),
+                held_out_clips(count, mix=RECONSTRUCTIONS[name]),
                 there_and_back(engine),
                 lpips=load_lpips().between if todo.networks else None,
                 advance=bar.advance,
@@ -149,18 +162,18 @@ def _measure(
         count = min(todo.prompts, CASES)
         with progress(name, count) as bar:
             return judge(draw_cases(count), partial(surprise_of, engine), advance=bar.advance)
-    return _follow(engine, todo, name, watch, store)
+    return _follow(engine, todo, name, times, store)
 
 
 def _follow(
-    engine: NativeEngine, todo: EvaluationPlan, name: str, watch: Stopwatch, store: FeatureStore | None
+    engine: NativeEngine, todo: EvaluationPlan, name: str, times: FilmTimes, store: FeatureStore | None
 ) -> FollowResult:
     suite = load_suite(name).first(todo.prompts)
     steps = todo.steps or engine.manifest.defaults.steps
     columns = {f"{engine.manifest.name}, {steps} steps": steps}
     if todo.few_steps:
         columns[f"{engine.manifest.name}, {todo.few_steps} steps"] = todo.few_steps
-    makers = {column: _timed(engine, steps, watch, column) for column, steps in columns.items()}
+    makers = {column: _timed(engine, steps, times, column) for column, steps in columns.items()}
     with progress(name, len(suite.prompts)) as bar:
         result = follow(
             makers,
@@ -178,11 +191,11 @@ def _follow(
     return result
 
 
-def _timed(engine: NativeEngine, steps: int, watch: Stopwatch, column: str) -> Callable[[Prompt], Frames]:
+def _timed(engine: NativeEngine, steps: int, times: FilmTimes, column: str) -> Callable[[Prompt], Frames]:
     def make(prompt: Prompt) -> Frames:
         start = time.perf_counter()
         frames = film(engine, prompt, steps)
-        watch.seconds.setdefault(column, []).append(time.perf_counter() - start)
+        times.seconds.setdefault(column, []).append(time.perf_counter() - start)
         return frames
 
     return make

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from safetensors.numpy import load_file, save_file
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from unstatic.core.files import atomic_path
 from unstatic.evals.distribution import DistributionResult, measure_distribution
@@ -39,9 +40,13 @@ class DistributionTable:
 
 @dataclass(slots=True)
 class FeatureStore:
-    """Features by suite and column, of a `network` from clips to vectors; on disk if there is a `folder`."""
+    """Features by suite and column, of a `network` from clips to vectors; on disk if there is a `folder`.
+
+    `key` says which weights and plan the clips are of: features with another key are not read.
+    """
 
     network: Callable[[Frames], Vector]
+    key: str
     folder: Path | None = None
     features: dict[str, dict[str, list[Vector]]] = field(default_factory=dict[str, dict[str, list[Vector]]])
 
@@ -54,7 +59,9 @@ class FeatureStore:
         """Return whether the features of a suite are there, or are not needed; reads them from disk."""
         path = self._path(suite)
         if suite not in self.features and path is not None and path.exists():
-            self.features[suite] = {name: list(rows) for name, rows in load_file(path).items()}
+            with safe_open(path, framework="numpy") as file:
+                if file.metadata() == {"key": self.key}:
+                    self.features[suite] = {name: list(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
         return suite not in COMPARED or suite in self.features
 
     def save(self, suite: str) -> None:
@@ -64,7 +71,11 @@ class FeatureStore:
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_path(path) as temporary:
-            save_file({name: np.stack(rows) for name, rows in self.features[suite].items()}, temporary)
+            save_file(
+                {name: np.stack(rows) for name, rows in self.features[suite].items()},
+                temporary,
+                {"key": self.key},
+            )
 
     def measure(self) -> DistributionTable:
         """Compare every column with the real renders, over all suites together."""

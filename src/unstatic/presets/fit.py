@@ -16,9 +16,29 @@ from unstatic.training.step import Batches, BatchT, Step
 
 SAVE_INTERVAL_S = 180.0
 PICTURES_PER_RUN = 20
+PICTURE_SHARE = 0.05  # of the time, at most, is spent on pictures: a run for minutes has no time for twenty
 
 Picture = Callable[[], UInt8[ndarray, "h w 3"]]
 """Draw what the network can do now."""
+
+
+class Stopwatch:
+    """Tell which share of the time since it was made has been spent inside its `with` blocks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self.clock, self.made_s = clock, clock()
+        self.spent_s = self.entered_s = 0.0
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return self.spent_s / max(self.clock() - self.made_s, 1e-9)
+
+    def __enter__(self) -> None:
+        self.entered_s = self.clock()
+
+    def __exit__(self, *_: object) -> None:
+        self.spent_s += self.clock() - self.entered_s
 
 
 def fit(
@@ -26,8 +46,8 @@ def fit(
 ) -> None:
     """Train `run` to its end, going on from the newest checkpoint in `folder`, or for as long as it may take.
 
-    Writes a checkpoint every three minutes, metrics and TensorBoard events after every step, and a picture
-    twenty times.
+    Writes a checkpoint every three minutes, metrics and TensorBoard events after every step, and pictures:
+    twenty, or fewer where they would take more than their share of the time.
     Raises KeyboardInterrupt after Ctrl-C, when everything is saved; calling again goes on from there.
     """
     saved = checkpoints(folder)
@@ -42,6 +62,7 @@ def fit(
 
     save_due = Every(SAVE_INTERVAL_S, last=time.monotonic())
     picture_due = Every(total / PICTURES_PER_RUN, last=float(start))
+    drawing = Stopwatch()
     with (
         stop_requested() as stop,
         Logbook(folder, total=total, start=start) as logbook,
@@ -56,8 +77,9 @@ def fit(
                 picture_due.interval = length.samples / PICTURES_PER_RUN
             bar.advance(metrics.samples - start, note=_note(metrics, pace))
             start = metrics.samples
-            if picture_due(float(metrics.samples)):
-                logbook.picture("samples", picture(), metrics.samples)
+            if drawing.share <= PICTURE_SHARE and picture_due(float(metrics.samples)):
+                with drawing:
+                    logbook.picture("samples", picture(), metrics.samples)
             if stop():
                 save_checkpoint(folder, run)
                 raise KeyboardInterrupt

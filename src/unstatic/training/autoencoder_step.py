@@ -158,12 +158,16 @@ class AutoencoderStep:
 
         # Terms of the loss
         config, weight = self.config, batch.weight
-        terms = reconstruction_terms(error, weight, config)
-        terms.append(config.size * compressed.float().square().mean())
+        terms = [
+            config.absolute * weighted_mean(error.abs(), weight),
+            config.squared * weighted_mean(error.square(), weight),
+            config.wavelet * wavelet_error(error, weight, config.wavelet_levels),
+            config.size * compressed.float().square().mean(),
+        ]
         if config.equivariance:
             terms.append(config.equivariance * self._scale_error(latent, batch))
         return StepOutput(
-            loss=torch.stack(terms).sum(), metrics=metrics_of(error.detach(), batch, compressed.detach())
+            loss=torch.stack(terms).sum(), metrics=_metrics(error.detach(), batch, compressed.detach())
         )
 
     def _scale_error(
@@ -176,17 +180,6 @@ class AutoencoderStep:
         part = slice(0, -(-len(latent) // 4))
         video = self.model.reconstruct(_halve(latent[part])).float()
         return weighted_mean((video - _halve(batch.video[part])).abs(), _halve(batch.weight[part]))
-
-
-def reconstruction_terms(
-    error: Float[Tensor, "b 3 t h w"], weight: Float[Tensor, "b 1 t h w"], config: AutoencoderLossConfig
-) -> list[Float[Tensor, ""]]:
-    """Return the absolute, the squared and the wavelet error, as much as each counts."""
-    return [
-        config.absolute * weighted_mean(error.abs(), weight),
-        config.squared * weighted_mean(error.square(), weight),
-        config.wavelet * wavelet_error(error, weight, config.wavelet_levels),
-    ]
 
 
 def weighted_mean(error: Float[Tensor, "b c t h w"], weight: Float[Tensor, "b 1 t h w"]) -> Float[Tensor, ""]:
@@ -220,10 +213,9 @@ def psnr(squared_error: float) -> float:
     return 10 * math.log10(4 / max(squared_error, 1e-12))
 
 
-def metrics_of(
+def _metrics(
     error: Float[Tensor, "b 3 t h w"], batch: AutoencoderBatch, latent: Float[Tensor, "b c lt lh lw"]
 ) -> dict[str, float]:
-    """Return decibels, overall and on objects, and the latents' deviation."""
     squared = error.square().mean(dim=1, keepdim=True)
     metrics = {"psnr": psnr(squared.mean().item()), "latent_std": latent.float().std().item()}
     if batch.objects.any():

@@ -138,7 +138,7 @@ def _join_others(text: str, spec: SceneSpec, voice: Voice, style: Style) -> str:
     it = hero_name(spec, plain=len(found) == 1 and spec.event not in NAMES_ANOTHER_THING)
 
     def listed(standing: bool) -> str:
-        return _enumerated(
+        return enumerated(
             [
                 other_phrase(spec, each, voice, it=it, standing=standing, material=style.material)
                 for each in found
@@ -172,14 +172,19 @@ def _tags(spec: SceneSpec, voice: Voice, style: Style) -> str:
     return ", ".join(parts)
 
 
-def _enumerated(parts: list[str]) -> str:
+def enumerated(parts: list[str]) -> str:
     """Join as in "a, b and c"."""
     return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
 
 
+def with_articles(text: str) -> str:
+    """Settle "a" and "an"."""
+    return re.sub(r"\ba (?=[aeiou])", "an ", text)
+
+
 def _finished(text: str, *, sentence_case: bool) -> str:
     """Settle "a" and "an"; with `sentence_case`, begin sentences with capitals and end with a full stop."""
-    text = re.sub(r"\ba (?=[aeiou])", "an ", text)
+    text = with_articles(text)
     if not sentence_case:
         return text
     return re.sub(r"(^|\. )([a-z])", lambda match: match.group(1) + match.group(2).upper(), text) + "."

@@ -1,6 +1,7 @@
 """Who plays and where: the looks of the cast, the camera's kind, floor, sky and light, drawn from a mix."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -115,11 +116,9 @@ def draw_setting(rng: np.random.Generator, looks: list[Look], mix: Mix, *, follo
 
     A followed object needs a floor with marks, or nothing would show that it travels.
     """
-    sky = draw(rng, mix.skies)
+    sky, tints = draw(rng, mix.skies), [look.tint for look in looks]
     colours = {
-        each: weight
-        for each, weight in mix.floor_colours.items()
-        if _stands_out(looks, "plain", (each,), sky)
+        each: weight for each, weight in mix.floor_colours.items() if stands_out(tints, "plain", (each,), sky)
     }
     if not colours:
         return None
@@ -127,7 +126,7 @@ def draw_setting(rng: np.random.Generator, looks: list[Look], mix: Mix, *, follo
     floors = {
         each: weight
         for each, weight in mix.floors.items()
-        if _stands_out(looks, each, floor_colours(each, first, second), sky)
+        if stands_out(tints, each, floor_colours(each, first, second), sky)
         and not (followed and each in UNMARKED_FLOORS and not looks[0].is_animal)
         and (each != "checker" or contrast(first, second))
     }
@@ -179,7 +178,7 @@ def _draw_aspect(rng: np.random.Generator, shape: str, *, slim: bool) -> float:
     return round(rng.uniform(*((0.3, 0.5) if slim else ASPECTS[shape])), 3)
 
 
-def _stands_out(looks: list[Look], floor: str, shown: tuple[str, ...], sky: str) -> bool:
-    """Return whether every look differs clearly from every colour that the floor shows."""
-    apart = all(contrast(colour, look.tint) for colour in shown for look in looks)
-    return apart and not (sky == "night" and any(lost_at_night(look.tint, floor, shown) for look in looks))
+def stands_out(tints: Sequence[str], floor: str, shown: tuple[str, ...], sky: str) -> bool:
+    """Return whether every tint of a thing differs clearly from every colour that the floor shows."""
+    apart = all(contrast(colour, tint) for colour in shown for tint in tints)
+    return apart and not (sky == "night" and any(lost_at_night(tint, floor, shown) for tint in tints))

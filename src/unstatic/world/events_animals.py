@@ -14,7 +14,6 @@ from unstatic.world.spec import ObjectSpec, Vector
 from unstatic.world.staging import CAST, Action, Brief, Look, level, place, yaw
 
 SIZES: dict[str, tuple[float, float]] = {kind: (low, high) for kind, (low, high) in CAST["SIZES"].items()}
-TRAVELLING_MOTIONS = ("walk", "gallop", "leap")
 FAST_MOTIONS = ("gallop", "leap")  # what leaves any frame that does not come along
 PACES = (0.85, 1.15)
 
@@ -35,11 +34,6 @@ def stay(rng: np.random.Generator, brief: Brief) -> Action:
     """Draw a hero that eats, stands, butts or kicks where it is, seen more or less from the side."""
     heading = rng.choice((0.0, math.pi)) + rng.normal(0.0, 0.6)
     return _cast(rng, brief, heading, 0.0, rng.uniform(*PACES), 0.0)
-
-
-def stride_speed(look: Look, motion: str, pace: float = 1.0) -> float:
-    """Return the metres per second at which the animal's feet keep up with the ground; 0 in one place."""
-    return pace * animals.stride(look.shape, motion, look.size) if motion in TRAVELLING_MOTIONS else 0.0
 
 
 def bystander(rng: np.random.Generator, look: Look, at: Vector, facing: float) -> ObjectSpec:
@@ -65,7 +59,7 @@ def _cast(
     side = heading + rng.choice((-1.0, 1.0)) * math.pi / 2
     dx, dy, _ = level(aside + rng.uniform(0.1, 0.3), side)
     ax, ay, _ = level(along, heading)
-    own_pace = speed / stride_speed(other, brief.event) if speed else pace
+    own_pace = speed / animals.stride(other.shape, brief.event, other.size) if speed else pace
     at = (x + dx + ax, y + dy + ay)
     second = _animal(other, at, heading, brief.event, rng.random(), own_pace, "partner", speed)
     return Action(objects=(first, second), view=0.3, wide=True)

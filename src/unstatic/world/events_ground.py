@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 
+from unstatic.world.physics import ROLLING_FRICTION
 from unstatic.world.spec import ObjectSpec, PropSpec
 from unstatic.world.staging import (
     GRAVITY,
@@ -26,7 +27,8 @@ from unstatic.world.staging import (
 
 ROLLERS = ("ball", "cylinder", "capsule", "ring")
 PROP_COLOURS = ("grey", "brown", "white")
-ROLLING_LOSS = 0.0042  # metres/s that a ball with a radius of 1 m loses in a second; smaller ones lose more
+# Metres/s that a ball with a radius of 1 m loses in a second: of its energy 5/7 is that of its way.
+ROLLING_LOSS = 5 / 7 * GRAVITY * ROLLING_FRICTION
 UNHURRIED_S = 3.0  # shorter clips hurry what would take a second
 
 

@@ -9,7 +9,14 @@ from jaxtyping import Float
 from unstatic.world.camera import screen_travel
 from unstatic.world.geometry import product, rotation_matrices
 from unstatic.world.physics import hero_index
-from unstatic.world.spec import ObjectSpec, Quaternion, SceneSpec, Trajectory
+from unstatic.world.spec import (
+    STAYING_MOTIONS,
+    TRAVELLING_MOTIONS,
+    ObjectSpec,
+    Quaternion,
+    SceneSpec,
+    Trajectory,
+)
 from unstatic.world.staging import LONGEST_ACTION_S, lowest
 from unstatic.world.visibility import in_frame, in_the_open
 
@@ -263,6 +270,6 @@ _CHECKS: dict[str, Callable[[SceneSpec, Trajectory], Verdict]] = {
     "jump": _jump,
     "ricochet": _ricochet,
     "shower": _shower,
-    **dict.fromkeys(("walk", "gallop", "leap"), _travels),
-    **dict.fromkeys(("eat", "stand", "attack", "kick"), _stays),
+    **dict.fromkeys(TRAVELLING_MOTIONS, _travels),
+    **dict.fromkeys(STAYING_MOTIONS, _stays),
 }

@@ -106,7 +106,7 @@ def _read_mixes() -> dict[str, Mix]:
     """Read mixes.toml; a mix begins with what its base says."""
     said: dict[str, dict[str, Any]] = tomllib.loads(FILE.read_text(encoding="utf-8"))
     for fields in said.values():
-        base = said.get(fields.pop("base", ""), {})
+        base = said[fields.pop("base")] if "base" in fields else {}
         for name, value in base.items():
             fields.setdefault(name, value)
         fields["num_objects"] = tuple(fields["num_objects"])
@@ -115,4 +115,4 @@ def _read_mixes() -> dict[str, Mix]:
 
 MIXES = _read_mixes()
 DEFAULT_MIX, FIRST_LIGHT_MIX, BALANCED_MIX = MIXES["default"], MIXES["first-light"], MIXES["balanced"]
-WHOLE_MIX, LIVELY_MIX, TOYBOX_MIX = MIXES["whole"], MIXES["lively"], MIXES["toybox"]
+WHOLE_MIX, LIVELY_MIX = MIXES["whole"], MIXES["lively"]

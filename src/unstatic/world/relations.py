@@ -7,25 +7,14 @@ from jaxtyping import Float
 
 from unstatic.world.camera import UP, axes, camera_path
 from unstatic.world.geometry import half_extents, product
-from unstatic.world.spec import ObjectSpec, PropSpec, SceneSpec
+from unstatic.world.spec import TRAVELLING_MOTIONS, ObjectSpec, PropSpec, SceneSpec
 
 Thing = ObjectSpec | PropSpec
 
 # A gap is plain when it exceeds this many times the two half widths together.
 PLAIN_GAP = 1.3
 # Events in which the hero ends up somewhere else even if no direction is plain.
-TRAVELLING = (
-    "roll",
-    "slide",
-    "collide",
-    "ramp",
-    "pass-behind",
-    "ricochet",
-    "shower",
-    "walk",
-    "gallop",
-    "leap",
-)
+TRAVELLING = ("roll", "slide", "collide", "ramp", "pass-behind", "ricochet", "shower", *TRAVELLING_MOTIONS)
 SHAPES_WITH_ASPECT = ("cube", "cylinder", "cone")
 
 

@@ -23,7 +23,13 @@ from unstatic.world.happened import happened, screen_direction
 from unstatic.world.held_out import held_out
 from unstatic.world.mix import DEFAULT_MIX, Mix, draw
 from unstatic.world.physics import simulate
-from unstatic.world.spec import CameraSpec, SceneSpec, Trajectory
+from unstatic.world.spec import (
+    STAYING_MOTIONS,
+    TRAVELLING_MOTIONS,
+    CameraSpec,
+    SceneSpec,
+    Trajectory,
+)
 from unstatic.world.staging import Action, Brief, apparent_size, smallest_share, turned
 from unstatic.world.visibility import heights, in_view
 
@@ -46,8 +52,8 @@ BUILDERS: dict[str, Callable[[np.random.Generator, Brief], Action]] = {
     "jump": events_air.jump,
     "ricochet": events_lively.ricochet,
     "shower": events_lively.shower,
-    **dict.fromkeys(("walk", "gallop", "leap"), events_animals.travel),
-    **dict.fromkeys(("eat", "stand", "attack", "kick"), events_animals.stay),
+    **dict.fromkeys(TRAVELLING_MOTIONS, events_animals.travel),
+    **dict.fromkeys(STAYING_MOTIONS, events_animals.stay),
 }
 
 # The camera of a rehearsal, which nobody sees

@@ -66,7 +66,11 @@ EVENTS = (
     "shower",
 )
 # What an animal does; an animal that is a scene's hero gives the scene its event.
-MOTIONS = ("walk", "gallop", "leap", "eat", "stand", "attack", "kick")
+TRAVELLING_MOTIONS = ("walk", "gallop", "leap")
+STAYING_MOTIONS = ("eat", "stand", "attack", "kick")
+MOTIONS = TRAVELLING_MOTIONS + STAYING_MOTIONS
+# What happens in one place, or everywhere: it goes in no direction.
+IN_PLACE = ("rest", "spin", "pendulum", "ricochet", "shower", *STAYING_MOTIONS)
 PROPS = ("ramp", "post", "wall", "string")
 
 FORMAT_VERSION = 1

@@ -1,6 +1,7 @@
 """What people type becomes a caption: nothing said is lost, nothing held out is used, twice is once."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,8 @@ def test_a_seed_chooses_and_chooses_the_same_again():
 
 def test_the_documents_show_what_really_happens():
     root = Path(__file__).parent.parent.parent.parent
-    text = expand("a doggo in the snow").text
+    nano = read_manifest(EMBEDDED_MODELS / "nano")
+    text = worded("shiny gold ball on a beach at night", nano, seed=0, filling=True).text
     for name in ("README.md", "docs/explanation/prompts.md"):
         assert text in " ".join((root / name).read_text(encoding="utf-8").split())
 
@@ -161,8 +163,8 @@ def test_any_text_can_be_expanded_and_twice_is_once(prompt: str, seed: int, fill
 
 
 def test_only_a_model_with_an_expander_has_its_prompts_worded():
-    nano = read_manifest(EMBEDDED_MODELS / "nano")
-    found = worded("labradors galoping, cinematic", nano, seed=0, filling=True)
+    worldly = replace(read_manifest(EMBEDDED_MODELS / "nano"), expander="world")
+    found = worded("labradors galoping, cinematic", worldly, seed=0, filling=True)
     assert found.text.startswith("a ")
     assert found.warnings == ("read galoping as galloping", "not understood: labradors, cinematic")
 
@@ -172,3 +174,19 @@ def test_a_prompt_about_other_things_gets_one_warning():
     (warning,) = worded("Two people argue in a Paris cafe", nano, seed=0, filling=True).warnings
     assert "nano knows few things (ball, cube" in warning
     assert "unstatic models list" in warning
+
+
+@pytest.mark.parametrize("prompt", ["a fox", "red ball next to a dog", "a horse gallops to the left on snow"])
+def test_a_model_that_has_seen_no_animals_says_so(prompt: str):
+    objects = replace(read_manifest(EMBEDDED_MODELS / "nano"), expander="objects")
+    found = worded(prompt, objects, seed=0, filling=True)
+    assert found.text == prompt
+    (warning,) = found.warnings
+    assert "ring)" in warning
+    assert "fox" not in warning
+    assert worded(prompt, replace(objects, expander="world"), seed=0, filling=True).warnings == ()
+
+
+def test_such_a_model_gets_no_animal_that_nobody_asked_for():
+    texts = [expand("a lake at sunset", seed=seed, animals=False).text for seed in range(8)]
+    assert all("ball" in text for text in texts), texts

@@ -7,15 +7,16 @@ What was said is kept, what was left open is filled in, what is not understood i
 docs/explanation/prompts.md says how.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 
 from unstatic.core.seeds import numpy_generator
-from unstatic.generate.prompts.domain import KNOWN, is_foreign
+from unstatic.generate.prompts.domain import is_foreign, known
 from unstatic.generate.prompts.filling import fill, with_things
 from unstatic.generate.prompts.scene import Reading, Scene
 from unstatic.generate.prompts.understanding import understand
 from unstatic.generate.prompts.wording import caption_of
 from unstatic.models.manifest import Manifest
+from unstatic.world.spec import ANIMALS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,29 +53,34 @@ def worded(prompt: str, manifest: Manifest, *, seed: int, filling: bool) -> Word
     """Word a prompt for a model: a model without expander reads what was typed."""
     if not manifest.expander:
         return Wording(prompt)
-    expansion = expand(prompt, seed=seed, filling=filling)
-    return Wording(expansion.text, _warnings(expansion, manifest.name))
+    animals = manifest.expander == "world"
+    expansion = expand(prompt, seed=seed, filling=filling, animals=animals)
+    return Wording(expansion.text, _warnings(expansion, manifest.name, known(animals=animals)))
 
 
-def expand(prompt: str, *, seed: int = 0, filling: bool = True) -> Expansion:
+def expand(prompt: str, *, seed: int = 0, filling: bool = True, animals: bool = True) -> Expansion:
     """Rewrite a prompt as a caption in words of training; the same prompt and seed give the same caption.
 
     A caption stays as it is, and so does a prompt that names nothing the world has. Without `filling` nothing
-    is added to what was said: a picture may show it already.
+    is added to what was said: a picture may show it already. A model that has not seen `animals` gets none:
+    prompts for them are foreign to it and stay as they are.
     """
     reading = understand(prompt)
-    text = prompt
-    if not reading.is_caption and _says_enough(reading, filling=filling):
+    text, scene = prompt, reading.scene
+    foreign = is_foreign(reading, animals=animals)
+    if not animals:
+        scene = replace(scene, excluded=scene.excluded | {f"animal {kind}" for kind in ANIMALS})
+    wants_animals = foreign and not is_foreign(reading)
+    if not reading.is_caption and not wants_animals and _says_enough(reading, filling=filling):
         rng = numpy_generator("prompt", prompt, seed)
-        scene = fill(reading.scene, rng) if filling else with_things(reading.scene, rng)
-        text = caption_of(scene)
+        text = caption_of(fill(scene, rng) if filling else with_things(scene, rng))
     return Expansion(
         prompt=prompt,
         text=text,
         understood=_slots(reading.scene),
         unknown=reading.unknown,
         guesses=reading.guesses,
-        foreign=is_foreign(reading),
+        foreign=foreign,
     )
 
 
@@ -96,9 +102,9 @@ def _slots(scene: Scene) -> dict[str, str]:
     return found
 
 
-def _warnings(expansion: Expansion, model: str) -> tuple[str, ...]:
+def _warnings(expansion: Expansion, model: str, things: str) -> tuple[str, ...]:
     if expansion.foreign:
-        knows = f"{model} knows few things ({KNOWN})"
+        knows = f"{model} knows few things ({things})"
         advice = "name some of them, or take another --model (`unstatic models list`)"
         return (f"{knows}, and the prompt asks for others: {advice}",)
     found: list[str] = []

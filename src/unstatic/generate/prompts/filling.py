@@ -11,12 +11,12 @@ import numpy as np
 
 from unstatic.generate.prompts.scene import DOGS, Scene, Thing
 from unstatic.world.animals import motions
-from unstatic.world.casting import FOLLOWED_EVENTS, UNMARKED_FLOORS
-from unstatic.world.events_animals import FAST_MOTIONS, TRAVELLING_MOTIONS
+from unstatic.world.casting import FOLLOWED_EVENTS, UNMARKED_FLOORS, stands_out
+from unstatic.world.events_animals import FAST_MOTIONS
 from unstatic.world.events_ground import PROP_COLOURS
 from unstatic.world.held_out import MATERIAL_EVENTS, held_out_look, held_out_motion
-from unstatic.world.mix import contrast, draw, floor_colours, lost_at_night
-from unstatic.world.spec import COLOURS
+from unstatic.world.mix import contrast, draw, floor_colours
+from unstatic.world.spec import COLOURS, TRAVELLING_MOTIONS
 from unstatic.world.staging import COATS
 
 # What each shape does when nobody says what, and what each animal does.
@@ -195,5 +195,4 @@ def _plain_colours(scene: Scene) -> dict[str, float]:
 
 def _stands_out(scene: Scene, floor: str, shown: tuple[str, ...]) -> bool:
     tints = [_tint(each) for each in scene.things if _tint(each)]
-    apart = all(contrast(colour, tint) for colour in shown if colour for tint in tints)
-    return apart and not (scene.sky == "night" and any(lost_at_night(tint, floor, shown) for tint in tints))
+    return stands_out(tints, floor, tuple(filter(None, shown)), scene.sky)

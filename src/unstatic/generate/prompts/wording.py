@@ -1,11 +1,10 @@
 """Says a scene as a caption of the world, in its plain words: the first piece of each table."""
 
-import re
-
 from unstatic.generate.prompts.scene import Scene, Thing
+from unstatic.world.captions import enumerated, with_articles
 from unstatic.world.captions_grammar import NAMES_ANOTHER_THING, PLAIN_TRAVEL, pluralised
 from unstatic.world.events_ground import ROLLERS
-from unstatic.world.spec import MOTIONS
+from unstatic.world.spec import IN_PLACE, MOTIONS
 from unstatic.world.vocabulary import (
     ANIMAL_VERBS,
     ANIMAL_WORDS,
@@ -38,7 +37,6 @@ from unstatic.world.vocabulary import (
 )
 
 SIZE_WORDS = {"big": BIG, "small": SMALL, "tall": TALL, "flat": FLAT}
-STAYS = ("rest", "spin", "pendulum", "ricochet", "shower", "eat", "stand", "attack", "kick")
 
 
 def caption_of(scene: Scene) -> str:
@@ -53,10 +51,8 @@ def caption_of(scene: Scene) -> str:
     listed = [_other(scene, each, partner, alone=len(rest) == 1) for each in rest]
     listed += _more_of_the_same(scene, partner)
     if listed:
-        text += ", with " + (", ".join(listed[:-1]) + " and " if len(listed) > 1 else "") + listed[-1]
-    return re.sub(
-        r"\ba (?=[aeiou])", "an ", text + _camera(scene, crowded=len(scene.things) > 1 or bool(listed))
-    )
+        text += f", with {enumerated(listed)}"
+    return with_articles(text + _camera(scene, crowded=len(scene.things) > 1 or bool(listed)))
 
 
 def _plain(words: Words | None) -> str:
@@ -126,7 +122,7 @@ def _present(words: Words) -> str:
 
 
 def _direction(scene: Scene) -> str:
-    if not scene.direction or scene.event in STAYS:
+    if not scene.direction or scene.event in IN_PLACE:
         return ""
     return _plain((DIRECTION_WORDS if scene.event in PLAIN_TRAVEL else LEAN_WORDS)[scene.direction])
 

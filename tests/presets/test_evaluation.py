@@ -1,0 +1,97 @@
+"""What a folder holds is measured again exactly when it is of other weights or of another plan."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from unstatic.core.errors import InputError
+from unstatic.evals.follow import REAL
+from unstatic.generate.native import NativeEngine
+from unstatic.models.manifest import find_model
+from unstatic.presets import evaluation
+from unstatic.presets.evaluation import EvaluationPlan, check_plan, run_evaluation
+from unstatic.presets.feature_store import FeatureStore
+
+
+@dataclass
+class Told:
+    text: str
+
+    def to_markdown(self) -> str:
+        return self.text
+
+    def to_json(self) -> dict[str, Any]:
+        return {"text": self.text}
+
+
+def two_numbers(frames: np.ndarray) -> np.ndarray:
+    return frames.reshape(-1)[:2].astype(float)
+
+
+class Bench:
+    """Stands in for measuring: says which weights were measured, and has features that depend on them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.measured: list[str] = []
+        monkeypatch.setattr(evaluation, "_measure", self.measure)
+        monkeypatch.setattr(
+            evaluation,
+            "feature_store",
+            lambda todo: FeatureStore(
+                lambda frames: frames.reshape(-1)[:2].astype(float), todo.key, todo.folder / "parts"
+            ),
+        )
+
+    def measure(self, _engine: Any, todo: EvaluationPlan, name: str, _times: Any, store: Any) -> Told:
+        self.measured.append(f"{todo.digest} {name}")
+        if store is not None:
+            rng = np.random.default_rng(0)
+            for column, size in ((REAL, 1), ("model", ord(todo.digest))):
+                for _ in range(4):
+                    store.add(name, column, rng.integers(0, size + 1, (1, 1, 1, 3), dtype=np.uint8))
+            store.save(name)
+        return Told(f"{name} of {todo.digest}")
+
+
+@pytest.fixture
+def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
+    return Bench(monkeypatch)
+
+
+def run(todo: EvaluationPlan) -> dict[str, Any]:
+    engine = NativeEngine.__new__(NativeEngine)  # nothing is asked of it
+    return {name: facts for name, _, facts in run_evaluation(engine, todo)}
+
+
+def test_equal_plans_are_measured_once_and_others_again(bench: Bench, tmp_path: Path) -> None:
+    todo = EvaluationPlan(parts=("objects",), folder=tmp_path, digest="A")
+    first = run(todo)
+    assert run(todo) == first
+    assert bench.measured == ["A objects"]
+    for other in (
+        replace(todo, digest="B"),
+        replace(todo, prompts=3),
+        replace(todo, few_steps=2),
+        replace(todo, networks=True),
+    ):
+        run(other)
+    assert len(bench.measured) == 5
+
+
+@pytest.mark.usefixtures("bench")
+def test_features_of_other_weights_never_stand_for_these(tmp_path: Path) -> None:
+    """With FVD for A, without for B, with for B: the last figure is B's."""
+    todo = EvaluationPlan(parts=("objects",), folder=tmp_path, digest="A", networks=True)
+    of_a = run(todo)["distribution"]
+    run(replace(todo, digest="B", networks=False))
+    of_b = run(replace(todo, digest="B"))["distribution"]
+    assert of_b != of_a
+    assert run(replace(todo, digest="B"))["distribution"] == of_b
+
+
+def test_steps_that_no_model_takes_are_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(InputError, match="steps is 0"):
+        check_plan(find_model("nano").manifest, EvaluationPlan(steps=0))
