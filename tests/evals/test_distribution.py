@@ -77,9 +77,12 @@ def test_the_kernel_distance_does_not_depend_on_the_size_of_sets_and_frechets_do
 def test_the_result_says_how_many_clips():
     features = np.random.default_rng(0).normal(size=(2, 6, 5))
     result = measure_distribution(features[0], features[1][:4])
-    assert result.to_json().keys() == {"frechet", "kernel", "real", "made"}
-    assert "| 4 clips against 6 real ones | distance |" in result.to_markdown()
-    assert f"| FVD | {result.frechet:.1f} |" in result.to_markdown()
+    assert result.to_json() == {
+        "frechet": pytest.approx(result.frechet),
+        "kernel": pytest.approx(result.kernel),
+        "real": 6,
+        "made": 4,
+    }
 
 
 def blurred(clip: np.ndarray, pixels: float) -> np.ndarray:
