@@ -15,7 +15,8 @@ from unstatic.core.seeds import numpy_generator
 from unstatic.evals.prompts import Prompt, Suite, save_suite
 from unstatic.world.animals import motions
 from unstatic.world.captions import caption
-from unstatic.world.casting import ACTORS
+from unstatic.world.casting import ACTORS, UNMARKED_FLOORS
+from unstatic.world.clip import make_clip
 from unstatic.world.held_out import ANIMAL_MOTIONS, MATERIAL_EVENTS, held_out_look, held_out_motion
 from unstatic.world.mix import WHOLE_MIX, Mix
 from unstatic.world.relations import hero, starts_in_frame
@@ -43,9 +44,14 @@ MOVES = (
     ("follow", ""),
 )
 ALONE = dataclasses.replace(WHOLE_MIX, num_objects=(1.0,), companions=0.0, cameras={"still": 1.0})
+# On any other floor nothing but a shadow shows that the camera goes round.
+MARKED = {floor: weight for floor, weight in ALONE.floors.items() if floor not in UNMARKED_FLOORS}
 
 OBJECT_ATOMS = ("colour", "shape", "event", "direction")
-ANIMAL_ATOMS = ("animal", "motion", "direction")
+# Whether an animal comes or goes shows in too few pixels where it is seen from ahead or behind.
+ANIMAL_ATOMS = ("animal", "motion")
+# An object of fewer pixels than this shows no shape
+LEAST_PIXELS = 64
 
 
 class Balance:
@@ -92,11 +98,14 @@ def draw_animals(count: int = 240) -> Suite:
 
 
 def draw_pairs(count: int = 200) -> Suite:
-    """Ask for two objects of different shapes: which colour belongs to which shape."""
+    """Ask for two objects of different shapes: which colour belongs to which shape.
+
+    Both show at least LEAST_PIXELS pixels in half of the frames: neither is tiny nor hides behind the other.
+    """
 
     def fits(spec: SceneSpec) -> bool:
         differ = len({each.shape for each in spec.objects}) == 2
-        return differ and all(starts_in_frame(spec, each) for each in spec.objects)
+        return differ and all(starts_in_frame(spec, each) for each in spec.objects) and shows_all(spec)
 
     plain = {"matte": 3.0, "metal": 1.0, "wood": 1.0}
     mixes = [_only(ALONE, event, num_objects=(0.0, 1.0), materials=plain) for event in PAIR_EVENTS]
@@ -109,15 +118,22 @@ def draw_pairs(count: int = 200) -> Suite:
     )
 
 
+def shows_all(spec: SceneSpec) -> bool:
+    """Return whether every object shows enough pixels in half of the frames."""
+    ids = make_clip(spec, samples=1).ids
+    pixels = [(ids == number + 1).sum((1, 2)) for number in range(len(spec.objects))]
+    return all(np.median(each) >= LEAST_PIXELS for each in pixels)
+
+
 def draw_cameras(count: int = 216) -> Suite:
-    """Ask for a camera that moves, before an object or an animal."""
+    """Ask for a camera that moves, before an object or an animal, over a floor with marks."""
     prompts: list[Prompt] = []
     for number in range(count):
         kind, sense = MOVES[number % len(MOVES)]
         stays = ("rest", "spin", "bounce", "eat", "stand")
         goes = ("roll", "slide", "walk", "gallop", "leap")
         events = dict.fromkeys(goes if kind == "follow" else stays, 1.0)
-        mix = dataclasses.replace(ALONE, events=events, cameras={kind: 1.0})
+        mix = dataclasses.replace(ALONE, events=events, cameras={kind: 1.0}, floors=MARKED)
 
         def fits(spec: SceneSpec, kind: str = kind, sense: str = sense) -> bool:
             right = spec.camera.kind == kind and sense in ("", spec.camera.sense)

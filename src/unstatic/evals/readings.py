@@ -10,9 +10,11 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unstatic.world.relations import hero
-from unstatic.world.spec import CameraSpec, SceneSpec
+from unstatic.world.spec import EVENTS, MOTIONS, CameraSpec, SceneSpec
 
 DIRECTIONS = ("left", "right", "towards", "away")
+CAMERA_MOVES = ("still", "orbit", "pan", "in", "out", "up", "down", "follow")
+ACTIONS = EVENTS + MOTIONS
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 
@@ -74,5 +76,5 @@ def truth(spec: SceneSpec) -> Reading:
 
 
 def camera_move(camera: CameraSpec) -> str:
-    """Return the class of a camera's move: its kind, or "in", "out", "up", "down"."""
+    """Return the class of a camera's move: one of CAMERA_MOVES."""
     return camera.sense if camera.kind in ("dolly", "zoom", "rise") else camera.kind

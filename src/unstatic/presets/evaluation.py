@@ -23,13 +23,14 @@ from jaxtyping import UInt8
 
 from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
+from unstatic.evals.classical import load_classical
 from unstatic.evals.follow import Answer as FollowAnswer
 from unstatic.evals.follow import FollowResult, answer_sheet, follow, remark
 from unstatic.evals.i3d import clip_features, load_i3d
 from unstatic.evals.lpips import load_lpips
 from unstatic.evals.parser import load_parser
 from unstatic.evals.possible import PossibleResult, draw_cases, judge, surprise
-from unstatic.evals.prompts import Prompt, load_suite
+from unstatic.evals.prompts import SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.generate.engine import Frames as Stretch
@@ -43,8 +44,7 @@ from unstatic.presets.feature_store import FeatureStore
 POSSIBLE, DISTRIBUTION = "possible", "distribution"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
-# The suites animals, pairs, cameras and held-out wait for a parser that can read them.
-PARTS = ("objects", POSSIBLE, *RECONSTRUCTIONS)
+PARTS = (*SUITES[1:], POSSIBLE, *RECONSTRUCTIONS)
 SECONDS = 4.0
 FEW_STEPS = 6
 SHOWN_CLIPS = 12
@@ -178,7 +178,7 @@ def _follow(
         result = follow(
             makers,
             suite,
-            [load_parser()],
+            [load_parser(), load_classical()],
             reconstruct=there_and_back(engine),
             watch=_watcher(_keeper(todo, name, next(iter(columns))), name, store),
             advance=bar.advance,

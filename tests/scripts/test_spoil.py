@@ -1,8 +1,6 @@
 import pytest
 import torch
-
-from unstatic.core.seeds import generator
-from unstatic.presets.spoil import (
+from spoil import (
     add_noise,
     cosine_basis,
     lose_resolution,
@@ -10,6 +8,8 @@ from unstatic.presets.spoil import (
     recolour,
     spoil,
 )
+
+from unstatic.core.seeds import generator
 
 
 def test_spoiled_videos_stay_near_and_repeat():

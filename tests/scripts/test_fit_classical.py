@@ -1,0 +1,161 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fit_classical import (
+    LESSONS,
+    UNSAID,
+    ClassicalRun,
+    Entry,
+    classical_64,
+    clip_cases,
+    entries,
+    fit_classical,
+    ids_of,
+    object_under,
+    pixel_cases,
+    pixel_table,
+    save_tables,
+    thing_cases,
+)
+from fit_shallow import Lesson, Shallow
+
+from unstatic.data.shards import Shard, open_shards, write_shard
+from unstatic.evals.classical import VOCABULARY, Scene, load_classical, scene_of
+from unstatic.evals.classical_pixels import PIXELS, chances_of, moments
+from unstatic.world.clip import make_clip
+from unstatic.world.mix import WHOLE_MIX
+from unstatic.world.scenes import sample_scene
+from unstatic.world.spec import SceneSpec
+
+FRAMES = 17
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two shards of a rolling object and a walking animal, as the render stage would leave them."""
+    path = tmp_path_factory.mktemp("classical")
+    for shard in range(2):
+        specs: list[SceneSpec] = []
+        for number, event in enumerate(("roll", "walk")):
+            mix = replace(WHOLE_MIX, num_objects=(1.0,), events={event: 1.0}, companions=0.0)
+            specs.append(sample_scene(2 * shard + number, frames=FRAMES, width=64, height=64, mix=mix))
+        clips = [make_clip(spec) for spec in specs]
+        arrays = {
+            "frames": np.stack([clip.frames for clip in clips]),
+            "ids": np.stack([clip.ids for clip in clips]),
+        }
+        write_shard(path / "clips", "clips", shard, arrays, [spec.to_json() for spec in specs])
+    return path
+
+
+@pytest.fixture
+def shards(folder: Path) -> list[Shard]:
+    return open_shards(folder / "clips", "clips")
+
+
+@pytest.fixture
+def tiny() -> ClassicalRun:
+    settings = classical_64()
+    return replace(
+        settings,
+        world=replace(settings.world, clips=4, frames=FRAMES, shard_clips=2),
+        pixel_clips=2,
+        clips=2,
+        held_back=1,
+        lessons=dict.fromkeys(LESSONS, Lesson(hidden=16, steps=60, batch=64)),
+    )
+
+
+def test_fitting_ends_with_a_parser_that_reads(folder, shards, tiny):
+    reading = load_classical(fit_classical(tiny, folder)).read(shards[0].read("frames", 0))
+    assert reading.event in ("roll", "walk")
+
+
+def entry(shards: list[Shard], *, mirrored: bool = False) -> Entry:
+    spec = SceneSpec.from_json(shards[0].lines[0])
+    return Entry(spec, shards[0].read("frames", 0), shards[0].read("ids", 0), mirrored)
+
+
+def test_clips_are_drawn_once_and_mirrored_by_chance(shards, tiny):
+    drawn = [each for each, _ in entries(tiny, shards, 4)]
+    assert len({each.spec.seed for each in drawn}) == len(drawn) == 4
+    again = [each.mirrored for each, _ in entries(tiny, shards, 4)]
+    assert again == [each.mirrored for each in drawn]
+
+
+def test_half_of_the_pixels_are_of_things(shards, tiny):
+    cases = pixel_cases(tiny)(entry(shards), np.random.default_rng(0))["pixel"]
+    assert len(cases.facts) == len(cases.labels) == tiny.pixels_per_clip
+    assert 0.35 < (cases.labels > 0).float().mean() < 0.65
+
+
+def test_ids_are_read_where_the_pictures_are(shards):
+    ids = ids_of(entry(shards))
+    assert ids.shape == (22, 64, 64)
+    frames = np.zeros((3, 48, 80, 3), np.uint8)
+    wide = entry(shards)._replace(frames=frames, ids=frames[..., 0])
+    assert ids_of(wide).shape[1:] == moments(frames).now.shape[2:]
+
+
+def test_pixels_are_told_what_they_show(shards):
+    spec = SceneSpec.from_json(shards[0].lines[1])
+    table = pixel_table(spec)
+    assert PIXELS[table[0]] == "nothing"
+    assert PIXELS[table[1]] == "animal"
+    assert PIXELS[table[255]] == "prop"
+
+
+def scene_and_ids(shards: list[Shard]) -> tuple[Entry, Scene, torch.Tensor]:
+    """Return a scene whose pixels are known, and what is at each of them."""
+    each = entry(shards)
+    ids = ids_of(each)
+    classes = pixel_table(each.spec)[ids.long()]
+    chances = torch.nn.functional.one_hot(classes, len(PIXELS)).float().movedim(3, 1)
+    return each, scene_of(moments(each.frames), chances), ids
+
+
+def test_a_found_thing_is_known_by_what_it_covers(shards):
+    each, scene, ids = scene_and_ids(shards)
+    first = max(scene.objects, key=lambda seen: seen.pixels)
+    assert object_under(first, ids, 1) == 0
+    assert object_under(scene.animal, ids, 1) == UNSAID
+    assert first.colour == each.spec.objects[0].colour
+
+
+def test_a_mirrored_clip_goes_the_other_way(shards):
+    each, scene, _ = scene_and_ids(shards)
+    spec = replace(each.spec, objects=(replace(each.spec.objects[0], direction="left"),))
+    plain = clip_cases(each._replace(spec=spec), scene)["direction"]
+    mirrored = clip_cases(each._replace(spec=spec, mirrored=True), scene)["direction"]
+    assert [VOCABULARY["direction"][int(case.labels)] for case in (plain, mirrored)] == ["left", "right"]
+
+
+def test_every_classifier_gets_its_cases(shards, tiny):
+    count = dict.fromkeys(VOCABULARY, 0)
+
+    def blank(facts: int) -> Shallow:
+        words = len(PIXELS)
+        zeros = {"middle": torch.zeros(facts), "spread": torch.ones(facts), "inner": torch.zeros(4, facts)}
+        return Shallow(
+            **zeros, bias=torch.zeros(4), outer=torch.zeros(words, 4), prior=torch.arange(words) * 0.1
+        )
+
+    pictures = moments(entry(shards).frames)
+    assert chances_of(pictures.now, blank(37), blank(112)).shape[1] == len(PIXELS)
+    for name, cases in thing_cases(tiny, blank(37), blank(112))(
+        entry(shards), np.random.default_rng(0)
+    ).items():
+        count[name] += len(cases.labels)
+    assert count["event"] == count["camera"] == 1
+
+
+def test_tables_are_stored_in_half_precision(tmp_path: Path):
+    tables = load_classical().tables
+    save_tables(tmp_path / "tables.safetensors", tables)
+    again = load_classical(tmp_path / "tables.safetensors").tables
+    for name, words in VOCABULARY.items():
+        assert torch.equal(again[name].outer, tables[name].outer)
+        assert len(again[name].prior) == len(words)
