@@ -29,7 +29,7 @@ from unstatic.evals.classical_pixels import (
     pixel_facts,
     reading_size,
 )
-from unstatic.evals.readings import DIRECTIONS, camera_move
+from unstatic.evals.readings import MIRRORED, camera_move
 from unstatic.evals.shallow import Shallow
 from unstatic.presets.nano import NANO_64_SIZES
 from unstatic.presets.preset import WorldRun
@@ -39,7 +39,6 @@ from unstatic.world.render import PROP_ID
 from unstatic.world.spec import SceneSpec
 
 UNSAID = -1
-MIRRORED = {"left": "right", "right": "left"}
 RARITY = 0.6  # how much rare answers are preferred (1 = all alike)
 OVERLAP = 0.35  # a thing that was found is an object if this share of it is
 
@@ -147,6 +146,11 @@ def gathered(
             for name, cases in describe(entry, rng).items():
                 found.setdefault(name, []).append(Cases(cases.facts.half(), cases.labels))
             bar.advance()
+    return joined(found)
+
+
+def joined(found: Mapping[str, Sequence[Cases]]) -> dict[str, Cases]:
+    """Put the cases of each classifier together."""
     return {
         name: Cases(*(torch.cat(parts) for parts in zip(*cases, strict=True)))
         for name, cases in found.items()
@@ -212,9 +216,9 @@ def clip_cases(entry: Entry, scene: Scene) -> dict[str, Cases]:
     """Return what is to be learned of a whole clip."""
     spec = entry.spec
     direction = spec.objects[hero_index(spec)].direction
-    direction = MIRRORED.get(direction, direction) if entry.mirrored else direction
+    direction = MIRRORED[direction] if entry.mirrored and direction else direction
     answers = {"event": spec.event, "camera": camera_move(spec.camera)}
-    if direction in DIRECTIONS:
+    if direction:
         answers["direction"] = direction
     return {
         name: Cases(scene.facts[None], torch.tensor([VOCABULARY[name].index(answer)]))
@@ -241,10 +245,7 @@ def look_cases(
         if not each.is_animal:
             colour = torch.tensor([VOCABULARY["colour"].index(each.colour)])
             found.setdefault("colour", []).append(Cases(seen.colours[None], colour))
-    return {
-        name: Cases(*(torch.cat(parts) for parts in zip(*cases, strict=True)))
-        for name, cases in found.items()
-    }
+    return joined(found)
 
 
 def object_under(seen: Seen, ids: UInt8[Tensor, "t h w"], objects: int) -> int:

@@ -30,7 +30,7 @@ from unstatic.evals.parser_network import (
     sharpened,
     smaller,
 )
-from unstatic.evals.readings import ACTIONS, CAMERA_MOVES, DIRECTIONS, camera_move
+from unstatic.evals.readings import ACTIONS, CAMERA_MOVES, DIRECTIONS, MIRRORED, camera_move
 from unstatic.media.frames import contact_sheet
 from unstatic.models.weights import save_model
 from unstatic.presets.fit import fit
@@ -55,7 +55,6 @@ EVENT_RARITY, CAMERA_RARITY = 0.75, 0.5
 SPOILT_MOTION = 0.4
 # What shows fewer pixels than this cannot be looked at closely
 LEAST_PIXELS = 24
-MIRRORED = {"left": "right", "right": "left"}
 
 Video = Float[Tensor, "b 3 t h w"]
 
@@ -74,7 +73,7 @@ class ParserRun:
 
 
 def parser_64() -> ParserRun:
-    """Train the parser of the whole world: about 25 minutes of one core, besides rendering (0.1 s a clip).
+    """Train the parser of the whole world: about 25 minutes of one core, besides rendering.
 
     The weights in the package were not made in one run: after 50,000 clips of these worlds, 30,000 more, 70%
     of them drawn as the suites are (5,568 scenes of other seeds), spoilt less; then the closer look alone and
@@ -159,7 +158,7 @@ class Labels(NamedTuple):
     camera: Int[Tensor, "b"]
 
 
-class Model(NamedTuple):
+class Subject(NamedTuple):
     """One thing of each clip, to be looked at closely: where it is, if it is seen, and what it is or UNSAID.
 
     `kin` marks which of LOOKS its cells may be taken for.
@@ -182,7 +181,7 @@ class ParserBatch:
 
     pictures: Float[Tensor, "b 3 shown h w"]
     looks: Float[Tensor, "b shown looks _ _"]
-    model: Model
+    subject: Subject
     pairs: Float[Tensor, "b 3 twice small_h small_w"]
     moments: Float[Tensor, "b 3 moments h w"]
     hero: Float[Tensor, "b moments _ _"]
@@ -198,7 +197,7 @@ class ParserBatch:
         return ParserBatch(
             pictures=self.pictures.to(device),
             looks=self.looks.to(device),
-            model=Model(*(each.to(device) for each in self.model)),
+            subject=Subject(*(each.to(device) for each in self.subject)),
             pairs=self.pairs.to(device),
             moments=self.moments.to(device),
             hero=self.hero.to(device),
@@ -233,12 +232,12 @@ class ParserBatches:
 
         ids = [clip.ids[shown] for clip in clips]
         looks = [looks_at(clip.spec, each) for clip, each in zip(clips, ids, strict=True)]
-        models = [model_in(clip.spec, each, rng) for clip, each in zip(clips, ids, strict=True)]
+        subjects = [subject_in(clip.spec, each, rng) for clip, each in zip(clips, ids, strict=True)]
         heroes = [clip.ids[1::2] == hero_index(clip.spec) + 1 for clip in clips]
         return ParserBatch(
             pictures=video[:, :, shown],
             looks=torch.stack(looks),
-            model=Model(*(torch.stack(parts) for parts in zip(*models, strict=True))),
+            subject=Subject(*(torch.stack(parts) for parts in zip(*subjects, strict=True))),
             pairs=smaller(video),
             moments=video[:, :, 1::2],
             hero=coarse(torch.stack(heroes), MASK_SCALE * MOTION_SCALE),
@@ -292,14 +291,14 @@ def looks_at(spec: SceneSpec, ids: UInt8[Tensor, "n h w"]) -> Float[Tensor, "n l
     return coarse(rearrange(masks, "n h w looks -> n looks h w"), MASK_SCALE)
 
 
-def model_in(spec: SceneSpec, ids: UInt8[Tensor, "n h w"], rng: np.random.Generator) -> Model:
+def subject_in(spec: SceneSpec, ids: UInt8[Tensor, "n h w"], rng: np.random.Generator) -> Subject:
     """Choose an object that is seen in some of the pictures, if there is any."""
     labels = torch.arange(1, len(spec.objects) + 1, dtype=torch.uint8)
     seen = (ids[:, None] == labels[:, None, None]).sum((2, 3)) >= LEAST_PIXELS
     scores = torch.from_numpy(rng.random(len(labels))) + seen.any(0)
     best = int(scores.argmax())
     each, said = spec.objects[best], bool(seen[:, best].any())
-    return Model(
+    return Subject(
         cover=coarse(ids == labels[best], MASK_SCALE),
         seen=seen[:, best],
         kin=torch.tensor([look in kin_of(each) for look in LOOKS]),
@@ -321,7 +320,7 @@ def coarse(mask: Shaped[Tensor, "*n h w"], scale: int) -> Float[Tensor, "*n rows
 def answers(spec: SceneSpec, *, mirrored: bool = False) -> list[int]:
     """Return the right answers for a scene, or for its mirror image, in the order of `Labels`."""
     hero = spec.objects[hero_index(spec)]
-    direction = MIRRORED.get(hero.direction, hero.direction) if mirrored else hero.direction
+    direction = MIRRORED[hero.direction] if mirrored and hero.direction else hero.direction
     return [
         ACTIONS.index(spec.event),
         DIRECTIONS.index(direction) if direction else UNSAID,
@@ -349,15 +348,15 @@ class ParserStep:
         losses = {"looks": looks_error(found, batch.looks.flatten(0, 1))}
 
         # Things in several pictures, and in each of them
-        model, clips = batch.model, len(pictures)
-        cover = covers(found.detach().softmax(1).unflatten(0, (clips, -1)), model, generator)
-        false = rearrange(falsified(pictures, model.animal, generator), "b c t h w -> (b t) c h w")
+        subject, clips = batch.subject, len(pictures)
+        cover = covers(found.detach().softmax(1).unflatten(0, (clips, -1)), subject, generator)
+        false = rearrange(falsified(pictures, subject.animal, generator), "b c t h w -> (b t) c h w")
         close = self.network.look(false, cover).unflatten(0, (clips, -1))
-        together = self.network.tell(close, model.seen.float())
-        alone = self.network.tell(close.flatten(0, 1)[:, None], model.seen.float().flatten()[:, None])
+        together = self.network.tell(close, subject.seen.float())
+        alone = self.network.tell(close.flatten(0, 1)[:, None], subject.seen.float().flatten()[:, None])
         for name in ("shape", "animal"):
-            label: Tensor = getattr(model, name)
-            labels = torch.where(model.seen, label[:, None], UNSAID).flatten()
+            label: Tensor = getattr(subject, name)
+            labels = torch.where(subject.seen, label[:, None], UNSAID).flatten()
             losses[name] = cross_entropy(getattr(together, name), label)
             losses[f"{name} alone"] = ALONE * cross_entropy(getattr(alone, name), labels)
 
@@ -394,13 +393,13 @@ def falsified(video: Video, animals: Int[Tensor, "b"], generator: torch.Generato
 
 
 def covers(
-    found: Float[Tensor, "b t looks h w"], model: Model, generator: torch.Generator
+    found: Float[Tensor, "b t looks h w"], subject: Subject, generator: torch.Generator
 ) -> Float[Tensor, "n 1 h w"]:
     """Return where to look closely, picture by picture: where something is, or where it was found."""
     told = (torch.rand(len(found), generator=generator) < TOLD).to(found.device)
-    seen = sharpened(torch.einsum("btlhw,bl->bthw", found, model.kin.float()).flatten(0, 1)[:, None])
+    seen = sharpened(torch.einsum("btlhw,bl->bthw", found, subject.kin.float()).flatten(0, 1)[:, None])
     told = told.repeat_interleave(found.shape[1])[:, None, None, None]
-    return torch.where(told, model.cover.flatten(0, 1)[:, None], seen)
+    return torch.where(told, subject.cover.flatten(0, 1)[:, None], seen)
 
 
 def cross_entropy(logits: Float[Tensor, "n words"], labels: Int[Tensor, "n"]) -> Float[Tensor, ""]:

@@ -44,9 +44,10 @@ def test_things_are_found_by_colours_that_differ(make_frames):
     chances[:, PIXELS.index("red")], chances[:, PIXELS.index("blue")] = red, blue
     chances[:, 0] = 1 - red - blue
     scene = scene_of(pictures, chances)
-    assert {each.colour for each in scene.objects} == {"red", "blue"}
     assert scene.animal.pixels == 0
-    (disc,) = (each for each in scene.objects if each.colour == "red")
+    for place in (red, blue):
+        assert sum(bool((each.cover * place).sum() > 0.9 * place.sum()) for each in scene.objects) == 1
+    (disc,) = (each for each in scene.objects if (each.cover * blue).sum() == 0)
     assert disc.boxes.x.diff().mean() == pytest.approx(32 / 21, abs=0.2)
     assert scene.facts.isfinite().all()
 

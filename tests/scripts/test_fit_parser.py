@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,10 +7,10 @@ import pytest
 import torch
 from fit_parser import (
     UNSAID,
-    Model,
     ParserBatches,
     ParserRun,
     ParserStep,
+    Subject,
     answers,
     clip_chances,
     coarse,
@@ -18,8 +19,8 @@ from fit_parser import (
     initialise,
     looks_at,
     looks_error,
-    model_in,
     parser_64,
+    subject_in,
     train_parser,
 )
 from torch.nn.functional import avg_pool2d
@@ -30,29 +31,19 @@ from unstatic.data.shards import Shard, open_shards, write_shard
 from unstatic.evals.parser import load_parser
 from unstatic.evals.parser_network import LOOKS, MASK_SCALE, MOTION_SCALE, ParserConfig, ParserNet
 from unstatic.training.loop import TrainingConfig
-from unstatic.world.clip import make_clip
 from unstatic.world.mix import FIRST_LIGHT_MIX
 from unstatic.world.physics import hero_index
-from unstatic.world.scenes import sample_scene
 from unstatic.world.spec import SceneSpec
 
 FRAMES = 17
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, store_clips: Callable[..., None]) -> Path:
     """Two shards of two clips each, as the render stage would leave them."""
     path = tmp_path_factory.mktemp("parser")
     mix = replace(FIRST_LIGHT_MIX, events={"roll": 1.0}, cameras={"still": 1.0})
-    for shard in range(2):
-        seeds = (2 * shard, 2 * shard + 1)
-        clips = [make_clip(sample_scene(seed, frames=FRAMES, width=64, height=64, mix=mix)) for seed in seeds]
-        arrays = {
-            "frames": np.stack([clip.frames for clip in clips]),
-            "ids": np.stack([clip.ids for clip in clips]),
-        }
-        lines = [clip.spec.to_json() for clip in clips]
-        write_shard(path / "clips" / "balanced", "clips", shard, arrays, lines)
+    store_clips(path / "clips" / "balanced", [mix, mix], FRAMES)
     return path
 
 
@@ -108,7 +99,7 @@ def test_labels_follow_the_mirror(shards):
 def test_batches_are_a_pure_function_of_their_number(shards, tiny):
     first, again = (ParserBatches(shards, tiny).at(3) for _ in range(2))
     assert torch.equal(first.pairs, again.pairs)
-    assert torch.equal(first.model.shape, again.model.shape)
+    assert torch.equal(first.subject.shape, again.subject.shape)
     assert not torch.equal(first.pairs, ParserBatches(shards, tiny).at(4).pairs)
     assert first.pictures.shape == (4, 3, 4, 64, 64)
     assert first.looks.shape == (4, 4, len(LOOKS), 64 // MASK_SCALE, 64 // MASK_SCALE)
@@ -153,14 +144,14 @@ def test_cells_are_told_what_they_show(pair):
 
 def test_only_what_is_seen_is_looked_at_closely(pair):
     spec, ids = pair
-    models = [model_in(spec, ids, np.random.default_rng(seed)) for seed in range(8)]
-    (ball, *_) = (model for model in models if model.animal == UNSAID)
-    (horse, *_) = (model for model in models if model.shape == UNSAID)
+    subjects = [subject_in(spec, ids, np.random.default_rng(seed)) for seed in range(8)]
+    (ball, *_) = (each for each in subjects if each.animal == UNSAID)
+    (horse, *_) = (each for each in subjects if each.shape == UNSAID)
     assert (ball.shape, ball.seen.tolist()) == (0, [False, True])
     assert (horse.animal, horse.seen.tolist()) == (6, [True, True])
     assert horse.kin.sum() == 12
     assert horse.cover[0].sum() == 4  # cells
-    nothing = model_in(spec, torch.zeros_like(ids), np.random.default_rng(0))
+    nothing = subject_in(spec, torch.zeros_like(ids), np.random.default_rng(0))
     assert (nothing.shape, nothing.animal) == (UNSAID, UNSAID)
 
 
@@ -174,10 +165,10 @@ def test_animals_keep_their_colours():
 
 
 def test_half_of_the_closer_looks_are_told_where_to_look(pair):
-    model = model_in(*pair, np.random.default_rng(0))
-    model = Model(*(part.expand(64, *part.shape) for part in model))
+    subject = subject_in(*pair, np.random.default_rng(0))
+    subject = Subject(*(part.expand(64, *part.shape) for part in subject))
     found = torch.full((64, 2, len(LOOKS), 4, 4), 1 / len(LOOKS))
-    told = (covers(found, model, generator("told")).view(64, 2, 4, 4) == model.cover).flatten(1).all(1)
+    told = (covers(found, subject, generator("told")).view(64, 2, 4, 4) == subject.cover).flatten(1).all(1)
     assert 0.3 < told.float().mean() < 0.7
 
 

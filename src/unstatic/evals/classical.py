@@ -69,9 +69,8 @@ Tables = Mapping[str, Shallow]
 
 
 class Seen(NamedTuple):
-    """A thing that was found: its colour by its pixels ("" for an animal), where it is, and how it looks."""
+    """A thing that was found: where it is, how it looks, and facts about its colour."""
 
-    colour: str
     cover: Cover
     boxes: Boxes
     cuts: Cuts
@@ -185,10 +184,10 @@ def scene_of(pictures: Moments, chances: Chances) -> Scene:
     others = torch.tensor([contrast(colour, first) for colour in COLOURS])
     second = COLOURS[int((mass * others).argmax())]
     objects = (
-        seen_of(pictures, colours, colour_cover(colours, first), first),
-        seen_of(pictures, colours, colour_cover(colours * others[:, None, None], second), second),
+        seen_of(pictures, colours, colour_cover(colours, first)),
+        seen_of(pictures, colours, colour_cover(colours * others[:, None, None], second)),
     )
-    animal = seen_of(pictures, colours, chances[:, -1], "")
+    animal = seen_of(pictures, colours, chances[:, -1])
     background = chances[:, 0]
     facts = clip_facts(pictures, objects, animal, chances[:, FIRST_PIXEL], background)
     return Scene(objects, animal, facts)
@@ -200,13 +199,13 @@ def colour_cover(colours: Float[Tensor, "t colours h w"], colour: str) -> Cover:
     return colours[:, alike].sum(1)
 
 
-def seen_of(pictures: Moments, colours: Float[Tensor, "t colours h w"], cover: Cover, colour: str) -> Seen:
+def seen_of(pictures: Moments, colours: Float[Tensor, "t colours h w"], cover: Cover) -> Seen:
     """Describe one thing by its cover."""
     cover = tidied(cover)
     boxes = boxes_of(cover)
     cuts = cut_out(pictures.now, cover, boxes)
     looks = looks_of(cuts, boxes, (cover.shape[1], cover.shape[2]))
-    return Seen(colour, cover, boxes, cuts, looks, colour_facts(pictures.now, colours, cover))
+    return Seen(cover, boxes, cuts, looks, colour_facts(pictures.now, colours, cover))
 
 
 def colour_facts(

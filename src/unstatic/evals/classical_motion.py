@@ -40,9 +40,7 @@ def fitted_motion(before: Grey, now: Grey, weight: Grey) -> tuple[Flow, Float[Te
     y = torch.linspace(-1, 1, mean.shape[1])[:, None].expand_as(mean[0])
     x = torch.linspace(-1, 1, mean.shape[2])[None, :].expand_as(mean[0])
     slopes = torch.stack([across, across * x, across * y, down, down * x, down * y], dim=-1)
-    sparse = slice(
-        None, None, 2 if mean.shape[1] > FINE else 1
-    )  # smooth pictures need not be read everywhere
+    sparse = slice(None, None, 2 if mean.shape[1] > FINE else 1)  # of a smooth picture that is enough
     slopes = rearrange(slopes[:, sparse, sparse], "t h w p -> t (h w) p")
     change, weight = (rearrange(each[:, sparse, sparse], "t h w -> t (h w)") for each in (change, weight))
 
@@ -121,10 +119,8 @@ def shadow_signals(now: Grey, background: Grey, boxes: Boxes) -> Signals:
 def lasting_change(now: Grey, background: Grey) -> Float[Tensor, "numbers"]:
     """Return how different the background is after half the clip and at its end, part by part."""
     last, half = len(now) - 1, len(now) // 2
-    changes: list[Grey] = []
-    for early, late in ((0, half), (half, last), (0, last)):
-        seen = background[early] * background[late]
-        changes.append((now[late] - now[early]).abs() * seen)
+    spans = ((0, half), (half, last), (0, last))
+    changes = [(now[b] - now[a]).abs() * background[a] * background[b] for a, b in spans]
     pooled = F.adaptive_avg_pool2d(torch.stack(changes)[:, None], PARTS)
     return (pooled + 1e-3).log().flatten()
 

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unstatic.evals.parser_network import LOOKS, Close, Motion, ParserConfig, ParserNet, sharpened, smaller
-from unstatic.evals.readings import ACTIONS, CAMERA_MOVES, DIRECTIONS, Frames, Reading, Thing
+from unstatic.evals.readings import ACTIONS, CAMERA_MOVES, DIRECTIONS, MIRRORED, Frames, Reading, Thing
 from unstatic.models.weights import load_model
 from unstatic.world.mix import contrast
 from unstatic.world.spec import ANIMALS, COLOURS, MOTIONS, SHAPES
@@ -33,7 +33,6 @@ AREA, SIDE_STEP = 64 * 64, 16
 FRAME_STEP = 3
 # A clip is read from each of so many first frames on, and mirrored: what is told is the mean
 STARTS = 2
-MIRRORED = {"left": "right", "right": "left"}
 # What is there covers so many cells of a picture on average; a second thing, so much of what the first covers
 LEAST_CELLS, LEAST_SHARE = 0.5, 0.08
 # More cells of a thing than this say no more about it
@@ -107,7 +106,7 @@ def both_ways(maps: Float[Tensor, "n maps h w"]) -> Float[Tensor, "m maps h w"]:
 def together(motion: Motion) -> Motion:
     """Average what was read in all views of a clip; masks stay apart, but for mirror images."""
     plain, mirrored = motion.direction.chunk(2)
-    direction = torch.cat([plain, mirrored[:, [DIRECTIONS.index(MIRRORED.get(w, w)) for w in DIRECTIONS]]])
+    direction = torch.cat([plain, mirrored[:, [DIRECTIONS.index(MIRRORED[word]) for word in DIRECTIONS]]])
     event, direction, camera = (
         each.mean(0, keepdim=True) for each in (motion.event, direction, motion.camera)
     )

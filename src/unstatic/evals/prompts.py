@@ -54,8 +54,8 @@ class Suite:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits that change with any word of the suite, and any number of it by a thousandth."""
-        scenes = [(prompt.text, _rounded(_facts(prompt.spec))) for prompt in self.prompts]
+        """Sixteen hex digits that change with any word, any atom, and any number by a thousandth."""
+        scenes = [(prompt.text, prompt.atoms, _rounded(_facts(prompt.spec))) for prompt in self.prompts]
         return hashlib.sha256(json.dumps(scenes).encode()).hexdigest()[:16]
 
     def first(self, count: int) -> "Suite":

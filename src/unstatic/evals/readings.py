@@ -13,6 +13,8 @@ from unstatic.world.relations import hero
 from unstatic.world.spec import EVENTS, MOTIONS, CameraSpec, SceneSpec
 
 DIRECTIONS = ("left", "right", "towards", "away")
+# What a direction becomes in a mirror
+MIRRORED = {"left": "right", "right": "left", "towards": "towards", "away": "away"}
 CAMERA_MOVES = ("still", "orbit", "pan", "in", "out", "up", "down", "follow")
 ACTIONS = EVENTS + MOTIONS
 
