@@ -13,7 +13,7 @@ from typing import Any
 
 from unstatic.evals.intervals import Score
 
-BAR_WIDTH, BAR_HEIGHT = 260, 14
+BAR_WIDTH, LABEL_WIDTH, BAR_HEIGHT = 84, 126, 14
 COLUMN_TINTS = ("#4c72b0", "#8172b2", "#dd8452", "#55a868")
 # What the project asks of a model, as shares
 AIMS = {
@@ -29,7 +29,8 @@ AIMS = {
 STYLE = """
 body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
 h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;text-align:left;vertical-align:top}
+table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}
+td,th{padding:.25em .8em;text-align:left;vertical-align:top}
 tr:nth-child(even){background:#f6f6f6}th{border-bottom:2px solid #888}.number{text-align:right}
 .clips{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:1em}
 .clips figure{margin:0}.clips img{width:100%;image-rendering:pixelated;border-radius:4px}
@@ -164,13 +165,13 @@ def _bar(score: Score, aim: float | None, tint: str) -> str:
     """Draw a share as a bar, its interval as a line across its end, the aim as a mark."""
     if not score.total:
         return "-"
-    width, middle = BAR_WIDTH // 2, BAR_HEIGHT / 2
+    width, middle = BAR_WIDTH, BAR_HEIGHT / 2
     low, high = score.interval
     mark = (
         f'<line x1="{aim * width}" x2="{aim * width}" y1="0" y2="{BAR_HEIGHT}" stroke="#c00"/>' if aim else ""
     )
     return (
-        f'<svg width="{BAR_WIDTH}" height="{BAR_HEIGHT}" role="img" aria-label="{score}">'
+        f'<svg width="{width + LABEL_WIDTH}" height="{BAR_HEIGHT}" role="img" aria-label="{score}">'
         f'<rect width="{width}" height="{BAR_HEIGHT}" fill="#8883"/>'
         f'<rect width="{score.share * width:.1f}" height="{BAR_HEIGHT}" fill="{tint}"/>'
         f'<line x1="{low * width:.1f}" x2="{high * width:.1f}" y1="{middle}" y2="{middle}" stroke="#000"/>'
