@@ -11,7 +11,6 @@ from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.diffusion.loss import (
     LogitNormal,
-    Mixture,
     SigmaSampler,
     Uniform,
     denoising_loss,
@@ -47,7 +46,7 @@ def test_levels_follow_their_distribution(sampler: SigmaSampler, distribution: s
     assert stats.kstest(values.numpy(), distribution.cdf).pvalue > 0.001
 
 
-@pytest.mark.parametrize("sampler", [Uniform(), LogitNormal(), Mixture(parts=(Uniform(),), weights=(1.0,))])
+@pytest.mark.parametrize("sampler", [Uniform(), LogitNormal()])
 def test_levels_have_a_shape_and_depend_on_the_generator_alone(sampler: SigmaSampler) -> None:
     drawn = sampler((3, 7), generator(1))
     assert drawn.shape == (3, 7)
@@ -62,22 +61,11 @@ def test_frames_have_levels_of_their_own() -> None:
     assert abs(float(torch.corrcoef(levels.T)[0, 1])) < 4 / math.sqrt(2000)
 
 
-def test_a_mixture_picks_one_part_for_a_whole_clip() -> None:
-    mixture = Mixture(parts=(Uniform(high=0.1), Uniform(low=0.9)), weights=(3.0, 1.0))
-    low = mixture((4000, 5), generator("mixture")) < 0.5
-    assert torch.equal(low.all(1), low.any(1))
-    share = float(low[:, 0].double().mean())
-    assert abs(share - 0.75) / math.sqrt(0.75 * 0.25 / 4000) < 4
-
-
 def test_impossible_samplers_are_refused() -> None:
     with pytest.raises(InputError, match="noise levels"):
         Uniform(low=0.6, high=0.5)
     with pytest.raises(InputError, match="noise levels"):
         Uniform(high=1.5)
-    for weights in ((1.0, 2.0), (0.0,), ()):
-        with pytest.raises(InputError, match="weights"):
-            Mixture(parts=(Uniform(),), weights=weights)
 
 
 # ------------------------------------------------------------------------------------------------ weightings

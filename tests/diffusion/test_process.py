@@ -5,10 +5,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from solver_orders import IdealDenoiser
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
-from unstatic.diffusion.ideal import IdealDenoiser
 from unstatic.diffusion.process import (
     MarkovChain,
     chain_to_flow,

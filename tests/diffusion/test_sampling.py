@@ -2,6 +2,7 @@ from functools import partial
 
 import pytest
 import torch
+from solver_orders import IdealDenoiser
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
@@ -16,7 +17,6 @@ from unstatic.diffusion.condition import (
     Suffix,
     apply_conditions,
 )
-from unstatic.diffusion.ideal import IdealDenoiser
 from unstatic.diffusion.process import mix
 from unstatic.diffusion.sampling import sample, sample_to_end
 from unstatic.diffusion.schedule import linear, log_snr, shifted

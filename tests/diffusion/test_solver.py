@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 import torch
+from solver_orders import IdealDenoiser
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.diffusion.condition import LatentState
-from unstatic.diffusion.ideal import IdealDenoiser
 from unstatic.diffusion.process import MarkovChain, chain_to_flow, flow_to_chain, to_x0
 from unstatic.diffusion.sampling import sample_to_end
 from unstatic.diffusion.schedule import from_chain, karras, linear, shifted

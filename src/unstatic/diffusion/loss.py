@@ -57,27 +57,6 @@ class Uniform:
         return self.low + (self.high - self.low) * torch.rand(shape, generator=generator)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Mixture:
-    """Each clip draws all its levels from one of `parts`, picked in proportion to `weights`."""
-
-    parts: tuple[SigmaSampler, ...]
-    weights: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.parts) != len(self.weights) or min(self.weights, default=0.0) <= 0:
-            raise InputError(f"{len(self.parts)} parts need as many positive weights, got {self.weights}")
-
-    def __call__(self, shape: tuple[int, int], generator: torch.Generator, /) -> Float[Tensor, "b t"]:
-        """Draw levels."""
-        batch, _ = shape
-        part_of_clip = torch.multinomial(
-            torch.tensor(self.weights), batch, replacement=True, generator=generator
-        )
-        levels = torch.stack([part(shape, generator) for part in self.parts])
-        return levels[part_of_clip, torch.arange(batch)]  # part b t -> b t
-
-
 # ------------------------------------------------------------------------------------------------ weightings
 
 Weighting = Callable[[Float[Tensor, "b t"]], Float[Tensor, "b t"]]

@@ -1,9 +1,12 @@
-"""The ideal denoiser: the closed-form optimum of a finite data set, for studying solvers without weights.
+"""How fast the solvers converge, measured against the ideal denoiser, whose path is known exactly.
+
+    python scripts/solver_orders.py
 
 If the data are n points, each blurred by an isotropic Gaussian of standard deviation `spread`, then the noisy
 marginal at every sigma is a mixture of n Gaussians, and the denoiser that training would find, given all time
-and capacity, can be written down. With a single point so can the path that solvers approximate, and their
-order of convergence is measured against the exact answer.
+and capacity, can be written down. With a single point so can the path that solvers approximate: the error of
+a run is exact, and falls as steps^-p. The table has p between 128 and 256 steps, in float64, for a run
+between sigma 0.95 and 0.05 with even steps in log-SNR, and for a whole run from 1 to 0 with even steps.
 """
 
 import math
@@ -19,8 +22,10 @@ from torch import Tensor
 from unstatic.diffusion.condition import LatentState
 from unstatic.diffusion.process import Latent, Sigma
 from unstatic.diffusion.sampling import sample_to_end
-from unstatic.diffusion.schedule import Schedule
-from unstatic.diffusion.solver import Solver, Step
+from unstatic.diffusion.schedule import Schedule, linear
+from unstatic.diffusion.solver import SOLVERS, Solver, Step
+
+STEPS = 128
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -104,3 +109,23 @@ def _linear_step(
 
 def _latent(*values: float) -> Latent:
     return rearrange(torch.tensor(values, dtype=torch.float64), "w -> 1 1 1 1 w")
+
+
+def even_in_log_snr(steps: int) -> Schedule:
+    """Space the levels from 0.95 to 0.05 evenly in log-SNR: away from the ends, where it is infinite."""
+    edge = math.log(0.95 / 0.05)
+    return torch.sigmoid(torch.linspace(edge, -edge, steps + 1, dtype=torch.float64))
+
+
+def main() -> None:
+    """Print the orders of all solvers as the rows of a table."""
+    for name, solver in SOLVERS.items():
+        if name == "ancestral":
+            print(f"| `{name}` | | {weak_order(solver, linear, STEPS):.2f} (weak) |")
+        else:
+            orders = [convergence_order(solver, schedule, STEPS) for schedule in (even_in_log_snr, linear)]
+            print(f"| `{name}` | {orders[0]:.2f} | {orders[1]:.2f} |")
+
+
+if __name__ == "__main__":
+    main()

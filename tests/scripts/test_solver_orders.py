@@ -1,17 +1,15 @@
 import math
-import re
-import runpy
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from solver_orders import IdealDenoiser, convergence_order, even_in_log_snr, main, weak_order
 
 from unstatic.diffusion.condition import LatentState
-from unstatic.diffusion.ideal import IdealDenoiser, convergence_order, weak_order
 from unstatic.diffusion.process import to_x0
 from unstatic.diffusion.sampling import sample_to_end
-from unstatic.diffusion.schedule import Schedule, linear
+from unstatic.diffusion.schedule import linear
 from unstatic.diffusion.solver import SOLVERS, Ddim, Solver, adams, euler, heun, multistep
 
 closely = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-12)
@@ -24,12 +22,6 @@ def latent(*values: float) -> torch.Tensor:
 
 def points(*values: float) -> torch.Tensor:
     return torch.tensor(values, dtype=torch.float64).reshape(-1, 1, 1, 1, 1)
-
-
-def even_in_log_snr(steps: int) -> Schedule:
-    """Return a schedule from 0.95 to 0.05, away from the ends, where log-SNR is finite."""
-    edge = math.log(19)
-    return torch.sigmoid(torch.linspace(edge, -edge, steps + 1, dtype=torch.float64))
 
 
 # -------------------------------------------------------------------------------------------------- the ideal
@@ -110,14 +102,8 @@ def test_orders_hold_when_the_data_have_several_modes() -> None:
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.08)
 
 
-def test_the_documented_orders_are_the_measured_ones(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    document = DOCUMENT.read_text(encoding="utf-8")
-    (block,) = re.findall(r"^```python\n(.*?)^```$", document, flags=re.MULTILINE | re.DOTALL)
-    script = tmp_path / "orders.py"
-    script.write_text(block, encoding="utf-8")
-    runpy.run_path(str(script))
+def test_the_documented_orders_are_the_measured_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    main()
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) == len(SOLVERS)
-    assert printed in document
+    assert printed in DOCUMENT.read_text(encoding="utf-8")
