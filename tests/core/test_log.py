@@ -1,12 +1,10 @@
-import logging
 import os
 import re
 import sys
 
 import pytest
 
-from unstatic.core.errors import InputError
-from unstatic.core.log import PlainBar, configure_logging, progress
+from unstatic.core.log import PlainBar, progress
 
 
 class Clock:
@@ -105,25 +103,3 @@ def test_an_error_passes_through_and_claims_no_end(capsys: pytest.CaptureFixture
     with pytest.raises(KeyboardInterrupt), progress("sampling", 2):
         raise KeyboardInterrupt
     assert "taken" not in capsys.readouterr().err
-
-
-def test_log_lines_go_to_stderr_once(capsys: pytest.CaptureFixture[str]):
-    logger = logging.getLogger("unstatic")
-    handlers, logger.handlers = logger.handlers, []
-    try:
-        configure_logging("warning")
-        configure_logging("info")
-        logging.getLogger("unstatic.core").info("ready")
-        logging.getLogger("unstatic.core").debug("hidden")
-    finally:
-        logger.handlers = handlers
-        logger.setLevel(logging.NOTSET)
-    output, errors = capsys.readouterr()
-    assert output == ""
-    assert errors.endswith("INFO unstatic.core: ready\n")
-    assert errors.count("\n") == 1
-
-
-def test_other_levels_are_refused():
-    with pytest.raises(InputError, match="'loud' must be one of debug"):
-        configure_logging("loud")

@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from unstatic.core.device import set_threads
 from unstatic.core.errors import InputError
-from unstatic.core.thread_choice import ThreadChoice
 from unstatic.diffusion.condition import FirstFrame, LastFrame
 from unstatic.generate.edit import first_frame, last_frame
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
@@ -182,35 +180,6 @@ def test_a_manifest_that_does_not_fit_the_weights_is_refused(
     write_manifest(folder, replace(read_manifest(folder), **changes))
     with pytest.raises(InputError, match=message):
         load_native(open_model(folder))
-
-
-def test_a_narrow_model_tries_numbers_of_threads_and_leaves_them_to_the_process(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    before = torch.get_num_threads()
-    set_threads(2)
-    try:
-        engine = load_native(open_model(tiny_model), device="cpu")
-        assert engine.threads is not None
-        offered = engine.threads.counts
-        used: list[int] = []
-        engine.transformer.register_forward_hook(lambda *_: used.append(torch.get_num_threads()))
-        made = planned(engine, steps=4)
-        after = [torch.get_num_threads() for _ in engine.stream(made)]
-    finally:
-        set_threads(before)
-    assert offered[0] == 1
-    assert set(used) == set(offered) <= {1, 2}
-    assert set(after) == {2}
-
-
-def test_the_number_of_threads_changes_no_bit(engine: NativeEngine, monkeypatch: pytest.MonkeyPatch):
-    made = planned(engine)
-    monkeypatch.setattr(engine, "threads", ThreadChoice((1,)))
-    alone = frames_of(list(engine.stream(made)))
-    monkeypatch.setattr(engine, "threads", None)
-    np.testing.assert_array_equal(frames_of(list(engine.stream(made))), alone)
 
 
 def copy(model: Path, folder: Path) -> Path:

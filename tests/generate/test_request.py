@@ -13,7 +13,7 @@ from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.media.frames import fit
-from unstatic.models.manifest import Manifest, read_manifest
+from unstatic.models.manifest import Distilled, Manifest, read_manifest
 
 
 @pytest.fixture
@@ -30,6 +30,23 @@ def test_what_is_left_open_is_the_models_own_choice(planned: Callable[..., Plan]
     made = planned()
     assert (made.fps, made.steps, made.guidance, made.solver) == (16, 3, 2.0, "euler")
     assert (made.native, made.enlarge, made.size) == (Size(32, 32), 2, Size(64, 64))
+
+
+def test_a_distilled_model_takes_its_few_steps_unless_another_solver_is_asked_for(manifest: Manifest):
+    few = replace(manifest, distilled=Distilled(steps=6, max_guidance=5.0))
+    made = plan(Request(prompt="a ball"), few)
+    assert (made.solver, made.steps, made.guidance) == ("distilled", 6, 2.0)
+    assert plan(Request(prompt="a ball", steps=9), few).solver == "distilled"
+    other = plan(Request(prompt="a ball", solver="heun"), few)
+    assert (other.solver, other.steps) == ("heun", 3)
+
+
+def test_a_distilled_model_says_which_guidance_it_knows(manifest: Manifest):
+    few = replace(manifest, distilled=Distilled(steps=6, max_guidance=5.0))
+    for guidance in (0.5, 5.5):
+        with pytest.raises(InputError, match="in few steps knows 1 to 5; take solver euler for any other"):
+            plan(Request(prompt="a ball", guidance=guidance), few)
+    assert plan(Request(prompt="a ball", guidance=5.5, solver="euler"), few).guidance == 5.5
 
 
 def test_what_is_asked_for_is_planned(planned: Callable[..., Plan]):
@@ -135,6 +152,7 @@ def test_a_prompt_loses_the_space_around_it(planned: Callable[..., Plan]):
         ({"seed": 2**63}, "seed is 9223372036854775808"),
         ({"solver": "magic"}, "solver 'magic' is unknown: take one of ancestral, ddim"),
         ({"solver": ""}, "solver '' is unknown"),
+        ({"solver": "distilled"}, "solver 'distilled' is unknown: take one of ancestral"),
         ({"image": np.zeros((1, 1, 3), np.uint8)}, "the image is 1x1: give one of at least 16x16"),
         ({"image": np.zeros((64, 64, 3), np.uint8), "seconds": 0}, "a video of 1 frame: make it longer"),
         ({"last_image": np.zeros((64, 64, 3), np.uint8), "seconds": 1, "fps": 1}, "a video of 1 frame"),

@@ -141,6 +141,24 @@ def test_guidance_costs_a_second_row_and_no_guidance_does_not(model: VideoTransf
     assert set(passes) == {1}
 
 
+def test_a_distilled_model_is_told_each_step_and_the_guidance_in_one_row():
+    model = build(replace(CONFIG, scalars=("sigma", "step", "guidance")))
+    told: dict[str, list[float]] = {"step": [], "guidance": []}
+    rows: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    for name, values in told.items():
+        model.scalar_embedding[name].register_forward_pre_hook(
+            lambda _, inputs, values=values: values.append(float(inputs[0].flatten()[0]))
+        )
+    sampling = replace(SAMPLING, sigmas=torch.tensor([1.0, 0.6, 0.1, 0.0]), guidance=3.0, distilled=True)
+    latents = context(model, static(), replace(SAMPLING, guidance=1.0))
+    list(stream_latents(model, static(), latents, sampling, (5,)))
+    assert set(rows) == {1}
+    # Chunks that are only read again are told nothing
+    assert told["step"] == pytest.approx([0.4, 0.5, 0.1] * len(CHUNKS))
+    assert told["guidance"] == pytest.approx([0.2] * 3 * len(CHUNKS))
+
+
 # ------------------------------------------------------------------------------------------------- dependence
 
 

@@ -71,6 +71,22 @@ def test_a_transformer_with_wider_mlps_predicts_the_same():
     assert torch.allclose(new, old, atol=1e-5)
 
 
+@torch.no_grad()
+def test_a_transformer_may_learn_further_numbers_and_predicts_the_same_at_first():
+    small = transformer(TRANSFORMER, 0)
+    large = VideoTransformer(replace(TRANSFORMER, scalars=("sigma", "step")), generator=seeded(1))
+    grow_transformer(large, small)
+    latent, text = torch.randn(1, 3, 2, 4, 4, generator=seeded(2)), torch.randn(1, 7, 8, generator=seeded(3))
+    sigma = torch.full((1, 2), 0.5)
+    old = small(latent, sigma, small.encode_text(text)).prediction
+    assert torch.equal(large(latent, sigma, large.encode_text(text)).prediction, old)
+    told = large(latent, sigma, large.encode_text(text), scalars={"step": sigma}).prediction
+    assert torch.equal(told, old)
+    again = transformer(TRANSFORMER, 2)
+    grow_transformer(again, large)
+    assert torch.equal(again(latent, sigma, again.encode_text(text)).prediction, old)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -330,8 +330,9 @@ def test_scalars_are_given_per_sample_or_per_frame() -> None:
     weights = torch.tensor([0.1, 0.7])
     assert difference(predict(weights), predict(weights[:, None].expand(-1, 17))) <= 1e-5
     assert difference(predict(weights), predict(weights.flip(0))) > 1e-3
-    with pytest.raises(AssertionError, match="guidance"):
-        model(LATENT, SIGMA, text)
+    assert difference(predict(weights), model(LATENT, SIGMA, text).prediction) > 1e-3
+    with pytest.raises(AssertionError, match="step"):
+        model(LATENT, SIGMA, text, scalars={"step": weights})
 
 
 def test_a_still_is_one_latent_frame(model: VideoTransformer, text: TextMemory) -> None:

@@ -10,9 +10,9 @@ import pytest
 from unstatic.core.errors import InputError
 from unstatic.evals.follow import REAL
 from unstatic.generate.native import NativeEngine
-from unstatic.models.manifest import find_model
+from unstatic.models.manifest import Distilled, find_model
 from unstatic.presets import evaluation
-from unstatic.presets.evaluation import EvaluationPlan, check_plan, run_evaluation
+from unstatic.presets.evaluation import EvaluationPlan, check_plan, run_evaluation, ways_of_sampling
 from unstatic.presets.feature_store import FeatureStore
 
 
@@ -90,6 +90,16 @@ def test_features_of_other_weights_never_stand_for_these(tmp_path: Path) -> None
     of_b = run(replace(todo, digest="B"))["distribution"]
     assert of_b != of_a
     assert run(replace(todo, digest="B"))["distribution"] == of_b
+
+
+def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distilled() -> None:
+    manifest = replace(find_model("nano").manifest, distilled=Distilled(steps=5, max_guidance=6.0))
+    many, few = ways_of_sampling(manifest, EvaluationPlan()).items()
+    assert many == ("nano, 24 steps", {"steps": 24, "solver": "multistep"})
+    assert few == ("nano, 5 steps", {"steps": 5, "solver": "distilled"})
+    plain = replace(manifest, distilled=None)
+    assert ways_of_sampling(plain, EvaluationPlan(few_steps=3))["nano, 3 steps"]["solver"] == "multistep"
+    assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 24 steps"]
 
 
 def test_steps_that_no_model_takes_are_refused_before_anything_is_loaded() -> None:

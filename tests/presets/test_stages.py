@@ -17,7 +17,13 @@ from unstatic.presets.nano import nano_64, tiny
 from unstatic.presets.stages import check_start, claim_folder, load_transformer, run_preset
 
 SHORT = override(
-    tiny(), ["world.clips=8", "autoencoder.training.samples=48", "diffusion.training.samples=48"]
+    tiny(),
+    [
+        "world.clips=8",
+        "autoencoder.training.samples=48",
+        "diffusion.training.samples=48",
+        "few_steps.training.samples=48",
+    ],
 )
 
 
@@ -36,8 +42,8 @@ def test_the_finished_model_makes_a_film(folder: Path):
 
 
 @pytest.mark.slow
-def test_both_networks_learned_and_left_their_metrics(folder: Path):
-    for stage in ("autoencoder", "diffusion"):
+def test_all_networks_learned_and_left_their_metrics(folder: Path):
+    for stage in ("autoencoder", "diffusion", "few-steps"):
         lines = (folder / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         losses = [json.loads(line)["loss"] for line in lines]
         assert np.isfinite(losses).all()

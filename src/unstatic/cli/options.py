@@ -57,7 +57,10 @@ Seed = Annotated[
 ]
 SizeText = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels.")]
 SolverName = Annotated[
-    str | None, typer.Option("--solver", help="ancestral, ddim, euler, heun, adams or multistep.")
+    str | None,
+    typer.Option(
+        "--solver", help="ancestral, ddim, euler, heun, adams, multistep, or a model's own distilled."
+    ),
 ]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Write a file that can be played while it grows; -o - is stdout.")

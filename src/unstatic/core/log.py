@@ -1,6 +1,5 @@
-"""What a person sees while the program works: progress and log lines, always on stderr, never on stdout."""
+"""What a person sees while the program works: progress, always on stderr, never on stdout."""
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Generator
@@ -8,11 +7,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
-from unstatic.core.errors import InputError
-
 PLAIN_INTERVAL_S = 5.0
-
-_LEVELS = ("debug", "info", "warning", "error")
 
 
 @runtime_checkable
@@ -41,18 +36,6 @@ def progress(description: str, total: int, *, done: int = 0) -> Generator[Bar]:
         bar = PlainBar(description, total, _show, done=done)
         yield bar
         bar.finish()
-
-
-def configure_logging(level: str = "warning") -> None:
-    """Send the package's log lines from `level` up to stderr; calling it again changes only the level."""
-    if level not in _LEVELS:
-        raise InputError(f"log level {level!r} must be one of {', '.join(_LEVELS)}")
-    logger = logging.getLogger("unstatic")
-    logger.setLevel(level.upper())
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-        logger.addHandler(handler)
 
 
 class PlainBar:

@@ -19,27 +19,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unstatic.core.errors import InputError
-from unstatic.evals.classical_motion import (
-    brief,
-    camera_signals,
-    inner_signals,
-    lasting_change,
-    shadow_signals,
-    summary,
-    track_signals,
-    waves,
-)
-from unstatic.evals.classical_outlines import (
-    Boxes,
-    Cover,
-    Cuts,
-    boxes_of,
-    cut_out,
-    looks_of,
-    moments_of,
-    raster,
-    tidied,
-)
+from unstatic.evals import classical_motion as motion
+from unstatic.evals import classical_outlines as outlines
+from unstatic.evals.classical_outlines import Cover
 from unstatic.evals.classical_pixels import PIXELS, Chances, Moments, Video, chances_of, moments
 from unstatic.evals.readings import ACTIONS, CAMERA_MOVES, DIRECTIONS, Frames, Reading, Thing
 from unstatic.evals.shallow import Shallow
@@ -72,8 +54,8 @@ class Seen(NamedTuple):
     """A thing that was found: where it is, how it looks, and facts about its colour."""
 
     cover: Cover
-    boxes: Boxes
-    cuts: Cuts
+    boxes: outlines.Boxes
+    cuts: outlines.Cuts
     looks: Float[Tensor, "t looks"]
     colours: Float[Tensor, "colour_facts"]
 
@@ -201,10 +183,10 @@ def colour_cover(colours: Float[Tensor, "t colours h w"], colour: str) -> Cover:
 
 def seen_of(pictures: Moments, colours: Float[Tensor, "t colours h w"], cover: Cover) -> Seen:
     """Describe one thing by its cover."""
-    cover = tidied(cover)
-    boxes = boxes_of(cover)
-    cuts = cut_out(pictures.now, cover, boxes)
-    looks = looks_of(cuts, boxes, (cover.shape[1], cover.shape[2]))
+    cover = outlines.tidied(cover)
+    boxes = outlines.boxes_of(cover)
+    cuts = outlines.cut_out(pictures.now, cover, boxes)
+    looks = outlines.looks_of(cuts, boxes, (cover.shape[1], cover.shape[2]))
     return Seen(cover, boxes, cuts, looks, colour_facts(pictures.now, colours, cover))
 
 
@@ -224,31 +206,35 @@ def colour_facts(
 
 
 def clip_facts(
-    pictures: Moments, objects: tuple[Seen, Seen], animal: Seen, props: Cover, background: Cover
+    pictures: Moments,
+    objects: tuple[Seen, Seen],
+    animal: Seen,
+    props: Cover,
+    background: Cover,
 ) -> Float[Tensor, "facts"]:
     """Describe what happens: the way and the inner life of what acts, the other things, and the camera."""
     size = (props.shape[1], props.shape[2])
     first, second = sorted(objects, key=acting, reverse=True)
     actor, other = (animal, first) if acting(animal) > acting(first) else (first, second)
-    before = cut_out(pictures.before, actor.cover, actor.boxes)
+    before = outlines.cut_out(pictures.before, actor.cover, actor.boxes)
     own = [
-        track_signals(actor.boxes, size),
-        inner_signals(before, actor.cuts),
-        moments_of(actor.cuts.cover)[:, 4:6],
-        track_signals(boxes_of(props), size)[:, [0, 1, 6]],
-        shadow_signals(pictures.now.mean(1), background, actor.boxes),
+        motion.track_signals(actor.boxes, size),
+        motion.inner_signals(before, actor.cuts),
+        outlines.moments_of(actor.cuts.cover)[:, 4:6],
+        motion.track_signals(outlines.boxes_of(props), size)[:, [0, 1, 6]],
+        motion.shadow_signals(pictures.now.mean(1), background, actor.boxes),
     ]
-    inner = raster(actor.cuts.cover, 4)
-    others = [track_signals(each.boxes, size) for each in (other, animal)]
-    camera = camera_signals(pictures.before.mean(1), pictures.now.mean(1), background)
+    inner = outlines.raster(actor.cuts.cover, 4)
+    others = [motion.track_signals(each.boxes, size) for each in (other, animal)]
+    camera = motion.camera_signals(pictures.before.mean(1), pictures.now.mean(1), background)
     return torch.cat(
         [
-            summary(torch.cat(own, dim=1)),
-            brief(inner),
-            waves(inner),
-            *(brief(each) for each in others),
-            brief(camera),
-            lasting_change(pictures.now.mean(1), background),
+            motion.summary(torch.cat(own, dim=1)),
+            motion.brief(inner),
+            motion.waves(inner),
+            *(motion.brief(each) for each in others),
+            motion.brief(camera),
+            motion.lasting_change(pictures.now.mean(1), background),
         ]
     )
 

@@ -6,19 +6,18 @@ import numpy as np
 import torch
 from einops import rearrange
 from jaxtyping import UInt8
-from torch import Tensor
 
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
-from unstatic.core.thread_choice import ThreadChoice, equal_counts, free_to_choose, with_threads
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
+from unstatic.diffusion.distilled import SCALARS
 from unstatic.diffusion.process import Latent
 from unstatic.diffusion.schedule import shifted
-from unstatic.diffusion.solver import SOLVERS
+from unstatic.diffusion.solver import SOLVERS, euler
 from unstatic.generate.edit import first_frame, last_frame
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
-from unstatic.generate.request import Plan, Request, plan
+from unstatic.generate.request import DISTILLED, Plan
 from unstatic.generate.stream import Chunk, Denoised, Sampling, chunk_noise, read_context, stream_latents
 from unstatic.media.frames import to_frames
 from unstatic.models.manifest import InstalledModel, Manifest
@@ -29,17 +28,9 @@ from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTran
 from unstatic.models.weights import load_model
 from unstatic.nn.causal import Memory
 
-# An operator of a narrower transformer takes 20 to 200 microseconds, as long as it takes to wake a thread:
-# how many threads pay is tried, and more than four never do.
-NARROW, NARROW_THREADS = 512, (1, 2, 4)
-
 
 class NativeEngine:
-    """One of our models, loaded and ready; made by `load_native`.
-
-    `threads` chooses how many threads one CPU operator may use while this engine works; None leaves that to
-    the process.
-    """
+    """One of our models, loaded and ready; made by `load_native`."""
 
     def __init__(
         self,
@@ -48,22 +39,17 @@ class NativeEngine:
         autoencoder: TinyAutoencoder,
         text_encoder: TextEncoder,
         device: torch.device,
-        threads: ThreadChoice | None = None,
     ) -> None:
         self.manifest = manifest
         self.transformer = transformer
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.device = device
-        self.threads = threads
-
-    def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
-        """Yield progress after every step, and frames as soon as they are final."""
-        events = self._stream(plan, Pace(previews_per_s))
-        return with_threads(self.threads, events, alike=lambda event: isinstance(event, Progress))
 
     @torch.inference_mode()
-    def _stream(self, plan: Plan, preview: Pace) -> Iterator[Event]:
+    def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
+        """Yield progress after every step, and frames as soon as they are final."""
+        preview = Pace(previews_per_s)
         steps, chunks, frames = 0, 0, 0
         memory = None
         for event in self.denoise(plan):
@@ -96,14 +82,14 @@ class NativeEngine:
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
         """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
         # Read the prompt
-        prompts = [plan.text] if plan.guidance == 1 else [plan.text, ""]
+        sampling = self.sampling(plan)
+        prompts = [plan.text] if sampling.in_one_pass else [plan.text, ""]
         states, _, dropped = self.text_encoder.encode(prompts)
         if dropped[0]:
             yield Warned(f"the last {dropped[0]} words or parts of words of the prompt do not fit: ignored")
         text: TextMemory = self.transformer.encode_text(states.to(self.device))
 
         # Lay out what is known, then denoise the rest
-        sampling = self.sampling(plan)
         end = self.manifest.compression.latent_frames_covering(plan.frames)
         state = apply_conditions(self.static(plan), self.conditions(plan), end=end)
         context = read_context(self.transformer, text, state, sampling)
@@ -128,10 +114,11 @@ class NativeEngine:
         """Return how the video is sampled."""
         return Sampling(
             sigmas=shifted(plan.steps, self.manifest.defaults.shift),
-            solver=SOLVERS[plan.solver],
+            solver=euler if plan.solver == DISTILLED else SOLVERS[plan.solver],
             prediction=self.manifest.prediction,
             guidance=plan.guidance,
             history_sigma=self.manifest.defaults.history_sigma,
+            distilled=plan.solver == DISTILLED,
         )
 
 
@@ -153,19 +140,7 @@ def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEn
     if target.type == "cpu":
         prepare_for_cpu(transformer)
     autoencoder = autoencoder.to(target, dtype).eval()
-    engine = NativeEngine(model.manifest, transformer, autoencoder, text_encoder, target)
-    if target.type == "cpu" and transformer.config.width < NARROW and free_to_choose():
-        engine.threads = ThreadChoice(equal_counts(lambda: _two_chunks(engine), NARROW_THREADS))
-    return engine
-
-
-@torch.inference_mode()
-def _two_chunks(engine: NativeEngine) -> Tensor:
-    """Sample the first two chunks of a video in one step each and decode them: all that sampling repeats."""
-    frames = engine.manifest.compression.time + 1
-    made = plan(Request(prompt="a ball", seconds=frames / engine.manifest.fps, steps=1), engine.manifest)
-    latent = torch.cat([event.latent for event in engine.denoise(made) if isinstance(event, Chunk)], 2)
-    return torch.cat([latent.flatten(), engine.autoencoder.decode(latent).float().flatten()])
+    return NativeEngine(model.manifest, transformer, autoencoder, text_encoder, target)
 
 
 def _check_that_parts_fit(
@@ -180,6 +155,7 @@ def _check_that_parts_fit(
         "compression": (manifest.compression, autoencoder.config.compression),
         "latent channels": (autoencoder.config.latent_channels, transformer.config.in_channels),
         "text width": (text_encoder.width, transformer.config.text_width),
+        "few steps": (manifest.distilled is not None, set(SCALARS) <= set(transformer.config.scalars)),
     }
     for name, (one, other) in facts.items():
         if one != other:

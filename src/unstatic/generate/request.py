@@ -21,6 +21,8 @@ MAX_STEPS = 1_000
 MAX_GUIDANCE = 30.0
 MAX_FPS = 120
 MAX_SEED = 2**63 - 1
+# The solver of a model that learned to take few steps
+DISTILLED = "distilled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -90,19 +92,21 @@ class Plan:
 def plan(request: Request, manifest: Manifest) -> Plan:
     """Answer `request` with the model of `manifest`. Raises InputError naming value and fix."""
     defaults = manifest.defaults
-    steps = defaults.steps if request.steps is None else request.steps
+    solver, steps, few = request.solver, request.steps, manifest.distilled
+    if solver is None:
+        solver = DISTILLED if few else defaults.solver
+    if steps is None:
+        steps = few.steps if few and solver == DISTILLED else defaults.steps
     guidance = defaults.guidance if request.guidance is None else request.guidance
     fps = manifest.fps if request.fps is None else request.fps
-    solver = defaults.solver if request.solver is None else request.solver
 
+    _check_solver(solver, guidance, manifest)
     _check_range("steps", steps, 1, MAX_STEPS)
     _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
     _check_range("fps", fps, 1, MAX_FPS)
     _check_range("seed", request.seed, 0, MAX_SEED)
     if any(isinstance(condition, Cue) for condition in request.conditions):
         raise InputError("conditions hold a Cue: give one prompt, it cannot change on the way")
-    if solver not in SOLVERS:
-        raise InputError(f"solver {solver!r} is unknown: take one of {', '.join(SOLVERS)}")
 
     prompt = checked_prompt(request.prompt)
     frames = shown_numbers(0, frame_count(request.seconds, manifest), manifest.fps, fps)[-1] + 1
@@ -178,6 +182,19 @@ def native_size(size: Size, manifest: Manifest) -> tuple[Size, int]:
     offered = ", ".join(str(native) for native in manifest.sizes)
     times = f"2 to {manifest.max_enlarge} times one"
     raise InputError(f"size {size} is not offered by {manifest.name}: take {offered}, or {times}")
+
+
+def _check_solver(solver: str, guidance: float | int, manifest: Manifest) -> None:
+    """Raise InputError for a solver there is not, or one that was not taught what it is asked for."""
+    few = manifest.distilled
+    known = [DISTILLED, *SOLVERS] if few else [*SOLVERS]
+    if solver not in known:
+        raise InputError(f"solver {solver!r} is unknown: take one of {', '.join(known)}")
+    if few and solver == DISTILLED and not 1 <= guidance <= few.max_guidance:
+        other = f"take solver {manifest.defaults.solver} for any other"
+        raise InputError(
+            f"guidance is {guidance}: {manifest.name} in few steps knows 1 to {few.max_guidance:g}; {other}"
+        )
 
 
 def _check_range(name: str, value: float | int, low: float | int, high: float | int) -> None:

@@ -2,7 +2,7 @@
 
 Memory does not grow with the length of the video: a chunk reads the ring (the last chunks), the anchors (the
 frames that are known beforehand) and the text. With guidance the batch stands twice in every pass, first
-under the prompt and then under the empty prompt.
+under the prompt and then under the empty prompt; a distilled model is told the guidance instead.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +17,7 @@ from torch import Tensor
 from unstatic.core.seeds import generator, noise
 from unstatic.core.shapes import chunk_lengths
 from unstatic.diffusion.condition import LatentState
+from unstatic.diffusion.distilled import next_level, told
 from unstatic.diffusion.guidance import guided, in_one_batch
 from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, to_velocity
 from unstatic.diffusion.sampling import sample
@@ -30,7 +31,8 @@ class Sampling:
     """How static becomes a video.
 
     `prediction` is what the model was trained to output, `guidance` 1 is none, `history_sigma` is the level
-    of the static that is put on a finished chunk before later ones look back at it.
+    of the static that is put on a finished chunk before later ones look back at it. With `distilled` the
+    model is told how far each step goes and how guided it shall be.
     """
 
     sigmas: Schedule
@@ -38,10 +40,16 @@ class Sampling:
     prediction: Prediction
     guidance: float | int
     history_sigma: float
+    distilled: bool = False
+
+    @property
+    def in_one_pass(self) -> bool:
+        """Whether the empty prompt is never asked."""
+        return self.distilled or self.guidance == 1
 
     def rows(self, batch: Tensor) -> Tensor:
         """Return the rows of a pass: the batch, and with guidance the batch once more."""
-        return batch if self.guidance == 1 else torch.cat([batch, batch])
+        return batch if self.in_one_pass else torch.cat([batch, batch])
 
 
 class Denoised(NamedTuple):
@@ -125,10 +133,15 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
     """Return the guided velocity that solvers ask for."""
 
     def velocity(latent: Latent, sigma: Sigma) -> Latent:
-        prediction = look(latent, sigma[:, 0, :, 0, 0]).prediction
+        levels = sigma[:, 0, :, 0, 0]
+        scalars = None
+        if sampling.distilled:
+            guidance = levels.new_full((len(levels),), sampling.guidance)
+            scalars = told(levels, next_level(levels, sampling.sigmas), guidance)
+        prediction = look(latent, levels, scalars=scalars).prediction
         return to_velocity(prediction, sampling.prediction, latent, sigma)
 
-    if sampling.guidance == 1:
+    if sampling.in_one_pass:
         return velocity
     both = in_one_batch(velocity)
     return guided(lambda latent, sigma: both(latent, sigma).conditional, both, weight=sampling.guidance)

@@ -18,8 +18,8 @@ from unstatic.models.transformer import TransformerConfig, VideoTransformer
 
 AUTOENCODER_GROWS = ("latent_channels",)
 TRANSFORMER_GROWS = ("in_channels", "out_channels", "ffn_width")
-# No weight depends on these
-TRANSFORMER_CHANGES = ("chunk", "history_chunks", "max_age")
+# No weight of a plain pass depends on these: new scalars begin without effect, old ones can be left out
+TRANSFORMER_CHANGES = ("scalars", "chunk", "history_chunks", "max_age")
 
 
 def check_autoencoder(larger: TinyAutoencoderConfig, smaller: TinyAutoencoderConfig) -> None:
@@ -41,7 +41,8 @@ def grow_autoencoder(larger: TinyAutoencoder, smaller: TinyAutoencoder) -> None:
 def grow_transformer(larger: VideoTransformer, smaller: VideoTransformer) -> None:
     """Give `larger`, freshly drawn, the weights of `smaller`. Raises InputError as `check_transformer`."""
     check_transformer(larger.config, smaller.config)
-    _adopt(_channels_apart(larger), _channels_apart(smaller))
+    new = _channels_apart(larger)
+    _adopt(new, {name: old for name, old in _channels_apart(smaller).items() if name in new})
 
 
 def _check(larger: object, smaller: object, grows: Collection[str], changes: Collection[str]) -> None:
@@ -66,8 +67,8 @@ def _channels_apart(model: VideoTransformer) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def _adopt(larger: Mapping[str, Tensor], smaller: Mapping[str, Tensor]) -> None:
-    """Overwrite the beginnings of the tensors of `larger` with those of `smaller`."""
-    assert larger.keys() == smaller.keys(), sorted(larger.keys() ^ smaller.keys())
+    """Overwrite the beginnings of the tensors of `larger` with those of `smaller`; further ones stay."""
+    assert smaller.keys() <= larger.keys(), sorted(smaller.keys() - larger.keys())
     for name, old in smaller.items():
         new = larger[name]
         if old.ndim > 1:

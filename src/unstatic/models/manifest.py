@@ -34,13 +34,22 @@ class SamplingDefaults:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Distilled:
+    """How many steps a distilled transformer takes when nobody says otherwise, and how guided it can be."""
+
+    steps: int
+    max_guidance: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
     """One model: its name and origin, what it can make, and how it likes to be sampled.
 
     `prediction` is what its transformer outputs. `sizes` are the model's own, the first is the default;
     frames are enlarged by `enlarge` when nobody names a size, and at most by `max_enlarge`. `expander` names
     the words that prompts are rewritten in before the model reads them: those of the whole "world", those of
-    its "objects" for a model that has not seen animals, or "" for none.
+    its "objects" for a model that has not seen animals, or "" for none. With `distilled` few steps are the
+    default, and `defaults` hold for who asks for another solver.
     """
 
     name: str
@@ -58,6 +67,7 @@ class Manifest:
     max_enlarge: int
     defaults: SamplingDefaults
     expander: Literal["", "objects", "world"] = ""
+    distilled: Distilled | None = None
 
     def __post_init__(self) -> None:
         if not self.sizes or self.fps < 1 or self.chunk < 1:

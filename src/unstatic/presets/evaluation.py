@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, 
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.generate.engine import Frames as Stretch
 from unstatic.generate.native import NativeEngine
-from unstatic.generate.request import Request, plan
+from unstatic.generate.request import DISTILLED, Request, plan
 from unstatic.media.frames import retime, to_frames, to_tensor
 from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
@@ -56,19 +56,26 @@ Watch = Callable[[str, FollowAnswer, Frames], None]
 Result = FollowResult | PossibleResult | ReconstructionResult
 
 
+class Way(TypedDict):
+    """How a column's films are sampled."""
+
+    steps: int
+    solver: str
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluationPlan:
     """What to measure: which parts, at most how many prompts of each, with how many steps.
 
-    `few_steps` adds a column of the same model in a hurry; 0 leaves it out. Without a `folder` nothing is
-    kept. `digest` says which weights these are: what was measured of others is measured anew. `networks` asks
-    for FVD and LPIPS.
+    `few_steps` adds a column of the same model in a hurry, by default as it was distilled; 0 leaves it out.
+    Without a `folder` nothing is kept. `digest` says which weights these are: what was measured of others is
+    measured anew. `networks` asks for FVD and LPIPS.
     """
 
     parts: tuple[str, ...] = PARTS
     prompts: int = 1_000
     steps: int | None = None
-    few_steps: int = FEW_STEPS
+    few_steps: int | None = None
     folder: Path | None = None
     digest: str = ""
     networks: bool = False
@@ -117,8 +124,8 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
 
 def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:
     """Raise InputError for what a model cannot do, before anything is loaded."""
-    for steps in (todo.steps, todo.few_steps or None):
-        plan(Request(prompt="a ball", seconds=SECONDS, steps=steps), manifest)
+    for hurry in ways_of_sampling(manifest, todo).values():
+        plan(Request(prompt="a ball", seconds=SECONDS, **hurry), manifest)
 
 
 def feature_store(todo: EvaluationPlan) -> FeatureStore:
@@ -169,11 +176,8 @@ def _follow(
     engine: NativeEngine, todo: EvaluationPlan, name: str, times: FilmTimes, store: FeatureStore | None
 ) -> FollowResult:
     suite = load_suite(name).first(todo.prompts)
-    steps = todo.steps or engine.manifest.defaults.steps
-    columns = {f"{engine.manifest.name}, {steps} steps": steps}
-    if todo.few_steps:
-        columns[f"{engine.manifest.name}, {todo.few_steps} steps"] = todo.few_steps
-    makers = {column: _timed(engine, steps, times, column) for column, steps in columns.items()}
+    columns = ways_of_sampling(engine.manifest, todo)
+    makers = {column: _timed(engine, way, times, column) for column, way in columns.items()}
     with progress(name, len(suite.prompts)) as bar:
         result = follow(
             makers,
@@ -191,10 +195,10 @@ def _follow(
     return result
 
 
-def _timed(engine: NativeEngine, steps: int, times: FilmTimes, column: str) -> Callable[[Prompt], Frames]:
+def _timed(engine: NativeEngine, way: Way, times: FilmTimes, column: str) -> Callable[[Prompt], Frames]:
     def make(prompt: Prompt) -> Frames:
         start = time.perf_counter()
-        frames = film(engine, prompt, steps)
+        frames = film(engine, prompt, way)
         times.seconds.setdefault(column, []).append(time.perf_counter() - start)
         return frames
 
@@ -231,9 +235,22 @@ def _keeper(todo: EvaluationPlan, suite: str, shown: str) -> Watch:
     return keep
 
 
-def film(engine: NativeEngine, prompt: Prompt, steps: int) -> Frames:
+def ways_of_sampling(manifest: Manifest, todo: EvaluationPlan) -> dict[str, Way]:
+    """Return the columns of the model: many steps, and few unless there shall be none."""
+    many = manifest.defaults.steps if todo.steps is None else todo.steps
+    ways = {f"{manifest.name}, {many} steps": Way(steps=many, solver=manifest.defaults.solver)}
+    few = todo.few_steps
+    if few is None:
+        few = manifest.distilled.steps if manifest.distilled else FEW_STEPS
+    if few:
+        solver = DISTILLED if manifest.distilled else manifest.defaults.solver
+        ways[f"{manifest.name}, {few} steps"] = Way(steps=few, solver=solver)
+    return ways
+
+
+def film(engine: NativeEngine, prompt: Prompt, way: Way) -> Frames:
     """Let the model make the clip that a prompt asks for, at the frame rate of the world."""
-    request = Request(prompt=prompt.text, seconds=SECONDS, steps=steps, seed=prompt.spec.seed)
+    request = Request(prompt=prompt.text, seconds=SECONDS, seed=prompt.spec.seed, **way)
     events = engine.stream(plan(request, engine.manifest))
     stretches = [event.frames for event in events if isinstance(event, Stretch)]
     return retime(np.concatenate(stretches), 0, engine.manifest.fps, prompt.spec.fps)

@@ -12,9 +12,10 @@ from unstatic.data.latents import Window
 from unstatic.models.manifest import SamplingDefaults
 from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig
-from unstatic.presets.preset import AutoencoderRun, DiffusionRun, Preset, WorldRun
+from unstatic.presets.preset import AutoencoderRun, DiffusionRun, FewStepRun, Preset, WorldRun
 from unstatic.training.autoencoder_step import AutoencoderLossConfig, ViewConfig
 from unstatic.training.diffusion_step import DiffusionConfig
+from unstatic.training.distill_step import DistillConfig
 from unstatic.training.loop import TrainingConfig
 from unstatic.training.optim import OptimiserConfig
 
@@ -66,6 +67,12 @@ def tiny() -> Preset:
                 Window(latent_frames=1, batch_size=8, share=0.2),
                 Window(latent_frames=5, batch_size=8, share=0.8),
             ),
+        ),
+        few_steps=FewStepRun(
+            training=replace(short, samples=200),
+            step=DistillConfig(),
+            windows=(Window(latent_frames=5, batch_size=8, share=1.0),),
+            steps=4,
         ),
         sampling=SamplingDefaults(steps=8, guidance=2.0, solver="multistep", shift=1.5, history_sigma=0.0),
         max_seconds=10.0,

@@ -10,6 +10,7 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig
 from unstatic.training.autoencoder_step import AutoencoderLossConfig, ViewConfig
 from unstatic.training.diffusion_step import DiffusionConfig
+from unstatic.training.distill_step import DistillConfig
 from unstatic.training.loop import TrainingConfig
 
 
@@ -65,12 +66,22 @@ class DiffusionRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FewStepRun:
+    """How the finished transformer is distilled; a film then takes `steps` when nobody says otherwise."""
+
+    training: TrainingConfig
+    step: DistillConfig
+    windows: tuple[Window, ...]
+    steps: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
     """A whole training run, from nothing to a model that can be used.
 
     `model` is the name of the model it makes. Its manifest gets `summary`, `licence`, `compression`,
     `sampling` and the sizes of the world. `start` names a model whose weights it begins with, or its folder;
-    what is larger here than there is grown (`models/grow.py`).
+    what is larger here than there is grown (`models/grow.py`). With `few_steps` the transformer is distilled.
     """
 
     name: str
@@ -80,6 +91,7 @@ class Preset:
     world: WorldRun
     autoencoder: AutoencoderRun
     diffusion: DiffusionRun
+    few_steps: FewStepRun | None = None
     compression: Compression
     sampling: SamplingDefaults
     max_seconds: float = 60.0

@@ -1,15 +1,18 @@
-"""The stages of a preset: render, autoencoder, encode, diffusion, export. Each goes on where it was stopped.
+"""The stages of a preset: render, autoencoder, encode, diffusion, few steps, export.
+
+Each goes on where it was stopped.
 
 FOLDER/preset.json     what is run, in full
 FOLDER/clips/          rendered clips, raw
 FOLDER/autoencoder/    checkpoints, metrics, pictures
 FOLDER/latents/        the clips, encoded
 FOLDER/diffusion/      checkpoints, metrics, pictures
+FOLDER/few-steps/      the same of the student, if the preset distills; FOLDER/teacher/ is what it learns from
 FOLDER/model/          the finished model: `unstatic video PROMPT --model FOLDER/model`
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
@@ -28,12 +31,13 @@ from unstatic.core.log import progress
 from unstatic.core.memory import keep_freed_memory
 from unstatic.core.seeds import generator
 from unstatic.data.encode import encode_clips, to_video
-from unstatic.data.latents import LatentBatches
+from unstatic.data.latents import LatentBatch, LatentBatches
 from unstatic.data.loader import AutoencoderBatches
 from unstatic.data.shards import Shard, open_shards
+from unstatic.diffusion.distilled import SCALARS
 from unstatic.generate.native import NativeEngine
 from unstatic.models.grow import check_autoencoder, check_transformer, grow_autoencoder, grow_transformer
-from unstatic.models.manifest import Manifest, find_model, write_manifest
+from unstatic.models.manifest import Distilled, Manifest, find_model, write_manifest
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
@@ -45,9 +49,11 @@ from unstatic.presets.show import reconstruction_sheet, sample_sheet
 from unstatic.training.autoencoder_step import AutoencoderStep, prepare
 from unstatic.training.checkpoint import checkpoints
 from unstatic.training.diffusion_step import DiffusionStep
+from unstatic.training.distill_step import DistillStep
 from unstatic.training.fuse import check_compiler, fuse
 from unstatic.training.loop import Run
 from unstatic.training.optim import kernel_weights, linear_weights
+from unstatic.training.step import Step
 
 TEXT_ENCODER = "minilm"
 EXPANDER = "world"  # what users type is put into the words of the world's captions
@@ -68,6 +74,7 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     train_autoencoder(preset, folder, target)
     encode(preset, folder, target)
     train_diffusion(preset, folder, target)
+    train_few_steps(preset, folder, target)
     return export(preset, folder)
 
 
@@ -210,16 +217,54 @@ def encode(preset: Preset, folder: Path, device: torch.device) -> None:
 
 
 def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
-    """Train the transformer on the latents and write FOLDER/model/transformer."""
-    target = folder / "model" / "transformer.safetensors"
+    """Train the transformer on the latents and write FOLDER/model/transformer, or FOLDER/teacher's."""
+    target = transformer_path(folder, "teacher" if preset.few_steps else "model")
     if target.exists():
         return
     settings = preset.diffusion
-    text_encoder = load_text_encoder(TEXT_ENCODER)
     model = VideoTransformer(settings.model, generator=generator("transformer", preset.seed))
     if preset.start and not checkpoints(folder / "diffusion"):
         grow_transformer(model, load_transformer(find_model(preset.start).weights("transformer")))
     run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
+    fit_transformer(preset, folder, "diffusion", model, run, lambda plain: plain)
+    target.parent.mkdir(exist_ok=True)
+    save_model(target, averaged(run, VideoTransformer(settings.model)), settings.model, "transformer")
+
+
+def train_few_steps(preset: Preset, folder: Path, device: torch.device) -> None:
+    """Distill FOLDER/teacher's transformer, if the preset says so, and write FOLDER/model/transformer."""
+    target, settings = transformer_path(folder, "model"), preset.few_steps
+    if settings is None or target.exists():
+        return
+    teacher = load_transformer(transformer_path(folder, "teacher"))
+    config = replace(teacher.config, scalars=("sigma", *SCALARS))
+    student = VideoTransformer(config, generator=generator("student", preset.seed))
+    grow_transformer(student, teacher)
+    teacher = teacher.to(device, compute_dtype(device)).eval()
+    run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
+    at_work = replace(preset, diffusion=replace(preset.diffusion, windows=settings.windows))
+    fit_transformer(
+        at_work,
+        folder,
+        "few-steps",
+        student,
+        run,
+        lambda plain: DistillStep(teacher=teacher, plain=plain, config=settings.step),
+    )
+    save_model(target, averaged(run, VideoTransformer(config)), config, "transformer")
+
+
+def fit_transformer(
+    preset: Preset,
+    folder: Path,
+    stage: str,
+    model: VideoTransformer,
+    run: Run,
+    make_step: Callable[[DiffusionStep], Step[LatentBatch]],
+) -> None:
+    """Fit a transformer in FOLDER/stage; `make_step` may make another step of the ordinary one."""
+    device, settings = run.device, preset.diffusion
+    text_encoder = load_text_encoder(TEXT_ENCODER)
     batches = latent_batches(preset, open_shards(folder / "latents", "latents"), text_encoder, device)
     step = DiffusionStep(
         model=model,
@@ -231,16 +276,19 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
         fuse(model)
     autoencoder = load_autoencoder(autoencoder_path(folder))
 
-    def finished() -> VideoTransformer:
-        return averaged(run, VideoTransformer(settings.model))
-
     def picture() -> UInt8[ndarray, "h w 3"]:
         dtype = compute_dtype(device)
-        parts = (finished().to(device, dtype), autoencoder.to(device, dtype))
-        return sample_sheet(NativeEngine(manifest(preset), *parts, text_encoder, device))
+        finished = averaged(run, VideoTransformer(model.config))
+        parts = (finished.to(device, dtype), autoencoder.to(device, dtype))
+        about = replace(manifest(preset), distilled=None) if stage == "diffusion" else manifest(preset)
+        return sample_sheet(NativeEngine(about, *parts, text_encoder, device))
 
-    fit("diffusion", run, step, batches, folder / "diffusion", picture=picture)
-    save_model(target, finished(), settings.model, "transformer")
+    fit(stage, run, make_step(step), batches, folder / stage, picture=picture)
+
+
+def transformer_path(folder: Path, owner: str) -> Path:
+    """Name the weights of a run's transformer: that of the finished "model" or of its "teacher"."""
+    return folder / owner / "transformer.safetensors"
 
 
 def load_transformer(path: Path) -> VideoTransformer:
@@ -290,7 +338,7 @@ def export(preset: Preset, folder: Path) -> Path:
 
 def manifest(preset: Preset) -> Manifest:
     """Return what the finished model says about itself."""
-    chunk = preset.diffusion.model.chunk
+    chunk, few = preset.diffusion.model.chunk, preset.few_steps
     assert chunk is not None, "a preset's transformer streams"
     return Manifest(
         name=preset.model,
@@ -308,4 +356,5 @@ def manifest(preset: Preset) -> Manifest:
         enlarge=preset.enlarge,
         max_enlarge=preset.max_enlarge,
         defaults=preset.sampling,
+        distilled=few and Distilled(steps=few.steps, max_guidance=few.step.max_guidance),
     )

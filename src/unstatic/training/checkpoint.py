@@ -66,15 +66,6 @@ def load_checkpoint(path: Path, run: Run) -> dict[str, Any]:
     return about["notes"]
 
 
-def read_notes(path: Path) -> dict[str, Any]:
-    """Return the notes of a checkpoint without its tensors. Raises InputError for a damaged file."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return _about(path, file.metadata())["notes"]
-    except SafetensorError as error:
-        raise InputError(f"{path} is damaged ({error}); use an earlier checkpoint") from error
-
-
 def _check_same_run(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
     # Moments appear with a parameter's first gradient, so only they may be more than expected
     strange = [name for name in found.keys() - expected.keys() if not name.startswith("optimiser.")]

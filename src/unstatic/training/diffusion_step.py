@@ -182,9 +182,16 @@ def draw_chunk_levels(
     streaming = chance(config.history, (num_samples, 1), generator)
     is_history = streaming & (torch.arange(chunks) < cut) & (chunks > 1)
 
+    return torch.where(is_history, draw_history_levels(num_samples, chunks, config, generator), levels)
+
+
+def draw_history_levels(
+    num_samples: int, chunks: int, config: DiffusionConfig, generator: torch.Generator
+) -> Float[Tensor, "b chunks"]:
+    """Draw the levels of finished chunks: those of a sample are all clean, or each nearly so."""
     nearly_clean = config.history_level * torch.rand((num_samples, chunks), generator=generator)
     clean = chance(config.clean_history, (num_samples, 1), generator)
-    return torch.where(is_history, nearly_clean.masked_fill(clean, 0.0), levels)
+    return nearly_clean.masked_fill(clean, 0.0)
 
 
 def draw_kept(

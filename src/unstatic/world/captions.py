@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unstatic.world import vocabulary as terms
 from unstatic.world.captions_grammar import (
     NAMES_ANOTHER_THING,
     Voice,
@@ -26,20 +27,7 @@ from unstatic.world.captions_grammar import (
 )
 from unstatic.world.relations import hero
 from unstatic.world.spec import SceneSpec
-from unstatic.world.vocabulary import (
-    CAMERA_JOINS,
-    CAMERA_SENTENCES,
-    CLAUSES,
-    COUNT_JOINS,
-    COUNTS,
-    FRAGMENTS,
-    FRONTS,
-    OTHERS_JOINS,
-    SKY_TAGS,
-    SKY_WORDS,
-    STYLE_SHARES,
-    Verb,
-)
+from unstatic.world.vocabulary import Verb
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +48,7 @@ class Style:
     sentence_case: float
 
 
-STYLES = {name: Style(**shares) for name, shares in STYLE_SHARES.items()}
+STYLES = {name: Style(**shares) for name, shares in terms.STYLE_SHARES.items()}
 
 
 def caption(
@@ -103,19 +91,19 @@ def _core(spec: SceneSpec, voice: Voice, style: Style) -> str:
     """Say who does what, where, and under which sky and light; the place sometimes comes first."""
     subject, event = _subject_and_event(spec, voice, style)
     floor = floor_phrase(spec, voice) if voice.maybe(style.floor) else ""
-    sky = voice.pick(SKY_WORDS[spec.sky]) if voice.maybe(style.sky) else ""
+    sky = voice.pick(terms.SKY_WORDS[spec.sky]) if voice.maybe(style.sky) else ""
     light = light_phrase(spec, voice) if voice.maybe(style.light) else ""
 
     # What comes before the event; a fragment ("red ball rolling") only makes sense without
     front = sky if sky and voice.maybe(0.3) else ""
     is_fragment = not front and voice.maybe(0.2 if style.others else 0.5)
-    sentence = voice.pick(FRAGMENTS if is_fragment else CLAUSES).format(
+    sentence = voice.pick(terms.FRAGMENTS if is_fragment else terms.CLAUSES).format(
         a=f"a {subject}", bare=subject, present=event.present, participle=event.participle
     )
 
     sentence = " ".join(part for part in (sentence, floor, "" if front else sky) if part)
     sentence = f"{sentence}, {light}" if light else sentence
-    return voice.pick(FRONTS).format(place=front, rest=sentence) if front else sentence
+    return voice.pick(terms.FRONTS).format(place=front, rest=sentence) if front else sentence
 
 
 def _with_camera_and_others(text: str, spec: SceneSpec, voice: Voice, style: Style) -> str:
@@ -125,9 +113,9 @@ def _with_camera_and_others(text: str, spec: SceneSpec, voice: Voice, style: Sty
     if present:
         text = _join_others(text, spec, voice, style)
         if style is STYLES["long"] and not spec.props and voice.maybe(0.3):
-            text = voice.pick(COUNT_JOINS).format(rest=text, count=COUNTS[len(spec.objects)])
+            text = voice.pick(terms.COUNT_JOINS).format(rest=text, count=terms.COUNTS[len(spec.objects)])
     if _says_camera(spec, voice, style):
-        joins = CAMERA_SENTENCES if present or voice.maybe(0.25) else CAMERA_JOINS
+        joins = terms.CAMERA_SENTENCES if present or voice.maybe(0.25) else terms.CAMERA_JOINS
         move = camera_verb(spec, voice, it=it)
         text = voice.pick(joins).format(rest=text, present=move.present, participle=move.participle)
     return text
@@ -145,7 +133,7 @@ def _join_others(text: str, spec: SceneSpec, voice: Voice, style: Style) -> str:
             ]
         )
 
-    return voice.pick(OTHERS_JOINS).format(
+    return voice.pick(terms.OTHERS_JOINS).format(
         rest=text,
         be="are" if found[0].count > 1 else "is",
         list=listed(standing=False),
@@ -165,7 +153,7 @@ def _tags(spec: SceneSpec, voice: Voice, style: Style) -> str:
     if voice.maybe(style.floor):
         parts.append(re.sub("^(a|the) ", "", floor_noun(spec, voice)))
     if voice.maybe(style.sky):
-        parts.append(voice.pick(SKY_TAGS[spec.sky]))
+        parts.append(voice.pick(terms.SKY_TAGS[spec.sky]))
     if _says_camera(spec, voice, style):
         move = camera_verb(spec, voice, it=hero_name(spec, plain=spec.event not in NAMES_ANOTHER_THING))
         parts.append(f"camera {move.participle}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from unstatic.world import vocabulary as terms
 from unstatic.world.events_ground import ROLLERS
 from unstatic.world.geometry import product
 from unstatic.world.relations import (
@@ -19,40 +20,7 @@ from unstatic.world.relations import (
     starts_in_frame,
 )
 from unstatic.world.spec import MOTIONS, ObjectSpec, PropSpec, SceneSpec
-from unstatic.world.vocabulary import (
-    ANIMAL_VERBS,
-    ANIMAL_WORDS,
-    BESIDE,
-    BIG,
-    CAMERA_SENSES,
-    CAMERA_VERBS,
-    COLOUR_WORDS,
-    COUNTS,
-    DIRECTION_WORDS,
-    EVENT_VERBS,
-    FLAT,
-    FLOOR_PREPOSITIONS,
-    FLOOR_WORDS,
-    GENERIC_WORDS,
-    LEAN_WORDS,
-    LIT_FROM,
-    MANNERS,
-    MATERIAL_NOUNS,
-    MATERIAL_QUALITIES,
-    MOVE_VERBS,
-    PASS_VERBS,
-    PROP_WORDS,
-    RELATION_WORDS,
-    SHADOWS,
-    SHAPE_WORDS,
-    SMALL,
-    STAND,
-    STANDS,
-    TALL,
-    Verb,
-    Words,
-    verb,
-)
+from unstatic.world.vocabulary import Verb, Words, verb
 
 # Sizes and lights are named only where they are plain to see.
 PLAIN_SIZE_RATIO = 1.6
@@ -118,14 +86,17 @@ def noun_phrase(
 ) -> str:
     """Name a thing without article: "big red glass ball"; `material`, `size`: how often they are said."""
     if isinstance(thing, PropSpec):
-        nouns = [voice.pick(COLOUR_WORDS[thing.colour]), voice.pick(PROP_WORDS[_prop_name(thing)])]
+        nouns = [
+            voice.pick(terms.COLOUR_WORDS[thing.colour]),
+            voice.pick(terms.PROP_WORDS[_prop_name(thing)]),
+        ]
         return pluralised(" ".join(nouns)) if plural else " ".join(nouns)
     if thing.is_animal:
         noun = _animal_noun(thing, voice)
         return pluralised(noun) if plural else noun
     words = [voice.pick(each) for each in _size_words(spec, thing) if voice.maybe(size)]
     words += _look(thing, voice, material)
-    words.append(voice.pick(SHAPE_WORDS[_shape_name(thing)]))
+    words.append(voice.pick(terms.SHAPE_WORDS[_shape_name(thing)]))
     return pluralised(" ".join(words)) if plural else " ".join(words)
 
 
@@ -140,25 +111,29 @@ def event_phrase(spec: SceneSpec, voice: Voice, *, direction: float, material: f
             return _collision(spec, voice, where, other)
         case "pass-behind":
             parts = (where, f"behind {other}") if voice.maybe(0.5) else (f"behind {other}", where)
-            return voice.verb(PASS_VERBS).then(" ".join(parts).strip())
+            return voice.verb(terms.PASS_VERBS).then(" ".join(parts).strip())
         case "ramp":
             return voice.verb(_moves(hero(spec))).then(f"down {other}").then(where)
         case event if event in MOTIONS:
-            beside = voice.pick(BESIDE).format(other=other) if other else ""
-            return voice.verb(ANIMAL_VERBS[event]).then(where).then(beside)
+            beside = voice.pick(terms.BESIDE).format(other=other) if other else ""
+            return voice.verb(terms.ANIMAL_VERBS[event]).then(where).then(beside)
         case event:
-            has_manner = event in MANNERS and not where and voice.maybe(0.6)
-            return voice.verb(EVENT_VERBS[event]).then(voice.pick(MANNERS[event]) if has_manner else where)
+            has_manner = event in terms.MANNERS and not where and voice.maybe(0.6)
+            return voice.verb(terms.EVENT_VERBS[event]).then(
+                voice.pick(terms.MANNERS[event]) if has_manner else where
+            )
 
 
 def floor_noun(spec: SceneSpec, voice: Voice) -> str:
     """Name the floor, with its article where it takes one."""
-    return voice.pick(FLOOR_WORDS[spec.floor]).format(colour=spec.floor_colour, other=spec.floor_colour2)
+    return voice.pick(terms.FLOOR_WORDS[spec.floor]).format(
+        colour=spec.floor_colour, other=spec.floor_colour2
+    )
 
 
 def floor_phrase(spec: SceneSpec, voice: Voice) -> str:
     """Say where it happens: "across the grass"."""
-    preposition = voice.pick(FLOOR_PREPOSITIONS.get(spec.event, Words(("on",))))
+    preposition = voice.pick(terms.FLOOR_PREPOSITIONS.get(spec.event, Words(("on",))))
     return f"{preposition} {floor_noun(spec, voice)}"
 
 
@@ -171,9 +146,9 @@ def camera_verb(spec: SceneSpec, voice: Voice, *, it: str) -> Verb:
     """Say what the camera does; `it` is what the hero is called."""
     camera = spec.camera
     key = f"{camera.kind} {camera.sense}" if camera.kind in ("dolly", "zoom", "rise") else camera.kind
-    done = voice.verb(CAMERA_VERBS[key])
+    done = voice.verb(terms.CAMERA_VERBS[key])
     if camera.kind == "pan" or (camera.kind == "orbit" and voice.maybe(0.5)):
-        done = done.then(voice.pick(CAMERA_SENSES[camera.sense]) if camera.sense else "")
+        done = done.then(voice.pick(terms.CAMERA_SENSES[camera.sense]) if camera.sense else "")
     return Verb(*(form.format(it=it) for form in done))
 
 
@@ -181,19 +156,19 @@ def light_phrase(spec: SceneSpec, voice: Voice) -> str:
     """Say how the light falls: softness or side, whichever is plain; "" when neither is."""
     choices: list[Words] = []
     if spec.light.softness >= SOFT_LIGHT:
-        choices.append(SHADOWS["soft"])
+        choices.append(terms.SHADOWS["soft"])
     if spec.light.softness <= HARD_LIGHT:
-        choices.append(SHADOWS["hard"])
+        choices.append(terms.SHADOWS["hard"])
     sideways = product(level_views(spec), spec.light.direction)
     if np.abs(sideways[:, 0]).min() > PLAIN_SIDE_LIGHT and np.ptp(np.sign(sideways[:, 0])) == 0:
-        choices.append(LIT_FROM["right" if sideways[0, 0] > 0 else "left"])
+        choices.append(terms.LIT_FROM["right" if sideways[0, 0] > 0 else "left"])
     return voice.pick(choices[voice.rng.integers(len(choices))]) if choices else ""
 
 
 def others(spec: SceneSpec) -> list[Other]:
     """Return the visible things that the event does not name, like ones in one place together."""
     taken = (hero(spec), event_partner(spec))
-    named = PROP_WORDS if spec.event != "ricochet" else ()
+    named = terms.PROP_WORDS if spec.event != "ricochet" else ()
     things: Iterable[Thing] = (*spec.objects, *(each for each in spec.props if each.kind in named))
     found: dict[tuple[str, ...], Other] = {}
     for thing in things:
@@ -211,10 +186,10 @@ def other_phrase(
 ) -> str:
     """Say what else is there and where: "a blue cube on its left"; `standing` puts a verb in between."""
     noun = noun_phrase(spec, other.thing, voice, material=material, size=0.5, plural=other.count > 1)
-    name = f"{COUNTS[other.count]} {noun}" if other.count > 1 else _article(spec, other.thing) + noun
+    name = f"{terms.COUNTS[other.count]} {noun}" if other.count > 1 else _article(spec, other.thing) + noun
     owner = "its" if it == "it" else f"{it}'s"
-    where = voice.pick(RELATION_WORDS[other.relation]).format(it=it, its=owner)
-    stands = voice.pick(STAND if other.count > 1 else STANDS) if standing else ""
+    where = voice.pick(terms.RELATION_WORDS[other.relation]).format(it=it, its=owner)
+    stands = voice.pick(terms.STAND if other.count > 1 else terms.STANDS) if standing else ""
     return " ".join(part for part in (name, stands, where) if part)
 
 
@@ -222,19 +197,19 @@ def hero_name(spec: SceneSpec, *, plain: bool) -> str:
     """Return what the hero is called the second time: "it" where that is plain, else "the red ball"."""
     actor = hero(spec)
     if actor.is_animal:
-        return "it" if plain else f"the {ANIMAL_WORDS[actor.shape].seen[0]}"
-    return "it" if plain else f"the {actor.colour} {SHAPE_WORDS[_shape_name(actor)].seen[0]}"
+        return "it" if plain else f"the {terms.ANIMAL_WORDS[actor.shape].seen[0]}"
+    return "it" if plain else f"the {actor.colour} {terms.SHAPE_WORDS[_shape_name(actor)].seen[0]}"
 
 
 def _direction(spec: SceneSpec, voice: Voice) -> str:
     side = hero(spec).direction
     if not side or spec.event in ("rest", "spin", "pendulum"):
         return ""
-    return voice.pick((DIRECTION_WORDS if spec.event in PLAIN_TRAVEL else LEAN_WORDS)[side])
+    return voice.pick((terms.DIRECTION_WORDS if spec.event in PLAIN_TRAVEL else terms.LEAN_WORDS)[side])
 
 
 def _collision(spec: SceneSpec, voice: Voice, where: str, other: str) -> Verb:
-    hit = voice.verb(EVENT_VERBS["collide"]).then(other)
+    hit = voice.verb(terms.EVENT_VERBS["collide"]).then(other)
     if not where:
         return hit
     move = voice.verb(_moves(hero(spec))).then(where)
@@ -242,13 +217,13 @@ def _collision(spec: SceneSpec, voice: Voice, where: str, other: str) -> Verb:
 
 
 def _animal_noun(thing: ObjectSpec, voice: Voice) -> str:
-    if thing.shape in GENERIC_WORDS and not voice.exact and voice.maybe(GENERIC_SHARE):
-        return voice.pick(GENERIC_WORDS[thing.shape])
-    return voice.pick(ANIMAL_WORDS[thing.shape])
+    if thing.shape in terms.GENERIC_WORDS and not voice.exact and voice.maybe(GENERIC_SHARE):
+        return voice.pick(terms.GENERIC_WORDS[thing.shape])
+    return voice.pick(terms.ANIMAL_WORDS[thing.shape])
 
 
 def _moves(actor: ObjectSpec) -> Words:
-    return MOVE_VERBS["rolling" if actor.shape in ROLLERS else "sliding"]
+    return terms.MOVE_VERBS["rolling" if actor.shape in ROLLERS else "sliding"]
 
 
 def _article(spec: SceneSpec, thing: Thing) -> str:
@@ -266,12 +241,12 @@ def _identity(thing: Thing) -> tuple[str, ...]:
 
 def _look(thing: ObjectSpec, voice: Voice, share: float) -> list[str]:
     """Name colour and material in the order English wants: "shiny blue" or "blue metal"."""
-    colour = voice.pick(COLOUR_WORDS[thing.colour])
+    colour = voice.pick(terms.COLOUR_WORDS[thing.colour])
     if not voice.maybe(share * (0.3 if thing.material == "matte" else 1.0)):
         return [colour]
-    if thing.material in MATERIAL_NOUNS and voice.maybe(0.6):
-        return [colour, voice.pick(MATERIAL_NOUNS[thing.material])]
-    return [voice.pick(MATERIAL_QUALITIES[thing.material]), colour]
+    if thing.material in terms.MATERIAL_NOUNS and voice.maybe(0.6):
+        return [colour, voice.pick(terms.MATERIAL_NOUNS[thing.material])]
+    return [voice.pick(terms.MATERIAL_QUALITIES[thing.material]), colour]
 
 
 def _size_words(spec: SceneSpec, thing: ObjectSpec) -> list[Words]:
@@ -279,25 +254,27 @@ def _size_words(spec: SceneSpec, thing: ObjectSpec) -> list[Words]:
     found: list[Words] = []
     sizes = [each.size for each in spec.objects if not each.is_animal]
     if max(sizes) >= PLAIN_SIZE_RATIO * min(sizes):
-        found += [BIG] * (thing.size > 0.85 * max(sizes)) + [SMALL] * (thing.size < 1.15 * min(sizes))
+        found += [terms.BIG] * (thing.size > 0.85 * max(sizes)) + [terms.SMALL] * (
+            thing.size < 1.15 * min(sizes)
+        )
 
     _, x, y, _ = thing.quaternion
     is_upright = abs(1 - 2 * (x * x + y * y)) > UPRIGHT_COSINE
     if thing.shape in SHAPES_WITH_ASPECT and is_upright:
-        found += [TALL] * (thing.aspect * PLAIN_ASPECT_RATIO < 1) + [FLAT] * (
+        found += [terms.TALL] * (thing.aspect * PLAIN_ASPECT_RATIO < 1) + [terms.FLAT] * (
             thing.aspect > PLAIN_ASPECT_RATIO
         )
     return found
 
 
 def _shape_name(thing: ObjectSpec) -> str:
-    """Return the key of SHAPE_WORDS; a cube that is clearly higher or wider is a "block"."""
+    """Return the key of terms.SHAPE_WORDS; a cube that is clearly higher or wider is a "block"."""
     is_block = thing.shape == "cube" and not 0.8 <= thing.aspect <= 1.25
     return "block" if is_block else thing.shape
 
 
 def _prop_name(thing: PropSpec) -> str:
-    """Return the key of PROP_WORDS; a post as broad as a board is a "wall"."""
+    """Return the key of terms.PROP_WORDS; a post as broad as a board is a "wall"."""
     is_broad = thing.kind == "post" and max(thing.half_extents[:2]) > 0.4 * thing.half_extents[2]
     return "wall" if is_broad else thing.kind
 

@@ -1,0 +1,196 @@
+"""The distillation step: in one pass a student lands where its teacher gets in several, guidance included.
+
+Progressive distillation (2202.00512) of a guided teacher (2210.03142), steps of several lengths at once:
+
+    draw      a schedule, one of its steps for every sample, a guidance weight, and a history as in streaming
+    teach     from the noised latent the teacher walks the step in substeps, with and without the prompt
+    learn     the student is told the step and the weight; its target is the x0 at which a straight line from
+              the start would end where the teacher did
+
+Some batches stay ordinary ones, without the two numbers: the student remains a denoiser that can be guided,
+edited with, and asked how likely a film is.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from unstatic.core.shapes import chunk_lengths
+from unstatic.data.latents import LatentBatch
+from unstatic.diffusion.distilled import told
+from unstatic.diffusion.loss import denoising_loss
+from unstatic.diffusion.process import Latent, Sigma, mix, per_frame, to_velocity, to_x0
+from unstatic.diffusion.schedule import shifted
+from unstatic.diffusion.solver import Step, multistep
+from unstatic.models.transformer import TransformerOutput, VideoTransformer
+from unstatic.training.diffusion_step import (
+    DiffusionStep,
+    chance,
+    draw_history_levels,
+    draw_kept,
+    errors_by_level,
+)
+from unstatic.training.step import StepOutput
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillConfig:
+    """What is distilled: steps of schedules of so many `grids`, with guidance from 1 to `max_guidance`.
+
+    The teacher takes as many substeps as make a schedule of `finest` steps, at most `substeps`. `shift` is
+    that of the schedules. The share `plain` of all batches is ordinary training.
+    """
+
+    grids: tuple[int, ...] = (4, 6, 8, 12, 24)
+    substeps: int = 4
+    finest: int = 16
+    shift: float = 1.5
+    max_guidance: float = 6.0
+    plain: float = 0.25
+
+
+class Case(NamedTuple):
+    """A chunk at the start of a step, and what a model may read meanwhile; `levels` go from there to the end.
+
+    `history` are the frames before it at their own levels, `anchors` clean frames of the clip with `times`.
+    """
+
+    latent: Latent
+    levels: tuple[Sigma, ...]
+    guidance: Float[Tensor, "b"]
+    start: int
+    history: Latent
+    history_sigma: Float[Tensor, "b s"]
+    anchors: Latent
+    times: Int[Tensor, "b m"]
+
+
+Look = Callable[..., TransformerOutput]
+"""A transformer that has read all of a case but the chunk itself."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DistillStep:
+    """A training step for the student; `plain` is the ordinary one for it, whose draws are used here too."""
+
+    teacher: VideoTransformer
+    plain: DiffusionStep
+    config: DistillConfig
+
+    def __call__(self, batch: LatentBatch, generator: torch.Generator) -> StepOutput:
+        if chance(self.config.plain, (), generator):
+            return self.plain(batch, generator)
+        case = self.draw(batch, generator)
+        with torch.no_grad():
+            end = self.teach(case, batch.text)
+        x, sigma, sigma_next = case.latent, case.levels[0], case.levels[-1]
+
+        # Where a straight line would have to head: end = x0 + sigma_next / sigma (x - x0)
+        left = torch.where(sigma > 0, sigma_next / sigma.clamp(min=1e-6), 0.0)
+        x0 = (end - left * x) / (1 - left)
+
+        student = self.plain.model
+        look = read(student, case, batch.text)
+        frames, frames_next = sigma[:, 0, :, 0, 0], sigma_next[:, 0, :, 0, 0]
+        scalars = told(frames, frames_next, case.guidance)
+        prediction = look(x, frames, scalars=scalars).prediction.float()
+        x0_hat = to_x0(prediction, self.plain.config.prediction, x, sigma)
+
+        counted = frames > 0
+        objects = None if batch.objects is None else batch.objects[:, :, case.start :]
+        seen = replace(batch, latent=x, objects=objects)
+        loss = denoising_loss(
+            x0_hat,
+            x0,
+            frames,
+            counted[:, None, :, None, None],
+            weighting=self.plain.weighting(),
+            importance=self.plain.importance(seen, frames),
+        )
+        errors = errors_by_level(x0_hat.detach() - x0, frames, counted)
+        return StepOutput(loss=loss, metrics={f"landing_{name}": error for name, error in errors.items()})
+
+    def draw(self, batch: LatentBatch, generator: torch.Generator) -> Case:
+        """Draw what is asked about the last chunk of a batch's clips."""
+        x0, settings = batch.latent, self.plain.config
+        num_samples, _, frames, _, _ = x0.shape
+        chunk = self.plain.model.config.chunk
+        lengths = [frames] if chunk is None else chunk_lengths(frames, chunk)
+        start = frames - lengths[-1]
+
+        # The step, and frames of the chunk that are given
+        kept = draw_kept(num_samples, lengths[-1], settings.kept, generator).to(x0.device)
+        levels = tuple(
+            per_frame(level.to(x0.device)[:, None].expand_as(kept).masked_fill(kept, 0.0))
+            for level in self.draw_levels(num_samples, generator)
+        )
+        guidance = 1 + (self.config.max_guidance - 1) * torch.rand(num_samples, generator=generator)
+
+        # The past
+        before = draw_history_levels(num_samples, len(lengths) - 1, settings, generator)
+        history_sigma = before.repeat_interleave(torch.tensor(lengths[:-1], dtype=torch.long), 1).to(
+            x0.device
+        )
+        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+        times = self.plain.draw_anchors(num_samples, frames, generator).to(x0.device)
+        where = times[:, None, :, None, None].expand(-1, x0.shape[1], -1, *x0.shape[3:])
+        return Case(
+            latent=mix(x0[:, :, start:], eps[:, :, start:], levels[0]),
+            levels=levels,
+            guidance=guidance.to(x0.device),
+            start=start,
+            history=mix(x0[:, :, :start], eps[:, :, :start], per_frame(history_sigma)),
+            history_sigma=history_sigma,
+            anchors=x0.gather(2, where),
+            times=times,
+        )
+
+    def draw_levels(self, num_samples: int, generator: torch.Generator) -> list[Float[Tensor, "b"]]:
+        """Draw one schedule for all and a step of it for each; return the levels of its substeps."""
+        config = self.config
+        steps = config.grids[int(torch.randint(len(config.grids), (), generator=generator))]
+        substeps = min(config.substeps, max(1, round(config.finest / steps)))
+        sigmas = shifted(steps * substeps, config.shift)
+        first = substeps * torch.randint(steps, (num_samples,), generator=generator)
+        return [sigmas[first + substep] for substep in range(substeps + 1)]
+
+    def teach(self, case: Case, text: Float[Tensor, "b s e"]) -> Latent:
+        """Return where the guided teacher gets from the start of the step to its end."""
+        empty = self.plain.empty_text.to(text).expand_as(text)
+        look = read(self.teacher, twice(case), torch.cat([text, empty]))
+        weight = case.guidance[:, None, None, None, None]
+
+        def velocity(latent: Latent, sigma: Sigma) -> Latent:
+            both, levels = torch.cat([latent, latent]), torch.cat([sigma, sigma])
+            prediction = look(both, levels[:, 0, :, 0, 0]).prediction.float()
+            answers = to_velocity(prediction, self.plain.config.prediction, both, levels)
+            conditional, unconditional = answers.chunk(2)
+            return torch.lerp(unconditional, conditional, weight)
+
+        latent, past = case.latent, None
+        for sigma, sigma_next in pairwise(case.levels):
+            latent, past = multistep(velocity, Step(latent, sigma, sigma_next, past))
+        return latent
+
+
+def twice(case: Case) -> Case:
+    """Return what a guided model reads: everything for the prompts, and again for the empty prompt."""
+    names = ("history", "history_sigma", "anchors", "times")
+    return case._replace(**{name: torch.cat([getattr(case, name)] * 2) for name in names})
+
+
+def read(model: VideoTransformer, case: Case, states: Float[Tensor, "b s e"]) -> Look:
+    """Let a model read the text, the anchors and the history of a case."""
+    text = model.encode_text(states)
+    anchors = model.encode_anchors(case.anchors, case.times, text) if case.times.shape[1] else None
+    look = partial(model, text=text, anchors=anchors)
+    if not case.start:
+        return look
+    ring = look(case.history, case.history_sigma, remember=True).ring
+    return partial(look, start=case.start, history=ring)

@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from unstatic.core.seeds import generator
+from unstatic.data.latents import LatentBatch
+from unstatic.diffusion.condition import LatentState
+from unstatic.diffusion.distilled import SCALARS, told
+from unstatic.diffusion.guidance import guided, in_one_batch
+from unstatic.diffusion.process import Latent, Sigma, to_velocity
+from unstatic.diffusion.sampling import sample_to_end
+from unstatic.diffusion.schedule import shifted
+from unstatic.diffusion.solver import Step, euler, multistep
+from unstatic.models.grow import grow_transformer
+from unstatic.models.transformer import TransformerConfig, VideoTransformer
+from unstatic.training.diffusion_step import DiffusionConfig, DiffusionStep
+from unstatic.training.distill_step import Case, DistillConfig, DistillStep, read
+from unstatic.training.loop import Run, TrainingConfig, train
+from unstatic.training.optim import OptimiserConfig, linear_weights
+
+CONFIG = TransformerConfig(
+    in_channels=4,
+    out_channels=4,
+    width=32,
+    depth=2,
+    heads=2,
+    ffn_width=64,
+    text_width=8,
+    frequency_width=16,
+    chunk=4,
+    anchors=True,
+)
+OPEN = DiffusionConfig(kept=0.0, anchors=0.0)
+
+
+def a_teacher() -> VideoTransformer:
+    model = VideoTransformer(CONFIG, generator=generator("teacher")).eval()
+    for name, parameter in model.named_parameters():
+        parameter.data += 0.1 * torch.randn(parameter.shape, generator=generator("disturb", name))
+    return model
+
+
+def a_student(teacher: VideoTransformer) -> VideoTransformer:
+    student = VideoTransformer(replace(CONFIG, scalars=("sigma", *SCALARS)), generator=generator("student"))
+    grow_transformer(student, teacher)
+    return student
+
+
+def a_step(distill: DistillConfig, plain: DiffusionConfig = OPEN) -> DistillStep:
+    teacher = a_teacher()
+    ordinary = DiffusionStep(
+        model=a_student(teacher), config=plain, empty_text=torch.zeros(5, 8), progress=lambda: 0.0
+    )
+    return DistillStep(teacher=teacher, plain=ordinary, config=distill)
+
+
+def a_batch(frames: int = 9, num_samples: int = 2) -> LatentBatch:
+    latent = torch.randn(num_samples, 4, frames, 4, 4, generator=generator("latent"))
+    text = torch.randn(num_samples, 5, 8, generator=generator("text"))
+    return LatentBatch(latent=latent, text=text, prompts=("",) * num_samples)
+
+
+# ------------------------------------------------------------------------------------------------- the draws
+
+
+@pytest.mark.parametrize(("steps", "substeps"), [(4, 4), (8, 2), (24, 1)])
+def test_a_step_is_one_of_its_schedule_and_substeps_make_a_finer_one(steps: int, substeps: int) -> None:
+    config = DistillConfig(grids=(steps,), shift=1.5)
+    levels = torch.stack(a_step(config).draw_levels(200, generator("levels")))
+    assert len(levels) == substeps + 1
+    sigmas = shifted(steps, 1.5)
+    drawn = set(map(tuple, levels[[0, -1]].T.tolist()))
+    assert drawn == set(zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True))
+    assert bool((levels.diff(dim=0) < 0).all())
+
+
+def test_only_the_last_chunk_is_denoised_and_what_is_given_stays_clean() -> None:
+    batch = a_batch(frames=9, num_samples=300)
+    case = a_step(DistillConfig(), replace(OPEN, kept=0.5)).draw(batch, generator("case"))
+    assert case.start == 5
+    assert case.history.shape[2] == 5
+    assert bool((case.history_sigma <= 0.3).all())
+    given = case.levels[0][:, 0, :, 0, 0] == 0
+    assert 0.4 < float(given.any(1).float().mean()) < 0.6
+    assert not bool(given.all(1).any())
+    target = batch.latent[:, :, 5:]
+    assert torch.equal(case.latent.movedim(1, -1)[given], target.movedim(1, -1)[given])
+    assert 1 <= float(case.guidance.min()) < 1.2
+    assert 5.8 < float(case.guidance.max()) <= 6
+
+
+# ------------------------------------------------------------------------------------------------- the target
+
+
+@pytest.mark.parametrize("frames", [1, 5, 9])
+def test_the_teacher_walks_like_the_sampling_loop(frames: int) -> None:
+    step = a_step(DistillConfig(grids=(4,)))
+    batch = a_batch(frames, num_samples=1)
+    case = step.draw(batch, generator("case"))
+    with torch.no_grad():
+        end = step.teach(case, batch.text)
+        rows = case._replace(
+            **{n: torch.cat([getattr(case, n)] * 2) for n in ("history", "history_sigma", "anchors", "times")}
+        )
+        look = read(step.teacher, rows, torch.cat([batch.text, torch.zeros(1, 5, 8)]))
+
+        def velocity(latent: Latent, sigma: Sigma) -> Latent:
+            return to_velocity(look(latent, sigma[:, 0, :, 0, 0]).prediction, "x0", latent, sigma)
+
+        both = in_one_batch(velocity)
+        predict = guided(lambda x, s: both(x, s).conditional, both, weight=float(case.guidance))
+        state = LatentState.static(case.latent).start_from(case.latent, 1.0)
+        state = replace(state, latent=case.latent, sigma=case.levels[0])
+        sigmas = torch.stack([level[0, 0, 0, 0, 0] for level in case.levels[1:]])
+        expected = sample_to_end(state, sigmas, predict, multistep).latent
+    torch.testing.assert_close(end, expected, rtol=1e-5, atol=1e-5)
+
+
+def landing(step: DistillStep, case: Case, text: Tensor) -> Latent:
+    """Take the student's one step."""
+    look = read(step.plain.model, case, text)
+    sigma, sigma_next = case.levels[0], case.levels[-1]
+    frames, frames_next = sigma[:, 0, :, 0, 0], sigma_next[:, 0, :, 0, 0]
+
+    def velocity(latent: Latent, level: Sigma) -> Latent:
+        prediction = look(latent, frames, scalars=told(frames, frames_next, case.guidance)).prediction
+        return to_velocity(prediction, "x0", latent, level)
+
+    return euler(velocity, Step(case.latent, sigma, sigma_next)).latent
+
+
+def test_a_student_that_need_not_change_has_no_loss() -> None:
+    """Without guidance, and with one substep to a step, it should do what the teacher does."""
+    step = a_step(DistillConfig(grids=(24,), max_guidance=1.0, plain=0.0))
+    for frames in (1, 9):
+        assert step(a_batch(frames), generator("loss")).loss.item() < 1e-8
+    guided_step = a_step(DistillConfig(grids=(24,), plain=0.0))
+    assert guided_step(a_batch(), generator("loss")).loss.item() > 1e-3
+
+
+def test_the_student_learns_to_land_where_the_teacher_does() -> None:
+    step = a_step(DistillConfig(grids=(4,), plain=0.0))
+    batch = a_batch(num_samples=8)
+    case = step.draw(batch, generator("held out"))
+    with torch.no_grad():
+        end = step.teach(case, batch.text)
+        before = (landing(step, case, batch.text) - end).square().mean()
+
+    class Same:
+        def at(self, _index: int) -> LatentBatch:
+            return batch
+
+    model = step.plain.model
+    config = TrainingConfig(
+        samples=8 * 60, warm_up=0, optimiser=OptimiserConfig(learning_rate=2e-3, matrix_learning_rate=5e-3)
+    )
+    run = Run(model, config, matrices=linear_weights(model, "blocks."), dtype=torch.float32)
+    metrics = list(train(run, step, Same()))
+    assert all(name.startswith("landing_x0_error") for name in metrics[0].values)
+    with torch.no_grad():
+        after = (landing(step, case, batch.text) - end).square().mean()
+    assert float(after) < 0.5 * float(before)
+
+
+def test_plain_batches_are_ordinary_training() -> None:
+    step = a_step(DistillConfig(plain=1.0), DiffusionConfig())
+    source = generator("plain")
+    torch.rand((), generator=source)
+    ordinary = step.plain(a_batch(), source)
+    assert step(a_batch(), generator("plain")).loss.item() == ordinary.loss.item()
+
+
+def test_errors_on_objects_count_more() -> None:
+    batch, plain = a_batch(), replace(OPEN, object_weight=9.0)
+    objects = torch.zeros(2, 1, 9, 4, 4, dtype=torch.bool)
+    objects[..., :2, :] = True
+    step = a_step(DistillConfig(plain=0.0), plain)
+    weighed = step(replace(batch, objects=objects), generator("loss")).loss
+    assert weighed.item() != step(batch, generator("loss")).loss.item()
+
+
+def test_the_teacher_learns_nothing() -> None:
+    step = a_step(DistillConfig(plain=0.0), DiffusionConfig())
+    step(a_batch(), generator("loss")).loss.backward()
+    assert all(parameter.grad is None for parameter in step.teacher.parameters())
+    scalars = step.plain.model.scalar_embedding["step"]
+    assert scalars.down.weight.grad is not None
+    assert float(scalars.down.weight.grad.abs().max()) > 0
