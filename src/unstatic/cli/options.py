@@ -59,7 +59,7 @@ SizeText = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Wid
 SolverName = Annotated[
     str | None,
     typer.Option(
-        "--solver", help="ancestral, ddim, euler, heun, adams, multistep, or a model's own distilled."
+        "--solver", help="ancestral, ddim, euler, heun, adams or multistep; some models: distilled."
     ),
 ]
 Stream = Annotated[
