@@ -7,13 +7,14 @@ animated pictures; so the same folder always gives the same report.
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
+import jinja2
+
 from unstatic.evals.intervals import Score
 
-BAR_WIDTH, LABEL_WIDTH, BAR_HEIGHT = 84, 126, 14
+TEMPLATE = Path(__file__).with_name("report.html.jinja")
 COLUMN_TINTS = ("#4c72b0", "#8172b2", "#dd8452", "#55a868")
 # What the project asks of a model, as shares
 AIMS = {
@@ -26,18 +27,6 @@ AIMS = {
     "binding": 0.70,
     "all": 0.55,
 }
-STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#222}
-h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid #ddd}
-table{border-collapse:collapse;margin:1em 0;display:block;overflow-x:auto}
-td,th{padding:.25em .8em;text-align:left;vertical-align:top}
-tr:nth-child(even){background:#f6f6f6}th{border-bottom:2px solid #888}.number{text-align:right}
-.clips{display:grid;grid-template-columns:repeat(auto-fill,minmax(250px,1fr));gap:1em}
-.clips figure{margin:0}.clips img{width:100%;image-rendering:pixelated;border-radius:4px}
-figcaption{font-size:.85em}.wrong{color:#b3261e}.right{color:#2e7d32}small{color:#666}
-svg text{font:11px system-ui,sans-serif}
-@media(prefers-color-scheme:dark){body{background:#1a1a1a;color:#ddd}tr:nth-child(even){background:#252525}}
-"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,23 +39,28 @@ class ShownClip:
     text: str
     right: bool
 
+    @property
+    def data(self) -> str:
+        """The picture as a page holds it."""
+        return base64.b64encode(self.picture.read_bytes()).decode()
+
 
 def to_html(
     title: str, about: Mapping[str, str], facts: Mapping[str, Any], clips: Sequence[ShownClip]
 ) -> str:
     """Put the whole report together; `facts` is a model's evaluation as `unstatic eval --json` prints it."""
     suites = {name: each for name, each in facts.items() if isinstance(each, dict) and "columns" in each}
-    parts = [f"<h1>{escape(title)}</h1>", _about(about)]
-    for name, suite in suites.items():
-        parts += [f"<h2>{escape(name)}</h2>", _prompt_count(suite), _bars(suite), _parsers(suite)]
-        parts.append(_gallery([clip for clip in clips if clip.suite == name]))
-    for name in facts:
-        if name not in suites and isinstance(facts[name], dict):
-            parts += [f"<h2>{escape(name)}</h2>", _table(flat(facts[name]))]
-    body = "\n".join(parts)
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{STYLE}</style><body>{body}</body></html>\n"
+    others = {n: flat(each) for n, each in facts.items() if n not in suites and isinstance(each, dict)}
+    return jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True).render(
+        title=title,
+        about=about,
+        suites=suites,
+        others=others,
+        clips=clips,
+        aims=AIMS,
+        tints=COLUMN_TINTS,
+        score=lambda counts: Score(counts["right"], counts["total"]),
+        parsers_alone=_parsers_alone,
     )
 
 
@@ -135,74 +129,10 @@ def _added(suites: Sequence[Mapping[str, Any]], atom: str) -> dict[str, Score]:
     }
 
 
-def _about(about: Mapping[str, str]) -> str:
-    return f"<p><small>{' &middot; '.join(f'{escape(k)} {escape(v)}' for k, v in about.items())}</small></p>"
-
-
-def _prompt_count(suite: Mapping[str, Any]) -> str:
-    return f"<p>{suite['prompts']} prompts, fingerprint <code>{escape(suite['fingerprint'])}</code></p>"
-
-
-def _bars(suite: Mapping[str, Any]) -> str:
-    """Draw a row for every atom and in it a bar for every column, with its interval and the aim."""
-    names = list(suite["columns"])
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
-    rows = []
-    for atom in _scores(suite):
-        cells = []
-        for name, tint in zip(names, _tints(len(names)), strict=True):
-            score = suite["columns"][name]["scores"][atom]
-            cells.append(f"<td>{_bar(Score(score['right'], score['total']), AIMS.get(atom), tint)}</td>")
-        rows.append(f"<tr><td>{escape(atom)}</td>{''.join(cells)}</tr>")
-    return f"<table><tr><th></th>{head}</tr>{''.join(rows)}</table>"
-
-
-def _tints(count: int) -> list[str]:
-    return [COLUMN_TINTS[number % len(COLUMN_TINTS)] for number in range(count)]
-
-
-def _bar(score: Score, aim: float | None, tint: str) -> str:
-    """Draw a share as a bar, its interval as a line across its end, the aim as a mark."""
-    if not score.total:
-        return "-"
-    width, middle = BAR_WIDTH, BAR_HEIGHT / 2
-    low, high = score.interval
-    mark = (
-        f'<line x1="{aim * width}" x2="{aim * width}" y1="0" y2="{BAR_HEIGHT}" stroke="#c00"/>' if aim else ""
-    )
-    return (
-        f'<svg width="{width + LABEL_WIDTH}" height="{BAR_HEIGHT}" role="img" aria-label="{score}">'
-        f'<rect width="{width}" height="{BAR_HEIGHT}" fill="#8883"/>'
-        f'<rect width="{score.share * width:.1f}" height="{BAR_HEIGHT}" fill="{tint}"/>'
-        f'<line x1="{low * width:.1f}" x2="{high * width:.1f}" y1="{middle}" y2="{middle}" stroke="#000"/>'
-        f'{mark}<text x="{width + 6}" y="{BAR_HEIGHT - 3}" fill="currentColor">{score}</text></svg>'
-    )
-
-
-def _parsers(suite: Mapping[str, Any]) -> str:
+def _parsers_alone(suite: Mapping[str, Any]) -> str:
     """Say how often each parser alone agrees with the real renders: what limits the first column."""
     alone = next(iter(suite["columns"].values())).get("parsers_alone", {})
     shares = {
         atom: [f"{each['share']:.1%}" for each in scores if each["total"]] for atom, scores in alone.items()
     }
-    rows = [f"{escape(atom)} {' / '.join(each)}" for atom, each in shares.items() if each]
-    return f"<p><small>Each parser alone on real renders: {', '.join(rows)}</small></p>" if rows else ""
-
-
-def _table(rows: Mapping[str, str]) -> str:
-    cells = (f'<tr><td>{escape(k)}</td><td class="number">{escape(v)}</td></tr>' for k, v in rows.items())
-    return f"<table>{''.join(cells)}</table>"
-
-
-def _gallery(clips: Sequence[ShownClip]) -> str:
-    return f'<div class="clips">{"".join(_figure(clip) for clip in clips)}</div>' if clips else ""
-
-
-def _figure(clip: ShownClip) -> str:
-    data = base64.b64encode(clip.picture.read_bytes()).decode()
-    verdict = "right" if clip.right else "wrong"
-    return (
-        f'<figure><img alt="{escape(clip.text)}" src="data:image/webp;base64,{data}">'
-        f'<figcaption><b class="{verdict}">{escape(clip.column)}: {verdict}</b> '
-        f"{escape(clip.text)}</figcaption></figure>"
-    )
+    return ", ".join(f"{atom} {' / '.join(each)}" for atom, each in shares.items() if each)
