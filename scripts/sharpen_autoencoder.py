@@ -1,4 +1,4 @@
-"""Sharpen a finished autoencoder's decoder against a critic that tells films from their copies.
+"""Sharpen a finished autoencoder's decoder: soft edges cost, and a critic tells films from their copies.
 
     python scripts/sharpen_autoencoder.py runs/nano-64/model --clips runs/nano-64/clips -o runs/sharper
 
@@ -38,6 +38,7 @@ from unstatic.training.autoencoder_step import (  # noqa: E402
     AutoencoderBatch,
     AutoencoderLossConfig,
     ViewConfig,
+    lost_steepness,
     prepare,
     psnr,
     wavelet_error,
@@ -96,8 +97,8 @@ class Contest(nn.Module):
 class AdversarialConfig:
     """How much the critic's opinion weighs beside the error, whose terms are those of the autoencoder."""
 
-    weight: float = 0.05
-    errors: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
+    weight: float = 0.02
+    errors: AutoencoderLossConfig = field(default_factory=lambda: AutoencoderLossConfig(steepness=2.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,6 +126,7 @@ class AdversarialStep:
             config.absolute * weighted_mean(error.abs(), batch.weight),
             config.squared * weighted_mean(error.square(), batch.weight),
             config.wavelet * wavelet_error(error, batch.weight, config.wavelet_levels),
+            config.steepness * lost_steepness(copy, batch.video, batch.weight),
             -self.config.weight * opinion,
         ]
 

@@ -11,6 +11,7 @@ from unstatic.training.autoencoder_step import (
     AutoencoderStep,
     ViewConfig,
     error_weight,
+    lost_steepness,
     prepare,
     psnr,
     wavelet_error,
@@ -116,6 +117,19 @@ def test_wavelet_error_of_flat_and_alternating_errors():
     assert wavelet_error(stripes, weight, 2).item() == pytest.approx(0.25)
 
 
+def test_an_edge_that_is_too_soft_costs_what_it_lacks_and_one_that_is_too_steep_nothing():
+    step_up = torch.tensor([-1.0, -1.0, 1.0, 1.0]).expand(1, 3, 1, 4, 4)
+    weight = torch.ones(1, 1, 1, 4, 4)
+    soft, steeper = step_up * 0.5, step_up * 1.2
+    assert lost_steepness(step_up, step_up, weight) == 0
+    assert lost_steepness(steeper, step_up, weight) == 0
+    assert lost_steepness(soft, step_up, weight).item() == pytest.approx(1.0 / 3)  # one place of three
+    assert lost_steepness(soft.mT, step_up.mT, weight).item() == pytest.approx(1.0 / 3)
+    assert lost_steepness(-step_up, step_up, weight).item() == pytest.approx(4.0 / 3)
+    faint = step_up * 0.05
+    assert lost_steepness(torch.zeros_like(faint), faint, weight) == 0
+
+
 def test_object_weight_changes_the_loss_and_its_gradient():
     model = TinyAutoencoder(CONFIG)
     found = []
@@ -134,13 +148,11 @@ def test_step_is_decided_by_its_generator():
     assert first == again != other
 
 
-@pytest.mark.parametrize("term", ["absolute", "squared", "wavelet", "equivariance"])
+@pytest.mark.parametrize("term", ["absolute", "squared", "wavelet", "equivariance", "steepness"])
 def test_every_term_counts(term: str):
-    views = batch()
-    assert (
-        step()(views, seeded()).loss
-        > step(config=dataclasses.replace(AutoencoderLossConfig(), **{term: 0.0}))(views, seeded()).loss
-    )
+    views, every = batch(), AutoencoderLossConfig(steepness=1.0)
+    without = dataclasses.replace(every, **{term: 0.0})
+    assert step(config=every)(views, seeded()).loss > step(config=without)(views, seeded()).loss
 
 
 def test_large_latents_cost():

@@ -18,6 +18,7 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.training.step import StepOutput
 
 MOVING = 0.05  # a pixel whose channels change by this much on average, of 2, counts as moving
+STEEP = 0.15  # neighbours that differ by this much, of 2, are an edge
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -130,6 +131,8 @@ class AutoencoderLossConfig:
 
     `latent_noise` is the largest deviation of the noise, in units of the latents' own; every sample draws its
     level uniformly from 0. `size` pulls latents towards 0, for nothing else keeps them from growing.
+    `steepness` is what it costs that an edge is softer than it should be: where a latent does not say on
+    which side of a pixel an edge lies, a squared error is least for a soft one.
     """
 
     absolute: float = 1.0
@@ -139,6 +142,7 @@ class AutoencoderLossConfig:
     equivariance: float = 0.1
     size: float = 1e-3
     latent_noise: float = 0.05
+    steepness: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +158,8 @@ class AutoencoderStep:
         level = torch.rand((len(compressed), 1, 1, 1, 1), generator=generator) * self.config.latent_noise
         noise = level * torch.randn(compressed.shape, generator=generator)
         latent = compressed + noise.to(compressed) * compressed.detach().std()
-        error = self.model.reconstruct(latent).float() - batch.video
+        copy = self.model.reconstruct(latent).float()
+        error = copy - batch.video
 
         # Terms of the loss
         config, weight = self.config, batch.weight
@@ -164,6 +169,8 @@ class AutoencoderStep:
             config.wavelet * wavelet_error(error, weight, config.wavelet_levels),
             config.size * compressed.float().square().mean(),
         ]
+        if config.steepness:
+            terms.append(config.steepness * lost_steepness(copy, batch.video, weight))
         if config.equivariance:
             terms.append(config.equivariance * self._scale_error(latent, batch))
         return StepOutput(
@@ -202,6 +209,18 @@ def wavelet_error(
         error = (a + b + c + d) / 4
         terms.append(weighted_mean(details / 4 + error.abs(), weight))
     return torch.stack(terms).mean()
+
+
+def lost_steepness(
+    made: Float[Tensor, "b c t h w"], real: Float[Tensor, "b c t h w"], weight: Float[Tensor, "b 1 t h w"]
+) -> Float[Tensor, ""]:
+    """Average how much less steep than the real edges their copies are, along rows and columns."""
+    terms = []
+    for axis in (-1, -2):
+        slope, copied = real.diff(dim=axis), made.diff(dim=axis)
+        lost = F.relu(slope.abs() - copied * slope.sign()) * (slope.abs() > STEEP)
+        terms.append(weighted_mean(lost, weight.narrow(axis, 1, weight.shape[axis] - 1)))
+    return torch.stack(terms).sum()
 
 
 def _halve(x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b c t y x"]:
