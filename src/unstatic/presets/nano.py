@@ -20,6 +20,8 @@ from unstatic.training.loop import TrainingConfig
 from unstatic.training.optim import OptimiserConfig
 
 NANO_COMPRESSION = Compression(time=4, space=8)
+# Four cells of a latent to a token: a third of the computing time of one, and coarser outlines
+COARSE = (1, 2, 2)
 # Six squares to two landscape and two portrait shards.
 NANO_64_SIZES = (Size(64, 64),) * 6 + (Size(80, 48),) * 2 + (Size(48, 80),) * 2
 NANO_128_SIZES = (Size(128, 128),) * 6 + (Size(160, 96),) * 2 + (Size(96, 160),) * 2
@@ -55,6 +57,7 @@ def tiny() -> Preset:
                 base.diffusion.model,
                 in_channels=8,
                 out_channels=8,
+                patch=COARSE,
                 width=32,
                 depth=2,
                 heads=2,
@@ -109,7 +112,13 @@ def toybox() -> Preset:
         ),
         diffusion=DiffusionRun(
             model=replace(
-                base.diffusion.model, in_channels=16, out_channels=16, width=256, heads=4, ffn_width=1024
+                base.diffusion.model,
+                in_channels=16,
+                out_channels=16,
+                patch=COARSE,
+                width=256,
+                heads=4,
+                ffn_width=1024,
             ),
             training=replace(
                 base.diffusion.training,
@@ -124,6 +133,7 @@ def toybox() -> Preset:
                 Window(latent_frames=9, batch_size=32, share=0.7),
             ),
         ),
+        few_steps=None,
         sampling=SamplingDefaults(steps=24, guidance=3.0, solver="multistep", shift=1.5, history_sigma=0.0),
         max_seconds=10.0,
     )
@@ -171,23 +181,40 @@ def nano_64() -> Preset:
                 heads=6,
                 ffn_width=1536,
                 text_width=384,
+                patch=(1, 1, 1),
                 chunk=4,
                 anchors=True,
             ),
             training=TrainingConfig(
-                samples=500_000,
+                samples=300_000,
                 warm_up=4_000,
                 cooldown=0.3,
-                half_lives=(22_175.0, 44_350.0),
+                half_lives=(6_000.0, 12_000.0),
                 optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
             ),
             step=DiffusionConfig(object_weight=4.0),
             windows=(
-                Window(latent_frames=1, batch_size=128, share=0.4),
-                Window(latent_frames=9, batch_size=32, share=0.25),
-                Window(latent_frames=17, batch_size=16, share=0.35),
+                Window(latent_frames=1, batch_size=96, share=0.4),
+                Window(latent_frames=9, batch_size=16, share=0.25),
+                Window(latent_frames=17, batch_size=8, share=0.35),
             ),
             captions=6,
+        ),
+        few_steps=FewStepRun(
+            training=TrainingConfig(
+                samples=24_000,
+                warm_up=1_000,
+                cooldown=0.5,
+                half_lives=(1_500.0, 3_000.0),
+                optimiser=OptimiserConfig(learning_rate=2e-4, matrix_learning_rate=6e-4),
+            ),
+            step=DistillConfig(),
+            windows=(
+                Window(latent_frames=1, batch_size=64, share=0.3),
+                Window(latent_frames=5, batch_size=16, share=0.3),
+                Window(latent_frames=9, batch_size=16, share=0.4),
+            ),
+            steps=6,
         ),
         compression=NANO_COMPRESSION,
         sampling=SamplingDefaults(steps=24, guidance=4.0, solver="multistep", shift=1.5, history_sigma=0.1),
@@ -198,10 +225,10 @@ def nano_128() -> Preset:
     """Train the embedded model at 128 pixels in half an hour of one GPU.
 
     Command: `unstatic train nano-128 -o runs/nano-128`. Every stage has its time and rescales itself to it:
-    the world 6 minutes, the autoencoder 8, the transformer 12; encoding and the first captions take the
-    rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any length.
-    Rehearsed from end to end on two CPU cores with small batches and a minute for each stage; never run
-    on a GPU.
+    the world 6 minutes, the autoencoder 8, the transformer 9, few steps 3; encoding and the first captions
+    take the rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any
+    length. Rehearsed from end to end on two CPU cores with small batches and a minute for each stage, before
+    there were few steps; never run on a GPU.
     """
     base = nano_64()
     autoencoder = replace(
@@ -223,10 +250,10 @@ def nano_128() -> Preset:
     )
     diffusion = replace(
         base.diffusion,
-        model=replace(base.diffusion.model, in_channels=32, out_channels=32, depth=10),
+        model=replace(base.diffusion.model, in_channels=32, out_channels=32, patch=COARSE, depth=10),
         training=TrainingConfig(
             samples=2_000_000,
-            seconds=720.0,
+            seconds=540.0,
             warm_up=20_000,
             cooldown=0.25,
             half_lives=(30_000.0, 60_000.0),
@@ -240,6 +267,18 @@ def nano_128() -> Preset:
         captions=4,
         compile=True,
     )
+    assert base.few_steps is not None
+    few_steps = replace(
+        base.few_steps,
+        training=replace(
+            base.few_steps.training, samples=200_000, seconds=180.0, warm_up=5_000, half_lives=(10_000.0,)
+        ),
+        windows=(
+            Window(latent_frames=1, batch_size=256, share=0.3),
+            Window(latent_frames=5, batch_size=64, share=0.3),
+            Window(latent_frames=9, batch_size=64, share=0.4),
+        ),
+    )
     return replace(
         base,
         name="nano-128",
@@ -247,6 +286,7 @@ def nano_128() -> Preset:
         world=WorldRun(clips=10_240, frames=65, sizes=NANO_128_SIZES, mix="whole", seconds=360.0),
         autoencoder=autoencoder,
         diffusion=diffusion,
+        few_steps=few_steps,
         enlarge=2,
     )
 
