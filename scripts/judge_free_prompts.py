@@ -91,8 +91,8 @@ def votes(answers: Sequence[Mapping[str, str]], prompts: Sequence[str]) -> list[
     """Count for every clip how many judges picked the right prompt. Raises InputError for missing answers."""
     counted: list[int] = []
     for number, question in enumerate(questions(prompts), 1):
-        given = [each.get(str(number), "").strip().upper() for each in answers]
-        if any(each not in LETTERS or not each for each in given):
+        given = [str(each.get(str(number), "")).strip().upper() for each in answers]
+        if any(each not in tuple(LETTERS) for each in given):
             raise InputError(f"clip {number} has answers {given}: each judge must give one of A, B, C, D")
         counted.append(given.count(question.right))
     return counted

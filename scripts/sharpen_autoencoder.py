@@ -20,10 +20,12 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from einops import rearrange  # noqa: E402
 from jaxtyping import Float, UInt8  # noqa: E402
+from safetensors import safe_open  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 from torch.func import functional_call  # noqa: E402
 
 from unstatic.core.device import pick_device  # noqa: E402
+from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.memory import keep_freed_memory  # noqa: E402
 from unstatic.core.seeds import generator  # noqa: E402
 from unstatic.data.loader import AutoencoderBatches  # noqa: E402
@@ -44,6 +46,7 @@ from unstatic.training.autoencoder_step import (  # noqa: E402
     wavelet_error,
     weighted_mean,
 )
+from unstatic.training.checkpoint import checkpoints  # noqa: E402
 from unstatic.training.loop import Run, TrainingConfig  # noqa: E402
 from unstatic.training.optim import OptimiserConfig, kernel_weights  # noqa: E402
 from unstatic.training.step import StepOutput  # noqa: E402
@@ -145,6 +148,8 @@ def sharpen(model: TinyAutoencoder, shards: list[Shard], folder: Path, samples: 
         samples=samples, warm_up=samples // 40, cooldown=0.5, half_lives=(samples / 20,), optimiser=RATES
     )
     run = Run(contest, training, matrices=kernel_weights(contest), device=pick_device())
+    for saved in checkpoints(folder)[-1:]:
+        check_encoder(saved, model)
 
     def ready(
         frames: UInt8[Tensor, "n t h w 3"], ids: UInt8[Tensor, "n t h w"], source: torch.Generator
@@ -158,6 +163,14 @@ def sharpen(model: TinyAutoencoder, shards: list[Shard], folder: Path, samples: 
     step = AdversarialStep(contest=contest)
     fit("sharpening", run, step, batches, folder, picture=lambda: reconstruction_sheet(finished(), shards))
     return finished()
+
+
+def check_encoder(saved: Path, model: TinyAutoencoder) -> None:
+    """Raise InputError if a checkpoint is of an autoencoder with another encoder."""
+    with safe_open(saved, framework="pt") as file:
+        for name, weight in model.encoder.state_dict().items():
+            if not torch.equal(file.get_tensor(f"model.autoencoder.encoder.{name}"), weight.cpu()):
+                raise InputError(f"{saved.parent} was begun with another model: take another folder")
 
 
 def main() -> None:

@@ -12,10 +12,14 @@ Video = Float[Tensor, "b 3 t h w"]
 
 
 def spoil(video: Video, source: torch.Generator) -> Video:
-    """Make renders as imperfect as decoded samples may be: a bit off in colour, soft, blocky or noisy."""
+    """Make renders as imperfect as samples may be: off in colour, wobbly, doubled, soft, blocky or noisy."""
     gain, offset = (0.06 * (2 * torch.rand((len(video), n, 1, 1, 1), generator=source) - 1) for n in (3, 1))
     video = video * (1 + gain.to(video)) + offset.to(video)
-    soft, blocky, noisy, *amounts = torch.rand(6, generator=source).tolist()
+    soft, blocky, noisy, *amounts, wobbly, doubled, most, share = torch.rand(10, generator=source).tolist()
+    if wobbly < 0.5:
+        video = wobble(video, most, source)
+    if doubled < 0.25:
+        video = leave_ghosts(video, share, source)
     if soft < 0.5:
         video = lose_resolution(video, amounts[0])
     if blocky < 0.5:
@@ -57,6 +61,31 @@ def cosine_basis(size: int) -> Float[Tensor, "size size"]:
     basis = (math.pi * (columns + 0.5) * rows / size).cos() * math.sqrt(2 / size)
     basis[0] /= math.sqrt(2)
     return basis
+
+
+def wobble(video: Video, amount: float, source: torch.Generator) -> Video:
+    """Push every place to a side, by up to some two pixels of 64 at an amount of 1; sides change slowly."""
+    batch, _, frames, height, width = video.shape
+    cells = torch.randn((batch, 2, frames // 6 + 2, height // 8 + 1, width // 8 + 1), generator=source)
+    push = F.interpolate(cells, size=video.shape[2:], mode="trilinear", align_corners=True)
+    push = rearrange(push, "b side t h w -> (b t) h w side") * (0.04 * amount)
+    straight = F.affine_grid(torch.eye(2, 3)[None], [1, 1, height, width], align_corners=False)
+    pictures = rearrange(video, "b c t h w -> (b t) c h w")
+    pushed = F.grid_sample(
+        pictures, (straight + push).to(video), mode="bilinear", padding_mode="border", align_corners=False
+    )
+    return rearrange(pushed, "(b t) c h w -> b c t h w", b=batch)
+
+
+def leave_ghosts(video: Video, amount: float, source: torch.Generator) -> Video:
+    """Show in some soft-edged places what was there some frames ago; at an amount of 1 in half of them."""
+    batch, _, frames, height, width = video.shape
+    cells = torch.rand((batch, 1, frames // 8 + 2, height // 16 + 1, width // 16 + 1), generator=source)
+    where = F.interpolate(cells, size=video.shape[2:], mode="trilinear", align_corners=True)
+    ghost = (8 * (where - 1 + amount / 2) + 0.5).clamp(0, 1).to(video)
+    ago = int(torch.randint(1, max(2, frames // 4), (), generator=source))
+    before = torch.cat([video[:, :, :1].expand(-1, -1, ago, -1, -1), video[:, :, :-ago]], dim=2)
+    return torch.lerp(video, before, 0.7 * ghost)
 
 
 def add_noise(video: Video, amount: float, source: torch.Generator) -> Video:

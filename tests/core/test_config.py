@@ -85,6 +85,20 @@ def test_later_overrides_win_and_none_empties_an_optional_field():
     assert override(RUN, ["chunk=4", "chunk=none"]).chunk is None
 
 
+def test_an_optional_config_can_be_changed_or_left_out_as_a_whole():
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Outer:
+        inner: Optimiser | None = None
+
+    outer = Outer(inner=Optimiser())
+    changed = override(outer, ["inner.rate=0.5"]).inner
+    assert changed is not None
+    assert changed.rate == 0.5
+    assert override(outer, ["inner=none"]).inner is None
+    with pytest.raises(InputError, match="inner='some' is not a Optimiser"):
+        override(outer, ["inner=some"])
+
+
 @pytest.mark.parametrize(
     ("pair", "message"),
     [

@@ -47,6 +47,9 @@ def test_a_distilled_model_says_which_guidance_it_knows(manifest: Manifest):
         with pytest.raises(InputError, match="in few steps knows 1 to 5; take solver euler for any other"):
             plan(Request(prompt="a ball", guidance=guidance), few)
     assert plan(Request(prompt="a ball", guidance=5.5, solver="euler"), few).guidance == 5.5
+    for guidance in (math.nan, 99.0):
+        with pytest.raises(InputError, match="it must be between 0 and 30"):
+            plan(Request(prompt="a ball", guidance=guidance), few)
 
 
 def test_what_is_asked_for_is_planned(planned: Callable[..., Plan]):

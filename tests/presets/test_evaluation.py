@@ -96,7 +96,8 @@ def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distille
     manifest = replace(find_model("nano").manifest, distilled=Distilled(steps=5, max_guidance=6.0))
     many, few = ways_of_sampling(manifest, EvaluationPlan()).items()
     assert many == ("nano, 24 steps", {"steps": 24, "solver": "multistep"})
-    assert few == ("nano, 5 steps", {"steps": 5, "solver": "distilled"})
+    assert few == ("nano, 5 steps distilled", {"steps": 5, "solver": "distilled"})
+    assert len(ways_of_sampling(manifest, EvaluationPlan(steps=5))) == 2
     plain = replace(manifest, distilled=None)
     assert ways_of_sampling(plain, EvaluationPlan(few_steps=3))["nano, 3 steps"]["solver"] == "multistep"
     assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 24 steps"]

@@ -49,3 +49,10 @@ def test_nano_64_has_the_size_that_its_card_says():
     with torch.device("meta"):
         transformer = VideoTransformer(preset("nano-64").diffusion.model)
     assert 14e6 < sum(parameter.numel() for parameter in transformer.parameters()) < 17e6
+
+
+def test_a_preset_must_teach_the_guidance_that_its_model_uses():
+    for change in ("few_steps.step.max_guidance=3", "few_steps.steps=0"):
+        with pytest.raises(InputError, match="few_steps must"):
+            override(preset("nano-64"), [change])
+    assert override(preset("nano-64"), ["few_steps=none"]).few_steps is None

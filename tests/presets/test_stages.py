@@ -123,5 +123,6 @@ def test_a_start_that_predicts_something_else_is_refused():
     config = load_transformer(facts.weights("transformer")).config
     channels = [f"autoencoder.model.latent_channels={config.in_channels}"]
     channels += [f"diffusion.model.{side}_channels={config.in_channels}" for side in ("in", "out")]
+    channels += [f"diffusion.model.patch={config.patch}"]
     with pytest.raises(InputError, match="prediction 'x0', nano-64 has 'velocity'"):
         check_start(override(nano, channels))

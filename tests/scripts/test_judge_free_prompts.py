@@ -47,8 +47,9 @@ def test_a_majority_decides_and_the_sheet_shows_all(tmp_path: Path) -> None:
 def test_an_answer_that_is_none_is_named() -> None:
     with pytest.raises(InputError, match="clip 2 has answers"):
         judging.votes([{"1": "A", "2": "E"}], judging.PROMPTS)
-    with pytest.raises(InputError, match="clip 1 has answers"):
-        judging.votes([{}], judging.PROMPTS)
+    for answers in ({}, {"1": "AB"}, {"1": ""}, {"1": 3}):
+        with pytest.raises(InputError, match="clip 1 has answers"):
+            judging.votes([answers], judging.PROMPTS)
 
 
 def test_a_film_is_what_a_newcomer_would_get(tiny_model: Path) -> None:

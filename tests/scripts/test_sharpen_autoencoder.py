@@ -1,8 +1,10 @@
 from pathlib import Path
 
+import pytest
 import torch
 from sharpen_autoencoder import AdversarialConfig, AdversarialStep, Contest, Critic, sharpen
 
+from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.data.shards import open_shards
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
@@ -87,4 +89,6 @@ def test_a_decoder_is_sharpened_on_clips_and_keeps_its_encoder(tmp_path: Path, s
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed
     assert all(name.startswith("decoder") for name in changed)
-    assert list((tmp_path / "run").glob("checkpoint-*"))
+    other = TinyAutoencoder(TINY, generator=generator("another"))
+    with pytest.raises(InputError, match="begun with another model"):
+        sharpen(other, open_shards(tmp_path / "clips", "clips"), tmp_path / "run", 48)

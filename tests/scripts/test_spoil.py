@@ -3,10 +3,12 @@ import torch
 from spoil import (
     add_noise,
     cosine_basis,
+    leave_ghosts,
     lose_resolution,
     quantise_blocks,
     recolour,
     spoil,
+    wobble,
 )
 
 from unstatic.core.seeds import generator
@@ -34,6 +36,26 @@ def test_resolution_is_lost_and_nothing_else():
     stripes = torch.ones(1, 3, 2, 32, 32) - 2 * (torch.arange(32) % 2)
     assert lose_resolution(stripes, 1.0).abs().mean() < 0.1
     assert lose_resolution(stripes, 0.0).abs().mean() > 0.9
+
+
+def test_places_are_pushed_a_little_and_flat_pictures_stay():
+    flat = torch.full((1, 3, 8, 64, 64), 0.25)
+    assert torch.allclose(wobble(flat, 1.0, generator("wobble")), flat, atol=1e-6)
+    slope = torch.arange(64.0).expand(2, 3, 8, 64, 64) / 64
+    assert torch.allclose(wobble(slope, 0.0, generator("wobble")), slope, atol=1e-6)
+    pushed = (wobble(slope, 1.0, generator("wobble")) - slope)[..., 4:-4].abs() * 64
+    assert 0.3 < pushed.mean() < 2
+    assert pushed.max() < 6
+    assert (pushed[:, :, 1:] - pushed[:, :, :-1]).abs().mean() < pushed.mean()
+
+
+def test_ghosts_show_what_was_there_before_in_some_places():
+    frames = torch.arange(16.0).reshape(1, 1, 16, 1, 1).expand(1, 3, 16, 64, 64)
+    assert torch.equal(leave_ghosts(frames, 0.0, generator("ghosts")).round(), frames)
+    left = frames - leave_ghosts(frames, 1.0, generator("ghosts"))
+    assert (left >= -1e-6).all()
+    share = (left[:, :, 8:] > 0.1).float().mean()
+    assert 0.1 < share < 0.9
 
 
 @pytest.mark.parametrize("amount", [0.0, 0.5, 1.0])

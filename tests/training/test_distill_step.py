@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.data.latents import LatentBatch
 from unstatic.diffusion.condition import LatentState
@@ -32,6 +33,7 @@ CONFIG = TransformerConfig(
     chunk=4,
     anchors=True,
 )
+SHIFT = 1.5
 OPEN = DiffusionConfig(kept=0.0, anchors=0.0)
 
 
@@ -53,7 +55,7 @@ def a_step(distill: DistillConfig, plain: DiffusionConfig = OPEN) -> DistillStep
     ordinary = DiffusionStep(
         model=a_student(teacher), config=plain, empty_text=torch.zeros(5, 8), progress=lambda: 0.0
     )
-    return DistillStep(teacher=teacher, plain=ordinary, config=distill)
+    return DistillStep(teacher=teacher, plain=ordinary, config=distill, shift=SHIFT)
 
 
 def a_batch(frames: int = 9, num_samples: int = 2) -> LatentBatch:
@@ -67,19 +69,32 @@ def a_batch(frames: int = 9, num_samples: int = 2) -> LatentBatch:
 
 @pytest.mark.parametrize(("steps", "substeps"), [(4, 4), (8, 2), (24, 1)])
 def test_a_step_is_one_of_its_schedule_and_substeps_make_a_finer_one(steps: int, substeps: int) -> None:
-    config = DistillConfig(grids=(steps,), shift=1.5)
+    config = DistillConfig(grids=(steps,))
     levels = torch.stack(a_step(config).draw_levels(200, generator("levels")))
     assert len(levels) == substeps + 1
-    sigmas = shifted(steps, 1.5)
+    sigmas = shifted(steps, SHIFT)
     drawn = set(map(tuple, levels[[0, -1]].T.tolist()))
     assert drawn == set(zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True))
     assert bool((levels.diff(dim=0) < 0).all())
 
 
-def test_only_the_last_chunk_is_denoised_and_what_is_given_stays_clean() -> None:
+def test_every_chunk_is_denoised_and_known_frames_may_lie_on_either_side() -> None:
+    step = a_step(DistillConfig(), replace(OPEN, anchors=1.0))
+    batch = a_batch(frames=9, num_samples=40)
+    cases = [step.draw(batch, generator("chunk", number)) for number in range(20)]
+    assert {case.start for case in cases} == {0, 1, 5}
+    for case in cases:
+        assert case.latent.shape[2] == (4 if case.start else 1)
+        assert case.history.shape[2] == case.history_sigma.shape[1] == case.start
+    middle = next(case for case in cases if case.start == 1)
+    assert bool((middle.times < 1).any())
+    assert bool((middle.times > 4).any())
+
+
+def test_what_is_given_stays_clean() -> None:
     batch = a_batch(frames=9, num_samples=300)
-    case = a_step(DistillConfig(), replace(OPEN, kept=0.5)).draw(batch, generator("case"))
-    assert case.start == 5
+    step = a_step(DistillConfig(), replace(OPEN, kept=0.5))
+    case = next(c for n in range(20) if (c := step.draw(batch, generator("case", n))).start == 5)
     assert case.history.shape[2] == 5
     assert bool((case.history_sigma <= 0.3).all())
     given = case.levels[0][:, 0, :, 0, 0] == 0
@@ -94,11 +109,11 @@ def test_only_the_last_chunk_is_denoised_and_what_is_given_stays_clean() -> None
 # ------------------------------------------------------------------------------------------------- the target
 
 
-@pytest.mark.parametrize("frames", [1, 5, 9])
-def test_the_teacher_walks_like_the_sampling_loop(frames: int) -> None:
-    step = a_step(DistillConfig(grids=(4,)))
-    batch = a_batch(frames, num_samples=1)
-    case = step.draw(batch, generator("case"))
+@pytest.mark.parametrize("start", [0, 1, 5])
+def test_the_teacher_walks_like_the_sampling_loop(start: int) -> None:
+    step = a_step(DistillConfig(grids=(4,)), replace(OPEN, anchors=1.0))
+    batch = a_batch(9, num_samples=1)
+    case = next(c for n in range(99) if (c := step.draw(batch, generator("case", n))).start == start)
     with torch.no_grad():
         end = step.teach(case, batch.text)
         rows = case._replace(
@@ -133,9 +148,11 @@ def landing(step: DistillStep, case: Case, text: Tensor) -> Latent:
 
 def test_a_student_that_need_not_change_has_no_loss() -> None:
     """Without guidance, and with one substep to a step, it should do what the teacher does."""
-    step = a_step(DistillConfig(grids=(24,), max_guidance=1.0, plain=0.0))
-    for frames in (1, 9):
-        assert step(a_batch(frames), generator("loss")).loss.item() < 1e-8
+    for plain in (OPEN, DiffusionConfig(kept=1.0, anchors=1.0)):
+        step = a_step(DistillConfig(grids=(24,), max_guidance=1.0, plain=0.0), plain)
+        for frames in (1, 9):
+            for number in range(4):
+                assert step(a_batch(frames), generator("loss", number)).loss.item() < 1e-8
     guided_step = a_step(DistillConfig(grids=(24,), plain=0.0))
     assert guided_step(a_batch(), generator("loss")).loss.item() > 1e-3
 
@@ -179,6 +196,12 @@ def test_errors_on_objects_count_more() -> None:
     step = a_step(DistillConfig(plain=0.0), plain)
     weighed = step(replace(batch, objects=objects), generator("loss")).loss
     assert weighed.item() != step(batch, generator("loss")).loss.item()
+
+
+@pytest.mark.parametrize("change", [{"grids": ()}, {"grids": (4, 0)}, {"substeps": 0}, {"max_guidance": 0.5}])
+def test_impossible_distillations_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="there must be a grid"):
+        replace(DistillConfig(), **change)
 
 
 def test_the_teacher_learns_nothing() -> None:

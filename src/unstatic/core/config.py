@@ -60,8 +60,11 @@ def _field_types(cls: Any) -> dict[str, Any]:
 def _keys(config: object) -> list[str]:
     """List the dotted names that can be set: fields of nested configs, not the nested configs themselves."""
     keys: list[str] = []
+    kinds = {} if isinstance(config, tuple) else _field_types(type(config))
     for name, value in _parts(config).items():
-        keys += [f"{name}.{key}" for key in _keys(value)] if _has_parts(value) else [name]
+        keys += [f"{name}.{key}" for key in _keys(value)] if _has_parts(value) else []
+        if not _has_parts(value) or (name in kinds and _is_optional(kinds[name])):
+            keys.append(name)  # the whole of an optional config can be none
     return keys
 
 

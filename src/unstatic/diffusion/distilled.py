@@ -25,6 +25,5 @@ def told(
 
 def next_level(sigma: Float[Tensor, "*n"], sigmas: Schedule) -> Float[Tensor, "*n"]:
     """Return the largest level of a schedule below each `sigma`; where there is none, `sigma` itself."""
-    rising = sigmas.flip(0).to(sigma)
-    place = torch.searchsorted(rising, sigma.contiguous()) - 1
-    return torch.where(place < 0, sigma, rising[place.clamp(min=0)])
+    lower = torch.where(sigmas.to(sigma) < sigma[..., None], sigmas.to(sigma), -1.0).amax(-1)
+    return torch.where(lower < 0, sigma, lower)

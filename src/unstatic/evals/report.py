@@ -51,7 +51,10 @@ def to_html(
     """Put the whole report together; `facts` is a model's evaluation as `unstatic eval --json` prints it."""
     suites = {name: each for name, each in facts.items() if isinstance(each, dict) and "columns" in each}
     others = {n: flat(each) for n, each in facts.items() if n not in suites and isinstance(each, dict)}
-    return jinja2.Template(TEMPLATE.read_text(encoding="utf-8"), autoescape=True).render(
+    template = jinja2.Template(
+        TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return template.render(
         title=title,
         about=about,
         suites=suites,

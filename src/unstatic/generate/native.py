@@ -155,10 +155,11 @@ def _check_that_parts_fit(
         "compression": (manifest.compression, autoencoder.config.compression),
         "latent channels": (autoencoder.config.latent_channels, transformer.config.in_channels),
         "text width": (text_encoder.width, transformer.config.text_width),
-        "few steps": (manifest.distilled is not None, set(SCALARS) <= set(transformer.config.scalars)),
     }
     for name, (one, other) in facts.items():
         if one != other:
             raise InputError(
                 f"{model.folder}: its files disagree on {name}, {one} or {other}: restore the model"
             )
+    if manifest.distilled and not set(SCALARS) <= set(transformer.config.scalars):
+        raise InputError(f"{model.folder}: model.json says distilled, but the transformer is not: restore it")

@@ -100,9 +100,9 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     guidance = defaults.guidance if request.guidance is None else request.guidance
     fps = manifest.fps if request.fps is None else request.fps
 
-    _check_solver(solver, guidance, manifest)
     _check_range("steps", steps, 1, MAX_STEPS)
     _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
+    _check_solver(solver, guidance, manifest)
     _check_range("fps", fps, 1, MAX_FPS)
     _check_range("seed", request.seed, 0, MAX_SEED)
     if any(isinstance(condition, Cue) for condition in request.conditions):

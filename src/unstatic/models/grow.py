@@ -42,7 +42,9 @@ def grow_transformer(larger: VideoTransformer, smaller: VideoTransformer) -> Non
     """Give `larger`, freshly drawn, the weights of `smaller`. Raises InputError as `check_transformer`."""
     check_transformer(larger.config, smaller.config)
     new = _channels_apart(larger)
-    _adopt(new, {name: old for name, old in _channels_apart(smaller).items() if name in new})
+    old = _channels_apart(smaller)
+    left_out = [name for name in old if name.startswith("scalar_embedding.") and name not in new]
+    _adopt(new, {name: tensor for name, tensor in old.items() if name not in left_out})
 
 
 def _check(larger: object, smaller: object, grows: Collection[str], changes: Collection[str]) -> None:

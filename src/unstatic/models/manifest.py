@@ -95,9 +95,9 @@ class InstalledModel:
         return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
 
     def digest(self) -> str:
-        """Return sixteen hex digits that change with any weight."""
+        """Return sixteen hex digits that change with any weight and with the manifest."""
         found = hashlib.sha256()
-        for path in sorted(self.folder.glob("*.safetensors")):
+        for path in sorted([self.folder / MANIFEST_NAME, *self.folder.glob("*.safetensors")]):
             found.update(path.read_bytes())
         return found.hexdigest()[:16]
 

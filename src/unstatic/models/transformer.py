@@ -46,7 +46,7 @@ class TransformerConfig:
     """Everything that decides the shape of a transformer.
 
     `scalars` names the numbers embedded with every frame: "sigma", then others, which begin without effect
-    and may be left out of a pass.
+    and may all be left out of a pass.
     `chunk` is how many latent frames are denoised together; None makes every pass one chunk. A chunk reads
     the `history_chunks` before it, and anchors with their age clamped to +-`max_age` latent frames.
     """
@@ -404,7 +404,8 @@ class VideoTransformer(nn.Module):
         """Predict the latent frames [start, start + t) from their noisy state and one sigma per frame.
 
         A pass may hold any number of chunks; `start` is where its first one begins and where `history` ended.
-        `scalars` gives further numbers of the config a value per frame (`b t`) or per sample (`b`).
+        `scalars` gives every further number of the config a value per frame (`b t`) or per sample (`b`), or
+        is left out.
         `remember` asks for the ring that continues this pass. The prediction has the dtype of `latent`.
         """
         assert history is None or history.end == start, "a ring continues where it ended"
@@ -445,7 +446,7 @@ class VideoTransformer(nn.Module):
     ) -> Float[Tensor, "b t d"]:
         """Sum the embeddings of every number that is known about a frame."""
         further = self.config.scalars[1:]
-        assert set(scalars) <= set(further), f"this transformer embeds {further}, not {tuple(scalars)}"
+        assert set(scalars) in (set(), set(further)), f"all or none of {further}, not {tuple(scalars)}"
         time = self.scalar_embedding["sigma"](sigma)
         for name, value in scalars.items():
             time = time + self.scalar_embedding[name](value if value.ndim == 2 else value[:, None])

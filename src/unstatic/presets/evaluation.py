@@ -244,7 +244,8 @@ def ways_of_sampling(manifest: Manifest, todo: EvaluationPlan) -> dict[str, Way]
         few = manifest.distilled.steps if manifest.distilled else FEW_STEPS
     if few:
         solver = DISTILLED if manifest.distilled else manifest.defaults.solver
-        ways[f"{manifest.name}, {few} steps"] = Way(steps=few, solver=solver)
+        how = f" {solver}" if manifest.distilled else ""
+        ways[f"{manifest.name}, {few} steps{how}"] = Way(steps=few, solver=solver)
     return ways
 
 

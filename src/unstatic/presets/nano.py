@@ -210,9 +210,9 @@ def nano_64() -> Preset:
             ),
             step=DistillConfig(),
             windows=(
-                Window(latent_frames=1, batch_size=64, share=0.3),
-                Window(latent_frames=5, batch_size=16, share=0.3),
-                Window(latent_frames=9, batch_size=16, share=0.4),
+                Window(latent_frames=1, batch_size=64, share=0.25),
+                Window(latent_frames=9, batch_size=16, share=0.35),
+                Window(latent_frames=17, batch_size=12, share=0.4),
             ),
             steps=6,
         ),
@@ -274,9 +274,9 @@ def nano_128() -> Preset:
             base.few_steps.training, samples=200_000, seconds=180.0, warm_up=5_000, half_lives=(10_000.0,)
         ),
         windows=(
-            Window(latent_frames=1, batch_size=256, share=0.3),
-            Window(latent_frames=5, batch_size=64, share=0.3),
-            Window(latent_frames=9, batch_size=64, share=0.4),
+            Window(latent_frames=1, batch_size=256, share=0.25),
+            Window(latent_frames=9, batch_size=64, share=0.35),
+            Window(latent_frames=17, batch_size=48, share=0.4),
         ),
     )
     return replace(

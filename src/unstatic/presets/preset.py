@@ -99,3 +99,11 @@ class Preset:
     max_enlarge: int = 16
     licence: str = "Apache-2.0"
     start: str = ""
+
+    def __post_init__(self) -> None:
+        few = self.few_steps
+        if few and (few.steps < 1 or not 1 <= self.sampling.guidance <= few.step.max_guidance):
+            raise InputError(
+                f"few_steps must take a step or more ({few.steps}) and learn the model's own guidance,"
+                f" {self.sampling.guidance:g}: set few_steps.step.max_guidance={self.sampling.guidance:g}"
+            )

@@ -38,7 +38,8 @@ def reconstruction_sheet(model: TinyAutoencoder, shards: Sequence[Shard]) -> UIn
         [shards[0].read("frames", entry)[:RECONSTRUCTED_FRAMES] for entry in range(NUM_RECONSTRUCTIONS)]
     )
     with torch.inference_mode():
-        decoded = to_frames(model.decode(model.encode(to_video(torch.as_tensor(frames)))))
+        video = to_video(torch.as_tensor(frames)).to(model.latent_mean.device)
+        decoded = to_frames(model.decode(model.encode(video)))
     pairs = [np.concatenate(pair, axis=1) for pair in zip(frames, decoded, strict=True)]
     return contact_sheet(
         [enlarge(pair, ENLARGE) for pair in pairs], ["clip above, reconstruction below"] * len(pairs)

@@ -165,7 +165,7 @@ def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> Non
         picture=lambda: reconstruction_sheet(averaged(run, TinyAutoencoder(settings.model)), shards),
     )
     finished = averaged(run, TinyAutoencoder(settings.model))
-    finished.measure_latents(example_videos(shards))
+    finished.measure_latents(video.to(device) for video in example_videos(shards))
     target.parent.mkdir(exist_ok=True)
     save_model(target, finished, settings.model, "tiny_autoencoder")
 
@@ -242,14 +242,17 @@ def train_few_steps(preset: Preset, folder: Path, device: torch.device) -> None:
     grow_transformer(student, teacher)
     teacher = teacher.to(device, compute_dtype(device)).eval()
     run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
-    at_work = replace(preset, diffusion=replace(preset.diffusion, windows=settings.windows))
+    # Its many shapes of passes would take longer to compile than they save
+    at_work = replace(preset, diffusion=replace(preset.diffusion, windows=settings.windows, compile=False))
     fit_transformer(
         at_work,
         folder,
         "few-steps",
         student,
         run,
-        lambda plain: DistillStep(teacher=teacher, plain=plain, config=settings.step),
+        lambda plain: DistillStep(
+            teacher=teacher, plain=plain, config=settings.step, shift=preset.sampling.shift
+        ),
     )
     save_model(target, averaged(run, VideoTransformer(config)), config, "transformer")
 

@@ -214,7 +214,7 @@ def wavelet_error(
 def lost_steepness(
     made: Float[Tensor, "b c t h w"], real: Float[Tensor, "b c t h w"], weight: Float[Tensor, "b 1 t h w"]
 ) -> Float[Tensor, ""]:
-    """Average how much less steep than the real edges their copies are, along rows and columns."""
+    """Add up how much less steep than real edges their copies are, averaged over all places, on both axes."""
     terms = []
     for axis in (-1, -2):
         slope, copied = real.diff(dim=axis), made.diff(dim=axis)

@@ -1,4 +1,4 @@
-"""A run on disk: one safetensors file with every tensor, and clock, config and notes as JSON in its metadata.
+"""A run on disk: one safetensors file with every tensor, and clock and config as JSON in its metadata.
 
 One file, because a file appears whole or not at all. No pickle: loading a checkpoint runs no code.
 """
@@ -21,18 +21,10 @@ from unstatic.training.loop import Clock, Run
 FORMAT = 1
 
 
-def save_checkpoint(folder: Path, run: Run, *, notes: Mapping[str, Any] | None = None, keep: int = 2) -> Path:
-    """Write `run` to `folder`/checkpoint-SAMPLES.safetensors and delete all but the last `keep` checkpoints.
-
-    `notes` is what the caller needs to build the same run again (the model's config, its shards): any JSON.
-    """
+def save_checkpoint(folder: Path, run: Run, *, keep: int = 2) -> Path:
+    """Write `run` to `folder`/checkpoint-SAMPLES.safetensors and delete all but the last `keep` of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = {
-        "format": FORMAT,
-        "clock": asdict(run.clock),
-        "config": to_dict(run.config),
-        "notes": dict(notes or {}),
-    }
+    about = {"format": FORMAT, "clock": asdict(run.clock), "config": to_dict(run.config)}
     tensors = {name: tensor.detach().contiguous() for name, tensor in run.state_dict().items()}
 
     path = folder / f"checkpoint-{run.clock.samples:012d}.safetensors"
@@ -48,8 +40,8 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("checkpoint-*.safetensors"))
 
 
-def load_checkpoint(path: Path, run: Run) -> dict[str, Any]:
-    """Bring `run`, built as for the saved one, to the state in `path`, and return the notes saved with it.
+def load_checkpoint(path: Path, run: Run) -> None:
+    """Bring `run`, built as for the saved one, to the state in `path`.
 
     The config of `run` stays as it is: learning rate or length may differ on purpose. Raises InputError for a
     file that is damaged or belongs to a run with other tensors.
@@ -63,7 +55,6 @@ def load_checkpoint(path: Path, run: Run) -> dict[str, Any]:
     _check_same_run(path, tensors, run.state_dict())
     run.load_state_dict(tensors)
     run.clock = Clock(**about["clock"])
-    return about["notes"]
 
 
 def _check_same_run(path: Path, found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:

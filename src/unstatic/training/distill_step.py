@@ -2,7 +2,8 @@
 
 Progressive distillation (2202.00512) of a guided teacher (2210.03142), steps of several lengths at once:
 
-    draw      a schedule, one of its steps for every sample, a guidance weight, and a history as in streaming
+    draw      a chunk of the clip, a schedule, one of its steps for every sample, a guidance weight, a history
+              as in streaming, and known frames, past or future
     teach     from the noised latent the teacher walks the step in substeps, with and without the prompt
     learn     the student is told the step and the weight; its target is the x0 at which a straight line from
               the start would end where the teacher did
@@ -21,6 +22,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from unstatic.core.errors import InputError
 from unstatic.core.shapes import chunk_lengths
 from unstatic.data.latents import LatentBatch
 from unstatic.diffusion.distilled import told
@@ -43,22 +45,26 @@ from unstatic.training.step import StepOutput
 class DistillConfig:
     """What is distilled: steps of schedules of so many `grids`, with guidance from 1 to `max_guidance`.
 
-    The teacher takes as many substeps as make a schedule of `finest` steps, at most `substeps`. `shift` is
-    that of the schedules. The share `plain` of all batches is ordinary training.
+    The teacher takes as many substeps as make a schedule of about `finest` steps, at most `substeps`. The
+    share `plain` of all batches is ordinary training.
     """
 
     grids: tuple[int, ...] = (4, 6, 8, 12, 24)
     substeps: int = 4
     finest: int = 16
-    shift: float = 1.5
     max_guidance: float = 6.0
     plain: float = 0.25
+
+    def __post_init__(self) -> None:
+        if min(self.grids, default=0) < 1 or self.substeps < 1 or self.max_guidance < 1:
+            raise InputError(f"{self}: there must be a grid, and all of them, substeps, guidance at least 1")
 
 
 class Case(NamedTuple):
     """A chunk at the start of a step, and what a model may read meanwhile; `levels` go from there to the end.
 
-    `history` are the frames before it at their own levels, `anchors` clean frames of the clip with `times`.
+    The chunk begins at frame `start`, `history` are the frames before it at their own levels, `anchors` clean
+    frames of the clip, before, in or after the chunk, with `times`.
     """
 
     latent: Latent
@@ -77,11 +83,15 @@ Look = Callable[..., TransformerOutput]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistillStep:
-    """A training step for the student; `plain` is the ordinary one for it, whose draws are used here too."""
+    """A training step for the student; `plain` is the ordinary one for it, whose draws are used here too.
+
+    `shift` bends the schedules as in sampling.
+    """
 
     teacher: VideoTransformer
     plain: DiffusionStep
     config: DistillConfig
+    shift: float
 
     def __call__(self, batch: LatentBatch, generator: torch.Generator) -> StepOutput:
         if chance(self.config.plain, (), generator):
@@ -103,7 +113,8 @@ class DistillStep:
         x0_hat = to_x0(prediction, self.plain.config.prediction, x, sigma)
 
         counted = frames > 0
-        objects = None if batch.objects is None else batch.objects[:, :, case.start :]
+        stop = case.start + x.shape[2]
+        objects = None if batch.objects is None else batch.objects[:, :, case.start : stop]
         seen = replace(batch, latent=x, objects=objects)
         loss = denoising_loss(
             x0_hat,
@@ -117,15 +128,16 @@ class DistillStep:
         return StepOutput(loss=loss, metrics={f"landing_{name}": error for name, error in errors.items()})
 
     def draw(self, batch: LatentBatch, generator: torch.Generator) -> Case:
-        """Draw what is asked about the last chunk of a batch's clips."""
+        """Draw what is asked about one chunk of a batch's clips."""
         x0, settings = batch.latent, self.plain.config
         num_samples, _, frames, _, _ = x0.shape
         chunk = self.plain.model.config.chunk
         lengths = [frames] if chunk is None else chunk_lengths(frames, chunk)
-        start = frames - lengths[-1]
+        place = int(torch.randint(len(lengths), (), generator=generator))
+        start, stop = sum(lengths[:place]), sum(lengths[: place + 1])
 
         # The step, and frames of the chunk that are given
-        kept = draw_kept(num_samples, lengths[-1], settings.kept, generator).to(x0.device)
+        kept = draw_kept(num_samples, lengths[place], settings.kept, generator).to(x0.device)
         levels = tuple(
             per_frame(level.to(x0.device)[:, None].expand_as(kept).masked_fill(kept, 0.0))
             for level in self.draw_levels(num_samples, generator)
@@ -133,15 +145,14 @@ class DistillStep:
         guidance = 1 + (self.config.max_guidance - 1) * torch.rand(num_samples, generator=generator)
 
         # The past
-        before = draw_history_levels(num_samples, len(lengths) - 1, settings, generator)
-        history_sigma = before.repeat_interleave(torch.tensor(lengths[:-1], dtype=torch.long), 1).to(
-            x0.device
-        )
+        before = draw_history_levels(num_samples, place, settings, generator)
+        repeats = torch.tensor(lengths[:place], dtype=torch.long)
+        history_sigma = before.repeat_interleave(repeats, 1).to(x0.device)
         eps = torch.randn(x0.shape, generator=generator).to(x0.device)
         times = self.plain.draw_anchors(num_samples, frames, generator).to(x0.device)
         where = times[:, None, :, None, None].expand(-1, x0.shape[1], -1, *x0.shape[3:])
         return Case(
-            latent=mix(x0[:, :, start:], eps[:, :, start:], levels[0]),
+            latent=mix(x0[:, :, start:stop], eps[:, :, start:stop], levels[0]),
             levels=levels,
             guidance=guidance.to(x0.device),
             start=start,
@@ -156,7 +167,7 @@ class DistillStep:
         config = self.config
         steps = config.grids[int(torch.randint(len(config.grids), (), generator=generator))]
         substeps = min(config.substeps, max(1, round(config.finest / steps)))
-        sigmas = shifted(steps * substeps, config.shift)
+        sigmas = shifted(steps * substeps, self.shift)
         first = substeps * torch.randint(steps, (num_samples,), generator=generator)
         return [sigmas[first + substep] for substep in range(substeps + 1)]
 
