@@ -17,6 +17,7 @@ from unstatic.presets.evaluation import EvaluationPlan, run_evaluation, write_re
 PROMPTS, CASES = 10, 12
 LEAST = {"colour": 0.6, "event": 0.3}
 LEAST_POSSIBLE = 0.6
+FEW = "nano, 6 steps distilled"
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("report")
     installed = find_model("nano")
     engine = load_native(installed)
-    common = {"few_steps": 6, "folder": folder, "digest": installed.digest()}
+    common = {"folder": folder, "digest": installed.digest()}
     following = EvaluationPlan(parts=("objects",), prompts=PROMPTS, **common)
     physics = EvaluationPlan(parts=("possible",), prompts=CASES, **common)
     facts: dict = {"model": "nano", "folder": folder, "engine": engine, "plan": following}
@@ -59,7 +60,7 @@ def test_the_report_shows_it_and_measured_parts_are_not_measured_again(
     assert page.count("data:image/webp") == PROMPTS
     assert "abc1234" in page
     table = (folder / "table.md").read_text(encoding="utf-8")
-    assert table.startswith("| | real render | reconstruction | nano, 24 steps | nano, 6 steps | aim |")
+    assert table.startswith(f"| | real render | reconstruction | nano, 24 steps | {FEW} | aim |")
     assert "commit abc1234" in table
     assert json.loads((folder / "evaluation.json").read_text())["model"] == "nano"
     assert Path(folder / "answers-objects.png").exists()
@@ -67,4 +68,4 @@ def test_the_report_shows_it_and_measured_parts_are_not_measured_again(
     monkeypatch.setattr(evaluation, "_measure", lambda *_: pytest.fail("it was measured again"))
     ((name, table, found),) = run_evaluation(report["engine"], todo)
     assert (name, table) == ("objects", report["objects"]["table"])
-    assert found["speed"].keys() == {"nano, 24 steps", "nano, 6 steps"}
+    assert found["speed"].keys() == {"nano, 24 steps", FEW}
