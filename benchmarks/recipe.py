@@ -182,6 +182,7 @@ def changed(preset: Preset, change: Change, samples: int) -> Preset:
     step = replace(diffusion.step, prediction=change.prediction, object_weight=change.object_weight)
     return replace(
         preset,
+        few_steps=None,
         diffusion=replace(
             diffusion,
             step=step,

@@ -46,6 +46,7 @@ from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 from unstatic.core.config import override  # noqa: E402
 from unstatic.core.device import compute_dtype, set_threads  # noqa: E402
 from unstatic.core.seeds import generator  # noqa: E402
+from unstatic.diffusion.distilled import SCALARS  # noqa: E402
 from unstatic.generate.defaults import DEFAULT_SECONDS  # noqa: E402
 from unstatic.generate.native import NativeEngine, load_native  # noqa: E402
 from unstatic.generate.request import Plan, Request, plan  # noqa: E402
@@ -124,7 +125,6 @@ def main() -> None:
     engine = load_native(find_model(options.model)) if options.model else random_engine(options)
     if options.threads:
         set_threads(options.threads)
-        engine.threads = None
     made = plan(Request(prompt=PROMPT, seconds=options.seconds, steps=options.steps), engine.manifest)
 
     dtype = compute_dtype(engine.device)
@@ -137,7 +137,7 @@ def main() -> None:
     )
     facts = {
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "engine": f"{thread_text(engine)} threads, {str(dtype).removeprefix('torch.')}",
+        "engine": f"{torch.get_num_threads()} threads, {str(dtype).removeprefix('torch.')}",
         "clip": f"{made.frames} frames of {made.native}, {made.steps} steps of {made.solver}",
         "guidance": made.guidance,
         "shapes": {name: "x".join(map(str, shape)) for name, shape in shapes.items()},
@@ -161,28 +161,25 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=DEFAULT_SECONDS, help="length of the clip")
     parser.add_argument("--steps", type=int, help="denoising steps; the model's own by default")
     parser.add_argument("--repeats", type=int, default=3, help="how many clips are made")
-    parser.add_argument("--threads", type=int, help="threads of an operator; the engine's choice by default")
+    parser.add_argument("--threads", type=int, help="threads of an operator; PyTorch's choice by default")
     options = parser.parse_args()
     if options.model and options.settings:
         parser.error("settings belong to a preset: name one with --preset, or leave them out")
     return options
 
 
-def thread_text(engine: NativeEngine) -> str:
-    """Say how many threads an operator gets."""
-    counts = (torch.get_num_threads(),) if engine.threads is None else engine.threads.counts
-    return " or ".join(map(str, counts))
-
-
 def random_engine(options: argparse.Namespace) -> NativeEngine:
     """Return an engine of a preset's sizes that nobody has trained, loaded as every model is."""
     chosen = override(preset(options.preset), options.settings)
-    transformer = VideoTransformer(chosen.diffusion.model, generator=generator("benchmark"))
+    config = chosen.diffusion.model
+    if chosen.few_steps:
+        config = replace(config, scalars=("sigma", *SCALARS))
+    transformer = VideoTransformer(config, generator=generator("benchmark"))
     autoencoder = TinyAutoencoder(chosen.autoencoder.model)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files = (folder / "transformer.safetensors", folder / "autoencoder.safetensors")
-        save_model(files[0], transformer, chosen.diffusion.model, "transformer")
+        save_model(files[0], transformer, config, "transformer")
         save_model(files[1], autoencoder, chosen.autoencoder.model, "tiny_autoencoder")
         write_manifest(folder, manifest(chosen))
         return load_native(open_model(folder))
@@ -195,7 +192,7 @@ def own_shape(engine: NativeEngine, made: Plan) -> Shape:
     frames, rows, columns = (
         side // patch for side, patch in zip((max(made.chunks), height, width), config.patch, strict=True)
     )
-    prompts = 1 if made.guidance == 1 else 2
+    prompts = 1 if engine.sampling(made).in_one_pass else 2
     return Shape(prompts * frames * rows * columns, config.width, config.ffn_width)
 
 
@@ -223,7 +220,7 @@ def count_flops(engine: NativeEngine, made: Plan) -> int:
     plain.register_forward_hook(end)
     parts = (engine.autoencoder, engine.text_encoder, engine.device)
     plain = plain.to(engine.device, compute_dtype(engine.device)).eval()
-    run(NativeEngine(engine.manifest, plain, *parts, threads=engine.threads), made)
+    run(NativeEngine(engine.manifest, plain, *parts), made)
     return total
 
 
