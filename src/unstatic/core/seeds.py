@@ -1,6 +1,6 @@
 """Randomness as an argument: generators made from names and numbers, the same on every machine.
 
-Noise is always drawn on the CPU, one generator per sample, so that a seed means the same video on every
+The noise of a sample is drawn on the CPU, one generator each, so that a seed means the same video on every
 device and a batch of 4 equals four batches of 1.
 """
 
@@ -28,6 +28,14 @@ def generator(*parts: int | str) -> torch.Generator:
 def numpy_generator(*parts: int | str) -> np.random.Generator:
     """Return a numpy generator whose stream is decided by `parts` alone."""
     return np.random.default_rng(stable_seed(*parts))
+
+
+def normal_like(like: Float[Tensor, "*n"], source: torch.Generator) -> Float[Tensor, "*n"]:
+    """Draw normal noise on the device of `like`: on a GPU with a generator there, seeded from `source`."""
+    if like.device.type == "cpu":
+        return torch.randn(like.shape, generator=source)
+    there = torch.Generator(like.device).manual_seed(int(torch.randint(2**62, (), generator=source)))
+    return torch.randn(like.shape, generator=there, device=like.device)
 
 
 def noise(shape: Sequence[int], seeds: Sequence[int], *, stream: str) -> Float[Tensor, "b ..."]:

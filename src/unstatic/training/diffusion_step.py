@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from unstatic.core.seeds import normal_like
 from unstatic.core.shapes import chunk_lengths
 from unstatic.data.latents import LatentBatch
 from unstatic.diffusion.loss import (
@@ -88,7 +89,7 @@ class DiffusionStep:
         # What each frame knows
         sigma = self.draw_sigma(num_samples, frames, generator).to(x0.device)
         states = self.drop_text(batch.text, generator)
-        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+        eps = normal_like(x0, generator)
         times = self.draw_anchors(num_samples, frames, generator).to(x0.device)
 
         # Predict

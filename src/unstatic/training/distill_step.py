@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unstatic.core.errors import InputError
+from unstatic.core.seeds import normal_like
 from unstatic.core.shapes import chunk_lengths
 from unstatic.data.latents import LatentBatch
 from unstatic.diffusion.distilled import told
@@ -148,7 +149,7 @@ class DistillStep:
         before = draw_history_levels(num_samples, place, settings, generator)
         repeats = torch.tensor(lengths[:place], dtype=torch.long)
         history_sigma = before.repeat_interleave(repeats, 1).to(x0.device)
-        eps = torch.randn(x0.shape, generator=generator).to(x0.device)
+        eps = normal_like(x0, generator)
         times = self.plain.draw_anchors(num_samples, frames, generator).to(x0.device)
         where = times[:, None, :, None, None].expand(-1, x0.shape[1], -1, *x0.shape[3:])
         return Case(
