@@ -37,7 +37,7 @@ PROMPTS: list[str] = json.loads(
     (Path(__file__).parents[1] / "src/unstatic/evals/suites/free.json").read_text(encoding="utf-8")
 )
 LETTERS = "ABCD"
-SECONDS, ENLARGE = 4.0, 2
+SECONDS, SIDE = 4.0, 128
 CLIPS_PER_SHEET, FRAMES_PER_CLIP = 6, 8
 
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -66,8 +66,9 @@ def questions(prompts: Sequence[str], seed: int = 0) -> list[Question]:
 def film(engine: NativeEngine, prompt: str) -> Frames:
     """Make the clip that a newcomer would get."""
     made = plan(Request(prompt=prompt, seconds=SECONDS, expand=True), engine.manifest)
-    frames = [event.frames for event in engine.stream(made) if isinstance(event, Stretch)]
-    return enlarge(np.concatenate(frames), ENLARGE)
+    stretches = [event.frames for event in engine.stream(made) if isinstance(event, Stretch)]
+    frames = np.concatenate(stretches)
+    return enlarge(frames, max(1, SIDE // frames.shape[1]))
 
 
 def write_sheets(clips: Sequence[Frames], prompts: Sequence[str], folder: Path) -> None:

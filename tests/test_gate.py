@@ -19,6 +19,9 @@ LEAST = {"colour": 0.6, "event": 0.3}
 LEAST_POSSIBLE = 0.6
 FEW = "nano, 6 steps distilled"
 
+# Twenty films of four seconds, half of them with 48 passes of the transformer for each chunk
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> dict:

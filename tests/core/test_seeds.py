@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unstatic.core.seeds import generator, noise, numpy_generator, stable_seed
+from unstatic.core.seeds import generator, noise, normal_like, numpy_generator, stable_seed
 
 PARTS = st.lists(st.integers() | st.text('a1,"', max_size=3), max_size=4)
 
@@ -46,3 +46,19 @@ def test_streams_of_one_seed_are_unrelated_standard_normal():
     assert first.mean() == pytest.approx(0, abs=0.02)
     assert first.std() == pytest.approx(1, abs=0.02)
     assert torch.corrcoef(torch.stack([first, second]))[0, 1] == pytest.approx(0, abs=0.02)
+
+
+def test_training_noise_on_the_cpu_is_what_the_generator_draws():
+    like = torch.empty(2, 3)
+    drawn = normal_like(like, generator("step", 1))
+    assert torch.equal(drawn, torch.randn(2, 3, generator=generator("step", 1)))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_training_noise_on_a_gpu_repeats_and_is_drawn_there():
+    like = torch.empty(50_000, device="cuda")
+    first, again, other = (normal_like(like, generator("step", seed)) for seed in (1, 1, 2))
+    assert first.device == like.device
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    assert first.std().item() == pytest.approx(1, abs=0.02)

@@ -132,3 +132,17 @@ def test_the_sheet_shows_every_answer(suite: Suite) -> None:
     sheet = answer_sheet(column.answers)
     assert sheet.shape[2] == 3
     assert sheet.shape[0] > 2 * 64
+
+
+def test_renders_can_be_as_large_as_the_films_beside_them(suite: Suite) -> None:
+    seen: list[tuple[int, ...]] = []
+    one = suite.first(1)
+    follow(
+        {},
+        one,
+        [Scripted(lambda _: reading_of(one.prompts[0]))],
+        enlarge=2,
+        watch=lambda _, __, frames: seen.append(frames.shape),
+    )
+    spec = one.prompts[0].spec
+    assert seen == [(spec.frames, 2 * spec.height, 2 * spec.width, 3)]

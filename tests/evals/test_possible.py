@@ -41,6 +41,11 @@ def test_possible_and_impossible_films_are_made_of_the_same_frames(law: str, cas
     assert case.prompt
 
 
+def test_cases_can_be_filmed_at_the_size_of_a_model() -> None:
+    (case,) = draw_cases(1, enlarge=2)
+    assert {film.shape for film in (*case.possible, *case.impossible)} == {(FRAMES, 128, 128, 3)}
+
+
 @pytest.mark.parametrize("law", ["permanence", "continuity", "colour", "shape"])
 def test_a_broken_law_is_a_jump_in_the_middle(law: str, cases: dict[str, Case]) -> None:
     def leap(film: np.ndarray) -> float:

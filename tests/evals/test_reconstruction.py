@@ -57,6 +57,7 @@ def test_held_out_clips_are_deterministic_and_apart_from_training(clips):
     assert [clip.spec.seed for clip in clips] == [FIRST_SEED, FIRST_SEED + 1, FIRST_SEED + 2]
     assert [(clip.spec.width, clip.spec.height) for clip in clips] == [(64, 64), (80, 48), (48, 80)]
     again = next(held_out_clips(1))
+    assert next(held_out_clips(1, enlarge=2)).frames.shape == (65, 128, 128, 3)
     assert again.spec == clips[0].spec
     assert np.array_equal(again.frames, clips[0].frames)
 

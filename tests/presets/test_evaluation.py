@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 
 from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
 from unstatic.evals.follow import REAL
 from unstatic.generate.native import NativeEngine
 from unstatic.models.manifest import Distilled, find_model
 from unstatic.presets import evaluation
-from unstatic.presets.evaluation import EvaluationPlan, check_plan, run_evaluation, ways_of_sampling
+from unstatic.presets.evaluation import (
+    EvaluationPlan,
+    check_plan,
+    enlargement,
+    run_evaluation,
+    ways_of_sampling,
+)
 from unstatic.presets.feature_store import FeatureStore
 
 
@@ -101,6 +108,12 @@ def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distille
     plain = replace(manifest, distilled=None)
     assert ways_of_sampling(plain, EvaluationPlan(few_steps=3))["nano, 3 steps"]["solver"] == "multistep"
     assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 24 steps"]
+
+
+@pytest.mark.parametrize(("side", "times"), [(32, 1), (64, 1), (128, 2), (256, 4)])
+def test_renders_are_as_large_as_the_films_of_the_model(side: int, times: int) -> None:
+    manifest = replace(find_model("nano").manifest, sizes=(Size(side, side), Size(64, 32)))
+    assert enlargement(manifest) == times
 
 
 def test_steps_that_no_model_takes_are_refused_before_anything_is_loaded() -> None:

@@ -1,15 +1,18 @@
 """Every preset can be built, says what it is, and fits together."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from unstatic.core.config import from_dict, override, to_dict
 from unstatic.core.errors import InputError
+from unstatic.models.manifest import find_model
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.models.transformer import VideoTransformer
 from unstatic.presets.nano import PRESETS, preset
 from unstatic.presets.preset import Preset
-from unstatic.presets.stages import manifest
+from unstatic.presets.stages import load_transformer, manifest
 from unstatic.world.mix import MIXES
 
 
@@ -45,10 +48,14 @@ def test_an_unknown_preset_names_the_known_ones():
         preset("huge")
 
 
-def test_nano_64_has_the_size_that_its_card_says():
+def test_nano_has_the_sizes_that_its_card_and_its_preset_say():
     with torch.device("meta"):
-        transformer = VideoTransformer(preset("nano-64").diffusion.model)
-    assert 14e6 < sum(parameter.numel() for parameter in transformer.parameters()) < 17e6
+        transformer = VideoTransformer(preset("nano-128").diffusion.model)
+    assert sum(parameter.numel() for parameter in transformer.parameters()) == pytest.approx(20.5e6, rel=0.05)
+    shipped = find_model("nano")
+    assert shipped.manifest == manifest(preset("nano-128"))
+    config = load_transformer(shipped.weights("transformer")).config
+    assert replace(config, scalars=("sigma",)) == preset("nano-128").diffusion.model
 
 
 def test_a_preset_must_teach_the_guidance_that_its_model_uses():

@@ -33,3 +33,11 @@ def test_the_hero_is_drawn_where_it_is(clip: Clip) -> None:
 def test_equal_specs_give_equal_clips(clip: Clip) -> None:
     again = make_clip(clip.spec, samples=1)
     np.testing.assert_array_equal(again.frames, clip.frames)
+
+
+def test_an_enlarged_clip_shows_the_same_scene_in_more_pixels(clip: Clip) -> None:
+    large = make_clip(clip.spec, samples=4, enlarge=2)
+    assert large.frames.shape == (17, 96, 160, 3)
+    assert (large.spec.width, large.spec.height) == (160, 96)
+    shrunk = large.frames.reshape(17, 48, 2, 80, 2, 3).mean((2, 4))
+    assert np.abs(shrunk - clip.frames).mean() < 4.0

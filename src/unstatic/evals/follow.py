@@ -124,17 +124,18 @@ def follow(
     readers: Sequence[Reader],
     *,
     reconstruct: Callable[[Frames], Frames] | None = None,
+    enlarge: int = 1,
     watch: Callable[[str, Answer, Frames], object] = lambda *_: None,
     advance: Callable[[], object] = lambda: None,
 ) -> FollowResult:
     """Let every maker film every prompt and read the clips, after real renders and their reconstructions.
 
-    `reconstruct` is an autoencoder, there and back. `watch` sees every clip with the name of its column and
-    its answer; `advance` is called after each prompt.
+    `reconstruct` is an autoencoder, there and back; renders are `enlarge` times as large as scenes say.
+    `watch` sees every clip with the name of its column and its answer; `advance` is called after each prompt.
     """
     columns: dict[str, list[Answer]] = {}
     for prompt in suite.prompts:
-        for name, frames in _clips(prompt, makers, reconstruct):
+        for name, frames in _clips(prompt, makers, reconstruct, enlarge):
             readings = tuple(reader.read(frames) for reader in readers)
             answer = Answer(prompt, readings, pick_evenly(frames, SHOWN_FRAMES))
             columns.setdefault(name, []).append(answer)
@@ -169,9 +170,9 @@ def said(answer: Asked) -> str:
 
 
 def _clips(
-    prompt: Prompt, makers: Mapping[str, Make], reconstruct: Callable[[Frames], Frames] | None
+    prompt: Prompt, makers: Mapping[str, Make], reconstruct: Callable[[Frames], Frames] | None, enlarge: int
 ) -> Iterator[tuple[str, Frames]]:
-    real = make_clip(prompt.spec).frames
+    real = make_clip(prompt.spec, enlarge=enlarge).frames
     yield REAL, real
     if reconstruct is not None:
         yield RECONSTRUCTION, reconstruct(real)

@@ -101,14 +101,14 @@ LAWS = {
 }
 
 
-def draw_cases(count: int) -> Iterator[Case]:
-    """Film cases, the laws in turn; a shorter list is the beginning of a longer one."""
+def draw_cases(count: int, *, enlarge: int = 1) -> Iterator[Case]:
+    """Film cases, the laws in turn, `enlarge` times as large; a shorter list begins a longer one."""
     for number in range(count):
         law = list(LAWS)[number % len(LAWS)]
-        yield draw_case(law, FIRST_SEED + number)
+        yield draw_case(law, FIRST_SEED + number, enlarge=enlarge)
 
 
-def draw_case(law: str, seed: int) -> Case:
+def draw_case(law: str, seed: int, *, enlarge: int = 1) -> Case:
     """Film one scene with `law` kept, and with it broken in the middle of the clip."""
     mix = dataclasses.replace(
         BALANCED_MIX,
@@ -117,6 +117,7 @@ def draw_case(law: str, seed: int) -> Case:
         events=dict.fromkeys(LAWS[law].events, 1.0),
     )
     spec = sample_scene(seed, frames=FRAMES, fps=FPS, width=SIDE, height=SIDE, mix=mix)
+    spec = dataclasses.replace(spec, width=enlarge * SIDE, height=enlarge * SIDE)
     trajectory = simulate(spec)
     film = render(spec, trajectory).frames
     twin = LAWS[law].twin

@@ -134,13 +134,13 @@ class ReconstructionResult:
         }
 
 
-def held_out_clips(count: int, *, mix: str = "first-light") -> Iterator[Clip]:
-    """Render clips of a mix that no training has seen, in its three sizes."""
+def held_out_clips(count: int, *, mix: str = "first-light", enlarge: int = 1) -> Iterator[Clip]:
+    """Render clips of a mix that no training has seen, in its three sizes, `enlarge` times as large."""
     for number in range(count):
         width, height = SIZES[number % len(SIZES)]
         seed = FIRST_SEED + number
         spec = sample_scene(seed, frames=FRAMES, fps=FPS, width=width, height=height, mix=MIXES[mix])
-        yield make_clip(spec)
+        yield make_clip(spec, enlarge=enlarge)
 
 
 def measure_reconstruction(

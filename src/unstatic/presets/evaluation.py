@@ -29,7 +29,7 @@ from unstatic.evals.follow import FollowResult, answer_sheet, follow, remark
 from unstatic.evals.i3d import clip_features, load_i3d
 from unstatic.evals.lpips import load_lpips
 from unstatic.evals.parser import load_parser
-from unstatic.evals.possible import PossibleResult, draw_cases, judge, surprise
+from unstatic.evals.possible import SIDE, PossibleResult, draw_cases, judge, surprise
 from unstatic.evals.prompts import SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
 from unstatic.evals.report import ShownClip, to_html, to_markdown
@@ -160,7 +160,7 @@ def _measure(
         count = min(todo.prompts, RECONSTRUCTED_CLIPS)
         with progress(name, count) as bar:
             return measure_reconstruction(
-                held_out_clips(count, mix=RECONSTRUCTIONS[name]),
+                held_out_clips(count, mix=RECONSTRUCTIONS[name], enlarge=enlargement(engine.manifest)),
                 there_and_back(engine),
                 lpips=load_lpips().between if todo.networks else None,
                 advance=bar.advance,
@@ -168,7 +168,11 @@ def _measure(
     if name == POSSIBLE:
         count = min(todo.prompts, CASES)
         with progress(name, count) as bar:
-            return judge(draw_cases(count), partial(surprise_of, engine), advance=bar.advance)
+            return judge(
+                draw_cases(count, enlarge=enlargement(engine.manifest)),
+                partial(surprise_of, engine),
+                advance=bar.advance,
+            )
     return _follow(engine, todo, name, times, store)
 
 
@@ -184,6 +188,7 @@ def _follow(
             suite,
             [load_parser(), load_classical()],
             reconstruct=there_and_back(engine),
+            enlarge=enlargement(engine.manifest),
             watch=_watcher(_keeper(todo, name, next(iter(columns))), name, store),
             advance=bar.advance,
         )
@@ -255,6 +260,11 @@ def film(engine: NativeEngine, prompt: Prompt, way: Way) -> Frames:
     events = engine.stream(plan(request, engine.manifest))
     stretches = [event.frames for event in events if isinstance(event, Stretch)]
     return retime(np.concatenate(stretches), 0, engine.manifest.fps, prompt.spec.fps)
+
+
+def enlargement(manifest: Manifest) -> int:
+    """Tell how many times as many pixels a side the model's films have as the scenes of the suites say."""
+    return max(1, manifest.sizes[0].height // SIDE)
 
 
 def there_and_back(engine: NativeEngine) -> Callable[[Frames], Frames]:

@@ -1,7 +1,7 @@
 """The embedded model's presets, by growing patience.
 
 `tiny` proves in minutes that all works, `toybox` learns a corner of the world in half an hour, `nano-64` is
-for an afternoon of two CPU cores, `nano-128` for half an hour of a large GPU.
+for an afternoon of two CPU cores, `nano-128`, the shipped size, for half an hour of a large GPU.
 """
 
 from dataclasses import replace
@@ -15,7 +15,6 @@ from unstatic.models.transformer import TransformerConfig
 from unstatic.presets.preset import AutoencoderRun, DiffusionRun, FewStepRun, Preset, WorldRun
 from unstatic.training.autoencoder_step import AutoencoderLossConfig, ViewConfig
 from unstatic.training.diffusion_step import DiffusionConfig
-from unstatic.training.distill_step import DistillConfig
 from unstatic.training.loop import TrainingConfig
 from unstatic.training.optim import OptimiserConfig
 
@@ -48,7 +47,6 @@ def tiny() -> Preset:
             ),
             training=short,
             views=ViewConfig(frames=9),
-            loss=AutoencoderLossConfig(),
             batch_size=8,
             clips=24,
         ),
@@ -65,7 +63,6 @@ def tiny() -> Preset:
                 frequency_width=32,
             ),
             training=short,
-            step=DiffusionConfig(),
             windows=(
                 Window(latent_frames=1, batch_size=8, share=0.2),
                 Window(latent_frames=5, batch_size=8, share=0.8),
@@ -73,7 +70,6 @@ def tiny() -> Preset:
         ),
         few_steps=FewStepRun(
             training=replace(short, samples=200),
-            step=DistillConfig(),
             windows=(Window(latent_frames=5, batch_size=8, share=1.0),),
             steps=4,
         ),
@@ -105,8 +101,6 @@ def toybox() -> Preset:
                 cooldown=0.4,
                 half_lives=(2_400.0,),
             ),
-            views=ViewConfig(),
-            loss=AutoencoderLossConfig(),
             batch_size=16,
             clips=2_048,
         ),
@@ -127,7 +121,6 @@ def toybox() -> Preset:
                 cooldown=0.2,
                 half_lives=(6_000.0, 12_000.0),
             ),
-            step=DiffusionConfig(),
             windows=(
                 Window(latent_frames=1, batch_size=64, share=0.3),
                 Window(latent_frames=9, batch_size=32, share=0.7),
@@ -140,11 +133,7 @@ def toybox() -> Preset:
 
 
 def nano_64() -> Preset:
-    """Train the embedded model at 64 pixels on two CPU cores.
-
-    Command: `unstatic train nano-64 -o runs/nano-64`. How the shipped weights came about, what they cost and
-    what they can do is in docs/model-cards/nano.md.
-    """
+    """Train a smaller nano, of 64 pixels, on two CPU cores: `unstatic train nano-64 -o runs/nano-64`."""
     return Preset(
         name="nano-64",
         model="nano",
@@ -167,7 +156,6 @@ def nano_64() -> Preset:
                 half_lives=(4_800.0,),
                 optimiser=OptimiserConfig(learning_rate=1e-3, matrix_learning_rate=2.5e-3),
             ),
-            views=ViewConfig(),
             loss=AutoencoderLossConfig(squared=6.0),
             batch_size=20,
             clips=9_472,
@@ -208,7 +196,6 @@ def nano_64() -> Preset:
                 half_lives=(1_500.0, 3_000.0),
                 optimiser=OptimiserConfig(learning_rate=2e-4, matrix_learning_rate=6e-4),
             ),
-            step=DistillConfig(),
             windows=(
                 Window(latent_frames=1, batch_size=64, share=0.25),
                 Window(latent_frames=9, batch_size=16, share=0.35),
@@ -225,69 +212,54 @@ def nano_128() -> Preset:
     """Train the embedded model at 128 pixels in half an hour of one GPU.
 
     Command: `unstatic train nano-128 -o runs/nano-128`. Every stage has its time and rescales itself to it:
-    the world 6 minutes, the autoencoder 8, the transformer 9, few steps 3; encoding and the first captions
+    the world 4 minutes, the autoencoder 4, the transformer 13, few steps 4; encoding and the first captions
     take the rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any
-    length. Rehearsed from end to end on two CPU cores with small batches and a minute for each stage, before
-    there were few steps; never run on a GPU.
+    length. The shipped weights have these shapes; docs/model-cards/nano.md says how they were trained.
     """
     base = nano_64()
-    autoencoder = replace(
-        base.autoencoder,
-        model=TinyAutoencoderConfig(
-            latent_channels=32,
-            encoder_widths=(48, 96, 128),
-            encoder_blocks=(1, 1),
-            decoder_widths=(192, 96, 48),
-            decoder_blocks=(2, 2, 1),
-        ),
-        training=replace(
-            base.autoencoder.training, samples=1_000_000, seconds=480.0, warm_up=6_000, half_lives=(10_000.0,)
-        ),
-        views=ViewConfig(height=64, width=64),
-        loss=AutoencoderLossConfig(squared=6.0, latent_noise=0.1),
-        batch_size=64,
-        clips=10_240,
-    )
-    diffusion = replace(
-        base.diffusion,
-        model=replace(base.diffusion.model, in_channels=32, out_channels=32, patch=COARSE, depth=10),
-        training=TrainingConfig(
-            samples=2_000_000,
-            seconds=540.0,
-            warm_up=20_000,
-            cooldown=0.25,
-            half_lives=(30_000.0, 60_000.0),
-            optimiser=OptimiserConfig(learning_rate=7e-4, matrix_learning_rate=2e-3),
-        ),
-        windows=(
-            Window(latent_frames=1, batch_size=512, share=0.3),
-            Window(latent_frames=9, batch_size=128, share=0.3),
-            Window(latent_frames=17, batch_size=64, share=0.4),
-        ),
-        captions=4,
-        compile=True,
-    )
     assert base.few_steps is not None
-    few_steps = replace(
-        base.few_steps,
-        training=replace(
-            base.few_steps.training, samples=200_000, seconds=180.0, warm_up=5_000, half_lives=(10_000.0,)
-        ),
-        windows=(
-            Window(latent_frames=1, batch_size=256, share=0.25),
-            Window(latent_frames=9, batch_size=64, share=0.35),
-            Window(latent_frames=17, batch_size=48, share=0.4),
-        ),
-    )
+    autoencoder, diffusion, few_steps = base.autoencoder, base.diffusion, base.few_steps
     return replace(
         base,
         name="nano-128",
-        summary="128-pixel films of objects and animals: half an hour of one GPU",
-        world=WorldRun(clips=10_240, frames=65, sizes=NANO_128_SIZES, mix="whole", seconds=360.0),
-        autoencoder=autoencoder,
-        diffusion=diffusion,
-        few_steps=few_steps,
-        enlarge=2,
+        summary="128-pixel films of objects and animals: shapes, colours, materials, physics, gaits",
+        world=WorldRun(clips=20_480, frames=65, sizes=NANO_128_SIZES, mix="whole", seconds=240.0),
+        autoencoder=replace(
+            autoencoder,
+            training=replace(autoencoder.training, samples=500_000, seconds=240.0, half_lives=(10_000.0,)),
+            views=ViewConfig(height=64, width=64),
+            batch_size=64,
+        ),
+        diffusion=replace(
+            diffusion,
+            model=replace(diffusion.model, patch=COARSE, depth=8),
+            training=replace(
+                diffusion.training,
+                samples=2_000_000,
+                seconds=780.0,
+                warm_up=20_000,
+                half_lives=(25_000.0, 70_000.0),
+                optimiser=OptimiserConfig(learning_rate=8e-4, matrix_learning_rate=2.2e-3),
+            ),
+            windows=(
+                Window(latent_frames=1, batch_size=1536, share=0.2),
+                Window(latent_frames=9, batch_size=320, share=0.3),
+                Window(latent_frames=17, batch_size=184, share=0.5),
+            ),
+            captions=4,
+        ),
+        few_steps=replace(
+            few_steps,
+            training=replace(
+                few_steps.training, samples=100_000, seconds=240.0, half_lives=(5_000.0, 15_000.0)
+            ),
+            windows=(
+                Window(latent_frames=1, batch_size=256, share=0.25),
+                Window(latent_frames=9, batch_size=96, share=0.35),
+                Window(latent_frames=17, batch_size=72, share=0.4),
+            ),
+        ),
+        enlarge=3,
     )
 
 

@@ -1,6 +1,6 @@
 """What a preset is: everything that decides a model, from the world it sees to how it likes to be sampled."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
@@ -38,8 +38,8 @@ class AutoencoderRun:
 
     model: TinyAutoencoderConfig
     training: TrainingConfig
-    views: ViewConfig
-    loss: AutoencoderLossConfig
+    views: ViewConfig = field(default_factory=ViewConfig)
+    loss: AutoencoderLossConfig = field(default_factory=AutoencoderLossConfig)
     batch_size: int
     clips: int
 
@@ -55,7 +55,7 @@ class DiffusionRun:
 
     model: TransformerConfig
     training: TrainingConfig
-    step: DiffusionConfig
+    step: DiffusionConfig = field(default_factory=DiffusionConfig)
     windows: tuple[Window, ...]
     captions: int = 0
     compile: bool = False
@@ -70,7 +70,7 @@ class FewStepRun:
     """How the finished transformer is distilled; a film then takes `steps` when nobody says otherwise."""
 
     training: TrainingConfig
-    step: DistillConfig
+    step: DistillConfig = field(default_factory=DistillConfig)
     windows: tuple[Window, ...]
     steps: int
 

@@ -1,6 +1,6 @@
 """A clip of the world: its spec, its frames and its object masks, together."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,7 +19,11 @@ class Clip:
     ids: UInt8[np.ndarray, "t h w"]
 
 
-def make_clip(spec: SceneSpec, *, samples: int = 4, device: str = "cpu") -> Clip:
-    """Simulate and render a scene, `samples` rays per pixel; InputError without the `world` extra."""
+def make_clip(spec: SceneSpec, *, samples: int = 4, device: str = "cpu", enlarge: int = 1) -> Clip:
+    """Simulate and render a scene, `samples` rays per pixel, at `enlarge` times its size.
+
+    Raises InputError without the `world` extra.
+    """
+    spec = replace(spec, width=enlarge * spec.width, height=enlarge * spec.height)
     rendered = render(spec, simulate(spec), samples=samples, device=device)
     return Clip(spec=spec, frames=rendered.frames, ids=rendered.ids)

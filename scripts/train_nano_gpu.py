@@ -1,0 +1,304 @@
+"""Train nano's transformer on a large GPU that is lent for minutes: what it learns from lies in its memory.
+
+    python scripts/train_nano_gpu.py latents runs/gpu --part 0/3    # 1/3 and 2/3 beside it
+    python scripts/train_nano_gpu.py base runs/gpu --seconds 800
+    python scripts/train_nano_gpu.py few runs/gpu --seconds 240
+
+`latents` draws and simulates scenes on all cores, renders and encodes them on the GPU, and may be stopped
+after any shard; one process does not fill a GPU. `base` trains the transformer of nano-128 and `few`
+distills it: each takes the seconds that it is given, lowers its learning rate towards their end however fast
+the machine is, goes on from its newest checkpoint, and writes FOLDER/teacher or FOLDER/model every minute and
+a half. The autoencoder is that of a finished model. Beside clips of 4 s one shard in eight has livelier ones.
+
+`unstatic train nano-128` does the same on any machine, from rendering to a model, but reads what it learns
+from off the disk. Further arguments change the preset: `diffusion.model.depth=10`.
+"""
+
+import argparse
+import json
+import os
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TypeVar
+
+from unstatic.core.threads import quiet_threads
+
+quiet_threads()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from jaxtyping import Float  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from unstatic.core.config import override  # noqa: E402
+from unstatic.core.device import compute_dtype, pick_device  # noqa: E402
+from unstatic.core.seeds import generator, numpy_generator  # noqa: E402
+from unstatic.data.encode import SCENERY, object_cells, to_video  # noqa: E402
+from unstatic.data.latents import LatentBatch, Window  # noqa: E402
+from unstatic.data.shards import Shard, open_shards, shard_path, write_shard  # noqa: E402
+from unstatic.diffusion.distilled import SCALARS  # noqa: E402
+from unstatic.models.grow import grow_transformer  # noqa: E402
+from unstatic.models.manifest import find_model  # noqa: E402
+from unstatic.models.text import MiniLM, load_minilm  # noqa: E402
+from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig  # noqa: E402
+from unstatic.models.transformer import TransformerConfig, VideoTransformer  # noqa: E402
+from unstatic.models.weights import load_model, save_model  # noqa: E402
+from unstatic.presets.nano import preset  # noqa: E402
+from unstatic.presets.preset import Preset, WorldRun  # noqa: E402
+from unstatic.presets.render import draw_shard, shard_size  # noqa: E402
+from unstatic.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint  # noqa: E402
+from unstatic.training.diffusion_step import DiffusionStep  # noqa: E402
+from unstatic.training.distill_step import DistillStep  # noqa: E402
+from unstatic.training.loop import Run, train  # noqa: E402
+from unstatic.training.optim import linear_weights  # noqa: E402
+from unstatic.training.step import Step  # noqa: E402
+from unstatic.world.captions import caption  # noqa: E402
+from unstatic.world.render import render_batch  # noqa: E402
+from unstatic.world.scenes import Sample  # noqa: E402
+
+Thing = TypeVar("Thing")
+
+CAPTIONS = 4
+LONG_EVERY, LONG_FRAMES = 8, 129
+LONG = Window(latent_frames=33, batch_size=88, share=0.1)
+RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
+SAVE_INTERVAL_S, LOG_STEPS = 90.0, 50
+
+
+# ---------------------------------------------------------------------------------------------------- latents
+
+
+def world_of(chosen: Preset, number: int) -> WorldRun:
+    """Return the world of a shard: every eighth has livelier and longer clips."""
+    if number % LONG_EVERY:
+        return chosen.world
+    return replace(chosen.world, mix="lively", frames=LONG_FRAMES)
+
+
+def draw(chosen: Preset, number: int) -> list[Sample]:
+    """Draw and simulate the clips of a shard, in a process of its own."""
+    return draw_shard(world_of(chosen, number), number, chosen.seed)
+
+
+def make_latents(chosen: Preset, folder: Path, autoencoder: TinyAutoencoder, part: int, parts: int) -> None:
+    """Write the shards `part`, `part` + `parts` and so on that are missing."""
+    device = pick_device()
+    autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
+    text_encoder = load_minilm(device=device)
+    count = -(-chosen.world.clips // chosen.world.shard_clips)
+    missing = [n for n in range(part, count, parts) if not shard_path(folder, "latents", n).is_file()]
+    workers = max(1, (os.cpu_count() or 1) // parts)
+    began_s, frames = time.monotonic(), 0
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = {number: pool.submit(draw, chosen, number) for number in missing}
+        for number in missing:
+            samples = jobs.pop(number).result()
+            arrays = encode_samples(samples, autoencoder, text_encoder, chosen.seed + number, device)
+            lines = [each.spec.to_json() for each in samples]
+            write_shard(folder, "latents", number, arrays, lines)
+            frames += sum(each.spec.frames for each in samples)
+            rate = frames / (time.monotonic() - began_s)
+            print(f"shard {number}, {shard_size(chosen.world, number)}: {rate:.0f} frames/s", flush=True)
+
+
+@torch.inference_mode()
+def encode_samples(
+    samples: list[Sample], autoencoder: TinyAutoencoder, text_encoder: MiniLM, seed: int, device: torch.device
+) -> dict[str, np.ndarray]:
+    """Render and encode clips, write captions and encode those too: float16, as latents are stored."""
+    latents, objects = [], []
+    there = "cuda:0" if device.type == "cuda" else "cpu"
+    for start in range(0, len(samples), RENDERED_AT_ONCE):
+        scenes = [(each.spec, each.trajectory) for each in samples[start : start + RENDERED_AT_ONCE]]
+        clips = render_batch(scenes, device=there)
+        for first in range(0, len(clips), ENCODED_AT_ONCE):
+            frames = np.stack([clip.frames for clip in clips[first : first + ENCODED_AT_ONCE]])
+            video = to_video(torch.from_numpy(frames).to(device)).to(compute_dtype(device))
+            latents.append(autoencoder.encode(video).transpose(1, 2).half().cpu().numpy())
+        shows = [(clip.ids > 0) & (clip.ids != SCENERY) for clip in clips]
+        objects += [object_cells(each, autoencoder.config.compression) for each in shows]
+    rng = numpy_generator("captions", seed)
+    said = [caption(each.spec, rng) for each in samples for _ in range(CAPTIONS)]
+    states = text_encoder.encode(said).states.unflatten(0, (len(samples), CAPTIONS))
+    return {
+        "latents": np.concatenate(latents),
+        "objects": np.stack(objects),
+        "text": states.half().cpu().numpy(),
+    }
+
+
+# --------------------------------------------------------------------------------------------------- training
+
+
+class Group:
+    """All clips of one size and length, on the device."""
+
+    def __init__(self, shards: list[Shard], device: torch.device):
+        def load(name: str) -> Tensor:
+            entries = [shard.read(name, entry) for shard in shards for entry in range(len(shard))]
+            return torch.from_numpy(np.stack(entries)).to(device)
+
+        self.latents, self.objects, self.text = load("latents"), load("objects"), load("text")
+
+    def batch(self, window: Window, source: torch.Generator) -> LatentBatch:
+        """Return random clips with one of their captions each."""
+        rows, which = (
+            torch.randint(limit, (window.batch_size,), generator=source).to(self.latents.device)
+            for limit in (len(self.latents), CAPTIONS)
+        )
+        latent = self.latents[rows, : window.latent_frames].float().transpose(1, 2).contiguous()
+        return LatentBatch(
+            latent=latent,
+            text=self.text[rows, which].float(),
+            prompts=("",) * len(rows),
+            objects=self.objects[rows, : window.latent_frames][:, None],
+        )
+
+
+class ResidentBatches:
+    """Batches by number, as `LatentBatches`, of what lies in the memory of the device."""
+
+    def __init__(self, shards: list[Shard], windows: tuple[Window, ...], device: torch.device, seed: int):
+        by_shape: defaultdict[tuple[int, ...], list[Shard]] = defaultdict(list)
+        for shard in shards:
+            by_shape[shard.shapes["latents"][1:]].append(shard)
+        self.groups = [Group(by_shape[shape], device) for shape in sorted(by_shape)]
+        longest = max(group.latents.shape[1] for group in self.groups)
+        self.windows = [window for window in windows if window.latent_frames <= longest]
+        self.seed = seed
+
+    def at(self, index: int) -> LatentBatch:
+        """Return batch `index`."""
+        source = generator("resident batch", self.seed, index)
+        window = pick(self.windows, [each.share for each in self.windows], source)
+        fitting = [group for group in self.groups if group.latents.shape[1] >= window.latent_frames]
+        return pick(fitting, [float(len(group.latents)) for group in fitting], source).batch(window, source)
+
+
+def pick(things: list[Thing], weights: list[float], source: torch.Generator) -> Thing:
+    """Draw one, in proportion to the weights."""
+    return things[int(torch.multinomial(torch.tensor(weights), 1, generator=source))]
+
+
+def fit_for(
+    run: Run,
+    step: Step[LatentBatch],
+    batches: ResidentBatches,
+    folder: Path,
+    seconds: float,
+    save: Callable[[], object],
+) -> None:
+    """Train for `seconds`, those before an interruption counted in, whatever the speed.
+
+    After every step the run is told how long it is at the pace so far, so that all that depends on its
+    progress, the learning rate above all, follows the clock on the wall.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for newest in checkpoints(folder)[-1:]:
+        load_checkpoint(newest, run)
+    before_s = float((folder / "seconds.txt").read_text()) if (folder / "seconds.txt").exists() else 0.0
+    began_s = saved_s = time.monotonic()
+    with (folder / "metrics.jsonl").open("a") as metrics_file:
+        for metrics in train(run, step, batches):
+            now_s = time.monotonic()
+            spent_s = before_s + now_s - began_s
+            share = min(1.0, spent_s / seconds)
+            run.config = replace(run.config, samples=max(1, round(metrics.samples / share)))
+            if metrics.steps % LOG_STEPS == 0 or share == 1.0:
+                told = {"seconds": round(spent_s, 1), "samples": metrics.samples, "loss": metrics.loss}
+                line = json.dumps(told | {"scale": metrics.scale, **metrics.values})
+                metrics_file.write(f"{line}\n")
+                metrics_file.flush()
+                print(line, flush=True)
+            if share == 1.0 or now_s - saved_s > SAVE_INTERVAL_S:
+                saved_s = now_s
+                save_checkpoint(folder, run)
+                (folder / "seconds.txt").write_text(str(spent_s))
+                save()
+
+
+def load_transformer(path: Path) -> VideoTransformer:
+    """Load a transformer."""
+    return load_model(path, "transformer", TransformerConfig, VideoTransformer)
+
+
+def train_base(chosen: Preset, folder: Path, seconds: float, start: str | None) -> None:
+    """Train the transformer, from its first weights or from those of the model `start`."""
+    device, settings = pick_device(), chosen.diffusion
+    model = VideoTransformer(settings.model, generator=generator("transformer", chosen.seed))
+    if start:
+        grow_transformer(model, load_transformer(find_model(start).weights("transformer")))
+    run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
+    batches = resident(folder, (*settings.windows, LONG), device, chosen.seed)
+    step = DiffusionStep(model=model, config=settings.step, empty_text=no_text(device), progress=run.progress)
+    fit_for(run, step, batches, folder / "base", seconds, partial(write, folder / "teacher", run))
+
+
+def train_few(chosen: Preset, folder: Path, seconds: float) -> None:
+    """Distill FOLDER/teacher into FOLDER/model."""
+    device, settings = pick_device(), chosen.few_steps
+    assert settings is not None, "the preset has no few steps"
+    teacher = load_transformer(folder / "teacher" / "transformer.safetensors")
+    config = replace(teacher.config, scalars=("sigma", *SCALARS))
+    student = VideoTransformer(config, generator=generator("student", chosen.seed))
+    grow_transformer(student, teacher)
+    teacher = teacher.to(device, compute_dtype(device)).eval()
+    run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
+    batches = resident(folder, (*settings.windows, replace(LONG, batch_size=48)), device, chosen.seed)
+    plain = DiffusionStep(
+        model=student, config=chosen.diffusion.step, empty_text=no_text(device), progress=run.progress
+    )
+    step = DistillStep(teacher=teacher, plain=plain, config=settings.step, shift=chosen.sampling.shift)
+    fit_for(run, step, batches, folder / "few", seconds, partial(write, folder / "model", run))
+
+
+def resident(folder: Path, windows: tuple[Window, ...], device: torch.device, seed: int) -> ResidentBatches:
+    """Load all latents into the memory of the device."""
+    return ResidentBatches(open_shards(folder / "latents", "latents"), windows, device, seed)
+
+
+def no_text(device: torch.device) -> Float[Tensor, "s e"]:
+    """Return the token states of the empty prompt."""
+    return load_minilm(device=device).encode([""]).states[0]
+
+
+def write(folder: Path, run: Run) -> None:
+    """Write the averaged weights; the learning rate ends at 0, so the shorter average serves."""
+    folder.mkdir(exist_ok=True)
+    assert isinstance(run.model, VideoTransformer)
+    finished = VideoTransformer(run.model.config)
+    finished.load_state_dict(run.model.state_dict())
+    run.averages[0].copy_to(finished)
+    save_model(folder / "transformer.safetensors", finished, run.model.config, "transformer")
+
+
+def main() -> None:
+    """Do the part of the work that is named."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("work", choices=("latents", "base", "few"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--part", default="0/1", help="which shards, of how many parts")
+    parser.add_argument("--seconds", type=float, default=600.0, help="how long to train")
+    parser.add_argument("--autoencoder", default="nano", help="the model whose autoencoder encodes")
+    parser.add_argument("--start", help="a model of the same shapes whose transformer is trained on")
+    options, settings = parser.parse_known_args()
+    chosen = override(preset("nano-128"), settings)
+    if options.work == "latents":
+        part, parts = map(int, options.part.split("/"))
+        path = find_model(options.autoencoder).weights("autoencoder")
+        autoencoder = load_model(path, "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder)
+        make_latents(chosen, options.folder / "latents", autoencoder, part, parts)
+    elif options.work == "base":
+        train_base(chosen, options.folder, options.seconds, options.start)
+    else:
+        train_few(chosen, options.folder, options.seconds)
+
+
+if __name__ == "__main__":
+    main()
