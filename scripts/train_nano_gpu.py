@@ -5,22 +5,25 @@
     python scripts/train_nano_gpu.py few runs/gpu --seconds 240
 
 `latents` draws and simulates scenes on all cores, renders and encodes them on the GPU, and may be stopped
-after any shard; one process does not fill a GPU. `base` trains the transformer of nano-128 and `few`
-distills it: each takes the seconds that it is given, lowers its learning rate towards their end however fast
-the machine is, goes on from its newest checkpoint, and writes FOLDER/teacher or FOLDER/model every minute and
-a half. The autoencoder is that of a finished model. Beside clips of 4 s one shard in eight has livelier ones.
+after any shard; one process does not fill a GPU. `base` trains the transformer of nano-128 and `few` distills
+it: each takes the seconds that it is given, beside those to load the latents, lowers its learning rate
+towards their end however fast the machine is, goes on from its newest checkpoint, and writes FOLDER/teacher
+or FOLDER/model every minute and a half. Autoencoder and manifest are those of a finished model. Beside clips
+of 4 s one shard in eight has livelier ones of 8 s.
 
 `unstatic train nano-128` does the same on any machine, from rendering to a model, but reads what it learns
-from off the disk. Further arguments change the preset: `diffusion.model.depth=10`.
+from off the disk. Further arguments change the preset: `diffusion.model.depth=10`; its times do not count.
 """
 
 import argparse
+import hashlib
 import json
 import os
+import shutil
 import time
-from collections import defaultdict
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from collections import defaultdict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from multiprocessing import get_context
@@ -38,6 +41,8 @@ from torch import Tensor  # noqa: E402
 
 from unstatic.core.config import override  # noqa: E402
 from unstatic.core.device import compute_dtype, pick_device  # noqa: E402
+from unstatic.core.errors import InputError  # noqa: E402
+from unstatic.core.files import atomic_path  # noqa: E402
 from unstatic.core.seeds import generator, numpy_generator  # noqa: E402
 from unstatic.data.encode import SCENERY, object_cells, to_video  # noqa: E402
 from unstatic.data.latents import LatentBatch, Window  # noqa: E402
@@ -64,7 +69,6 @@ from unstatic.world.scenes import Sample  # noqa: E402
 
 Thing = TypeVar("Thing")
 
-CAPTIONS = 4
 LONG_EVERY, LONG_FRAMES = 8, 129
 LONG = Window(latent_frames=33, batch_size=88, share=0.1)
 RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
@@ -86,8 +90,15 @@ def draw(chosen: Preset, number: int) -> list[Sample]:
     return draw_shard(world_of(chosen, number), number, chosen.seed)
 
 
-def make_latents(chosen: Preset, folder: Path, autoencoder: TinyAutoencoder, part: int, parts: int) -> None:
-    """Write the shards `part`, `part` + `parts` and so on that are missing."""
+def make_latents(
+    chosen: Preset, folder: Path, autoencoder: TinyAutoencoder, part: int, parts: int, *, name: str = ""
+) -> None:
+    """Write the shards `part`, `part` + `parts` and so on that are missing; `name` is the autoencoder's.
+
+    Raises InputError if there are latents of another one.
+    """
+    if folder.is_dir() and any(folder.glob("latents-*.safetensors")):
+        check_encoder(open_shards(folder, "latents"), name)
     device = pick_device()
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
     text_encoder = load_minilm(device=device)
@@ -95,37 +106,54 @@ def make_latents(chosen: Preset, folder: Path, autoencoder: TinyAutoencoder, par
     missing = [n for n in range(part, count, parts) if not shard_path(folder, "latents", n).is_file()]
     workers = max(1, (os.cpu_count() or 1) // parts)
     began_s, frames = time.monotonic(), 0
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = {number: pool.submit(draw, chosen, number) for number in missing}
-        for number in missing:
-            samples = jobs.pop(number).result()
-            arrays = encode_samples(samples, autoencoder, text_encoder, chosen.seed + number, device)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    jobs: deque[Future[list[Sample]]] = deque()
+    try:
+        for place, number in enumerate(missing):
+            ahead = missing[place + len(jobs) : place + 2 * workers]
+            jobs.extend(pool.submit(draw, chosen, each) for each in ahead)
+            samples = jobs.popleft().result()
+            arrays = encode_samples(samples, autoencoder, text_encoder, chosen, number, device)
             lines = [each.spec.to_json() for each in samples]
-            write_shard(folder, "latents", number, arrays, lines)
+            write_shard(folder, "latents", number, arrays, lines, about={"encoder": name})
             frames += sum(each.spec.frames for each in samples)
             rate = frames / (time.monotonic() - began_s)
             print(f"shard {number}, {shard_size(chosen.world, number)}: {rate:.0f} frames/s", flush=True)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def check_encoder(shards: Sequence[Shard], name: str | None = None) -> None:
+    """Raise InputError unless all latents are of one autoencoder, that called `name` if it is given."""
+    names = {shard.about.get("encoder") for shard in shards} | ({name} if name is not None else set())
+    if len(names) > 1:
+        raise InputError(f"{shards[0].path.parent} has latents of another autoencoder: take another folder")
 
 
 @torch.inference_mode()
 def encode_samples(
-    samples: list[Sample], autoencoder: TinyAutoencoder, text_encoder: MiniLM, seed: int, device: torch.device
+    samples: list[Sample],
+    autoencoder: TinyAutoencoder,
+    text_encoder: MiniLM,
+    chosen: Preset,
+    number: int,
+    device: torch.device,
 ) -> dict[str, np.ndarray]:
     """Render and encode clips, write captions and encode those too: float16, as latents are stored."""
     latents, objects = [], []
     there = "cuda:0" if device.type == "cuda" else "cpu"
     for start in range(0, len(samples), RENDERED_AT_ONCE):
         scenes = [(each.spec, each.trajectory) for each in samples[start : start + RENDERED_AT_ONCE]]
-        clips = render_batch(scenes, device=there)
+        clips = render_batch(scenes, samples=chosen.world.samples, device=there)
         for first in range(0, len(clips), ENCODED_AT_ONCE):
             frames = np.stack([clip.frames for clip in clips[first : first + ENCODED_AT_ONCE]])
             video = to_video(torch.from_numpy(frames).to(device)).to(compute_dtype(device))
             latents.append(autoencoder.encode(video).transpose(1, 2).half().cpu().numpy())
         shows = [(clip.ids > 0) & (clip.ids != SCENERY) for clip in clips]
         objects += [object_cells(each, autoencoder.config.compression) for each in shows]
-    rng = numpy_generator("captions", seed)
-    said = [caption(each.spec, rng) for each in samples for _ in range(CAPTIONS)]
-    states = text_encoder.encode(said).states.unflatten(0, (len(samples), CAPTIONS))
+    rng = numpy_generator("captions", chosen.seed, number)
+    said = [caption(each.spec, rng) for each in samples for _ in range(max(1, chosen.diffusion.captions))]
+    states = text_encoder.encode(said).states.unflatten(0, (len(samples), -1))
     return {
         "latents": np.concatenate(latents),
         "objects": np.stack(objects),
@@ -150,7 +178,7 @@ class Group:
         """Return random clips with one of their captions each."""
         rows, which = (
             torch.randint(limit, (window.batch_size,), generator=source).to(self.latents.device)
-            for limit in (len(self.latents), CAPTIONS)
+            for limit in self.text.shape[:2]
         )
         latent = self.latents[rows, : window.latent_frames].float().transpose(1, 2).contiguous()
         return LatentBatch(
@@ -200,27 +228,53 @@ def fit_for(
     progress, the learning rate above all, follows the clock on the wall.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for newest in checkpoints(folder)[-1:]:
-        load_checkpoint(newest, run)
-    before_s = float((folder / "seconds.txt").read_text()) if (folder / "seconds.txt").exists() else 0.0
+    before_s = resume(folder, run)
+    if before_s:
+        set_length(run, before_s / seconds)
     began_s = saved_s = time.monotonic()
-    with (folder / "metrics.jsonl").open("a") as metrics_file:
+    spent_s = before_s
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as metrics_file:
         for metrics in train(run, step, batches):
             now_s = time.monotonic()
             spent_s = before_s + now_s - began_s
-            share = min(1.0, spent_s / seconds)
-            run.config = replace(run.config, samples=max(1, round(metrics.samples / share)))
-            if metrics.steps % LOG_STEPS == 0 or share == 1.0:
+            set_length(run, spent_s / seconds)
+            if metrics.steps % LOG_STEPS == 0:
                 told = {"seconds": round(spent_s, 1), "samples": metrics.samples, "loss": metrics.loss}
                 line = json.dumps(told | {"scale": metrics.scale, **metrics.values})
                 metrics_file.write(f"{line}\n")
                 metrics_file.flush()
                 print(line, flush=True)
-            if share == 1.0 or now_s - saved_s > SAVE_INTERVAL_S:
+            if now_s - saved_s > SAVE_INTERVAL_S:
                 saved_s = now_s
-                save_checkpoint(folder, run)
-                (folder / "seconds.txt").write_text(str(spent_s))
+                keep(folder, run, spent_s)
                 save()
+    keep(folder, run, spent_s)
+    save()
+
+
+def set_length(run: Run, share: float) -> None:
+    """Make the run as long as it would be if this share of it were done; from 1 on it is at its end."""
+    seen = run.clock.samples
+    run.config = replace(run.config, samples=seen if share >= 1 else max(seen + 1, round(seen / share)))
+
+
+def keep(folder: Path, run: Run, spent_s: float) -> None:
+    """Write a checkpoint, and how many seconds it took to come there."""
+    save_checkpoint(folder, run)
+    with atomic_path(folder / "pace.json") as temporary:
+        temporary.write_text(json.dumps({"samples": run.clock.samples, "seconds": spent_s}), encoding="utf-8")
+
+
+def resume(folder: Path, run: Run) -> float:
+    """Go on from the newest checkpoint, if there is one, and return how many seconds it took so far."""
+    for newest in checkpoints(folder)[-1:]:
+        load_checkpoint(newest, run)
+    path = folder / "pace.json"
+    if not run.clock.samples or not path.is_file():
+        return 0.0
+    pace = json.loads(path.read_text(encoding="utf-8"))
+    # Killed between the two files, the checkpoint is the newer one
+    return pace["seconds"] * run.clock.samples / pace["samples"]
 
 
 def load_transformer(path: Path) -> VideoTransformer:
@@ -260,7 +314,9 @@ def train_few(chosen: Preset, folder: Path, seconds: float) -> None:
 
 def resident(folder: Path, windows: tuple[Window, ...], device: torch.device, seed: int) -> ResidentBatches:
     """Load all latents into the memory of the device."""
-    return ResidentBatches(open_shards(folder / "latents", "latents"), windows, device, seed)
+    shards = open_shards(folder / "latents", "latents")
+    check_encoder(shards)
+    return ResidentBatches(shards, windows, device, seed)
 
 
 def no_text(device: torch.device) -> Float[Tensor, "s e"]:
@@ -283,21 +339,36 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("work", choices=("latents", "base", "few"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--part", default="0/1", help="which shards, of how many parts")
+    parser.add_argument("--part", type=part_of, default=(0, 1), help="which shards, of how many parts: 0/3")
     parser.add_argument("--seconds", type=float, default=600.0, help="how long to train")
-    parser.add_argument("--autoencoder", default="nano", help="the model whose autoencoder encodes")
+    parser.add_argument("--autoencoder", default="nano", help="the model whose autoencoder it is")
     parser.add_argument("--start", help="a model of the same shapes whose transformer is trained on")
     options, settings = parser.parse_known_args()
     chosen = override(preset("nano-128"), settings)
+    whole = find_model(options.autoencoder)
+    path = whole.weights("autoencoder")
     if options.work == "latents":
-        part, parts = map(int, options.part.split("/"))
-        path = find_model(options.autoencoder).weights("autoencoder")
         autoencoder = load_model(path, "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder)
-        make_latents(chosen, options.folder / "latents", autoencoder, part, parts)
+        make_latents(chosen, options.folder / "latents", autoencoder, *options.part, name=digest_of(path))
     elif options.work == "base":
         train_base(chosen, options.folder, options.seconds, options.start)
     else:
         train_few(chosen, options.folder, options.seconds)
+        for needed in (path, whole.folder / "model.json"):
+            shutil.copy(needed, options.folder / "model")
+
+
+def part_of(text: str) -> tuple[int, int]:
+    """Read "0/3"."""
+    part, parts = map(int, text.split("/"))
+    if not 0 <= part < parts:
+        raise ValueError(f"there is no part {text}")
+    return part, parts
+
+
+def digest_of(path: Path) -> str:
+    """Tell the file of an autoencoder from others."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 if __name__ == "__main__":

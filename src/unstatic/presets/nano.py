@@ -212,9 +212,9 @@ def nano_128() -> Preset:
     """Train the embedded model at 128 pixels in half an hour of one GPU.
 
     Command: `unstatic train nano-128 -o runs/nano-128`. Every stage has its time and rescales itself to it:
-    the world 4 minutes, the autoencoder 4, the transformer 13, few steps 4; encoding and the first captions
-    take the rest. A stage that was stopped goes on where it was, so the run may be cut into pieces of any
-    length. The shipped weights have these shapes; docs/model-cards/nano.md says how they were trained.
+    the world 4 minutes, the autoencoder 4, the transformer 13, few steps 4; encoding takes the rest. A stage
+    that was stopped goes on where it was, so the run may be cut into pieces. The shipped weights have these
+    shapes but were trained by scripts/train_nano_gpu.py: this way has never been gone on a GPU.
     """
     base = nano_64()
     assert base.few_steps is not None
