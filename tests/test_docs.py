@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from unstatic.cli.main import run
+from unstatic.models.manifest import find_model
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
@@ -47,6 +48,15 @@ def test_a_tutorial_works_from_top_to_bottom(
         captured = capsys.readouterr()
         assert code == 0, captured.err
         assert (tmp_path / captured.out.strip()).exists()
+
+
+def test_the_figures_of_the_readme_are_those_of_the_report_on_the_shipped_weights():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    report = (ROOT / "docs" / "reference" / "evaluation.md").read_text(encoding="utf-8")
+    (table,) = re.findall(r"<!-- evaluation -->\n(.*?)<!-- /evaluation -->", readme, re.DOTALL)
+    assert table.count("\n| ") > 8
+    assert table in report
+    assert f"weights `{find_model('nano').digest()}`" in report
 
 
 def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

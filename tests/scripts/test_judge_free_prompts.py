@@ -54,4 +54,4 @@ def test_an_answer_that_is_none_is_named() -> None:
 
 def test_a_film_is_what_a_newcomer_would_get(tiny_model: Path) -> None:
     frames = judging.film(load_native(open_model(tiny_model), device="cpu"), "shiny gold ball")
-    assert frames.shape == (64, 64, 64, 3)
+    assert frames.shape == (64, judging.SIDE, judging.SIDE, 3)
