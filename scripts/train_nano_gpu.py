@@ -51,12 +51,13 @@ from unstatic.diffusion.distilled import SCALARS  # noqa: E402
 from unstatic.models.grow import grow_transformer  # noqa: E402
 from unstatic.models.manifest import find_model  # noqa: E402
 from unstatic.models.text import MiniLM, load_minilm  # noqa: E402
-from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig  # noqa: E402
-from unstatic.models.transformer import TransformerConfig, VideoTransformer  # noqa: E402
-from unstatic.models.weights import load_model, save_model  # noqa: E402
+from unstatic.models.tiny_autoencoder import TinyAutoencoder  # noqa: E402
+from unstatic.models.transformer import VideoTransformer  # noqa: E402
+from unstatic.models.weights import save_model  # noqa: E402
 from unstatic.presets.nano import preset  # noqa: E402
 from unstatic.presets.preset import Preset, WorldRun  # noqa: E402
 from unstatic.presets.render import draw_shard, shard_size  # noqa: E402
+from unstatic.presets.stages import averaged, load_autoencoder, load_transformer  # noqa: E402
 from unstatic.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint  # noqa: E402
 from unstatic.training.diffusion_step import DiffusionStep  # noqa: E402
 from unstatic.training.distill_step import DistillStep  # noqa: E402
@@ -277,11 +278,6 @@ def resume(folder: Path, run: Run) -> float:
     return pace["seconds"] * run.clock.samples / pace["samples"]
 
 
-def load_transformer(path: Path) -> VideoTransformer:
-    """Load a transformer."""
-    return load_model(path, "transformer", TransformerConfig, VideoTransformer)
-
-
 def train_base(chosen: Preset, folder: Path, seconds: float, start: str | None) -> None:
     """Train the transformer, from its first weights or from those of the model `start`."""
     device, settings = pick_device(), chosen.diffusion
@@ -325,13 +321,13 @@ def no_text(device: torch.device) -> Float[Tensor, "s e"]:
 
 
 def write(folder: Path, run: Run) -> None:
-    """Write the averaged weights; the learning rate ends at 0, so the shorter average serves."""
+    """Write the averaged weights."""
     folder.mkdir(exist_ok=True)
     assert isinstance(run.model, VideoTransformer)
-    finished = VideoTransformer(run.model.config)
-    finished.load_state_dict(run.model.state_dict())
-    run.averages[0].copy_to(finished)
-    save_model(folder / "transformer.safetensors", finished, run.model.config, "transformer")
+    config = run.model.config
+    save_model(
+        folder / "transformer.safetensors", averaged(run, VideoTransformer(config)), config, "transformer"
+    )
 
 
 def main() -> None:
@@ -348,8 +344,8 @@ def main() -> None:
     whole = find_model(options.autoencoder)
     path = whole.weights("autoencoder")
     if options.work == "latents":
-        autoencoder = load_model(path, "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder)
-        make_latents(chosen, options.folder / "latents", autoencoder, *options.part, name=digest_of(path))
+        latents = options.folder / "latents"
+        make_latents(chosen, latents, load_autoencoder(path), *options.part, name=digest_of(path))
     elif options.work == "base":
         train_base(chosen, options.folder, options.seconds, options.start)
     else:

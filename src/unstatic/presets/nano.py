@@ -26,6 +26,12 @@ NANO_64_SIZES = (Size(64, 64),) * 6 + (Size(80, 48),) * 2 + (Size(48, 80),) * 2
 NANO_128_SIZES = (Size(128, 128),) * 6 + (Size(160, 96),) * 2 + (Size(96, 160),) * 2
 
 
+def windows(batch_sizes: tuple[int, ...], shares: tuple[float, ...]) -> tuple[Window, ...]:
+    """Return nano's windows, stills, two seconds and four, with so many clips in a batch and such shares."""
+    parts = zip((1, 9, 17), batch_sizes, shares, strict=True)
+    return tuple(Window(latent_frames=n, batch_size=size, share=share) for n, size, share in parts)
+
+
 def tiny() -> Preset:
     """Go through every stage once with networks too small to be good.
 
@@ -181,11 +187,7 @@ def nano_64() -> Preset:
                 optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
             ),
             step=DiffusionConfig(object_weight=4.0),
-            windows=(
-                Window(latent_frames=1, batch_size=96, share=0.4),
-                Window(latent_frames=9, batch_size=16, share=0.25),
-                Window(latent_frames=17, batch_size=8, share=0.35),
-            ),
+            windows=windows((96, 16, 8), (0.4, 0.25, 0.35)),
             captions=6,
         ),
         few_steps=FewStepRun(
@@ -196,11 +198,7 @@ def nano_64() -> Preset:
                 half_lives=(1_500.0, 3_000.0),
                 optimiser=OptimiserConfig(learning_rate=2e-4, matrix_learning_rate=6e-4),
             ),
-            windows=(
-                Window(latent_frames=1, batch_size=64, share=0.25),
-                Window(latent_frames=9, batch_size=16, share=0.35),
-                Window(latent_frames=17, batch_size=12, share=0.4),
-            ),
+            windows=windows((64, 16, 12), (0.25, 0.35, 0.4)),
             steps=6,
         ),
         compression=NANO_COMPRESSION,
@@ -241,11 +239,7 @@ def nano_128() -> Preset:
                 half_lives=(25_000.0, 70_000.0),
                 optimiser=OptimiserConfig(learning_rate=8e-4, matrix_learning_rate=2.2e-3),
             ),
-            windows=(
-                Window(latent_frames=1, batch_size=1536, share=0.2),
-                Window(latent_frames=9, batch_size=320, share=0.3),
-                Window(latent_frames=17, batch_size=184, share=0.5),
-            ),
+            windows=windows((1536, 320, 184), (0.2, 0.3, 0.5)),
             captions=4,
         ),
         few_steps=replace(
@@ -253,11 +247,7 @@ def nano_128() -> Preset:
             training=replace(
                 few_steps.training, samples=100_000, seconds=240.0, half_lives=(5_000.0, 15_000.0)
             ),
-            windows=(
-                Window(latent_frames=1, batch_size=256, share=0.25),
-                Window(latent_frames=9, batch_size=96, share=0.35),
-                Window(latent_frames=17, batch_size=72, share=0.4),
-            ),
+            windows=windows((256, 96, 72), (0.25, 0.35, 0.4)),
         ),
         enlarge=3,
     )
