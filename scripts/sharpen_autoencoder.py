@@ -141,7 +141,9 @@ class AdversarialStep:
         return StepOutput(loss=torch.stack(terms).sum(), metrics=metrics)
 
 
-def sharpen(model: TinyAutoencoder, shards: list[Shard], folder: Path, samples: int) -> TinyAutoencoder:
+def sharpen(
+    model: TinyAutoencoder, shards: list[Shard], folder: Path, samples: int, config: AdversarialConfig
+) -> TinyAutoencoder:
     """Train in `folder`, going on where it was stopped, and return the sharper autoencoder."""
     contest = Contest(model, Critic(generator=generator("critic")))
     training = TrainingConfig(
@@ -160,7 +162,7 @@ def sharpen(model: TinyAutoencoder, shards: list[Shard], folder: Path, samples: 
         return averaged(run, Contest(TinyAutoencoder(model.config), Critic())).autoencoder
 
     batches = AutoencoderBatches(shards, prepare=ready, batch_size=16)
-    step = AdversarialStep(contest=contest)
+    step = AdversarialStep(contest=contest, config=config)
     fit("sharpening", run, step, batches, folder, picture=lambda: reconstruction_sheet(finished(), shards))
     return finished()
 
@@ -179,11 +181,18 @@ def main() -> None:
     parser.add_argument("model", help="a model's name or folder")
     parser.add_argument("--clips", type=Path, required=True, help="a folder of rendered clips")
     parser.add_argument("--samples", type=int, default=40_000, help="crops to train on")
+    parser.add_argument("--critic", type=float, default=0.02, help="how much the critic's opinion weighs")
+    parser.add_argument("--steepness", type=float, default=2.0, help="how much soft edges weigh")
+    parser.add_argument("--noise", type=float, default=0.05, help="how much noise on the latent it must bear")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for the run")
     options = parser.parse_args()
     keep_freed_memory()
     model = load_autoencoder(find_model(options.model).weights("autoencoder"))
-    sharper = sharpen(model, open_shards(options.clips, "clips"), options.output, options.samples)
+    config = AdversarialConfig(
+        weight=options.critic,
+        errors=AutoencoderLossConfig(steepness=options.steepness, latent_noise=options.noise),
+    )
+    sharper = sharpen(model, open_shards(options.clips, "clips"), options.output, options.samples, config)
     save_model(options.output / "autoencoder.safetensors", sharper, model.config, "tiny_autoencoder")
 
 
