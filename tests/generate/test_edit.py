@@ -60,15 +60,21 @@ def test_backward_ends_with_what_was_given(engine: NativeEngine, make_frames, co
     assert torch.equal(latents(engine, planned)[:, :, first : first + whole], encoded(engine, held)[:, :, 4:])
 
 
-def test_a_loop_is_the_video_and_a_way_back_to_its_beginning(engine: NativeEngine, make_frames):
-    video = make_frames(20, 32, 32)
+def test_a_loop_flows_into_its_beginning_and_shows_that_one(engine: NativeEngine, make_frames):
+    video = make_frames(34, 32, 32)
     asked = edit.loop(ASKED, video, engine.manifest, seconds=1)
     planned = plan(asked, engine.manifest)
-    assert len(made(engine, asked)) == 20 + 16
-    # Behind the last frame that is shown, the beginning is known again
+    latent, shown = latents(engine, planned), made(engine, asked)
+    assert len(shown) == 34 + 16
+
+    # The end is the beginning again, as it would be after a still of it
     again = encoded(engine, np.concatenate([video[:1].repeat(13, 0), video[:16]]))[:, :, 4:]
-    start = (planned.skip + 36 - 1) // 4 + 1
-    assert torch.equal(latents(engine, planned)[:, :, start : start + 4], again)
+    end = (planned.made - 1) // 4 + 1
+    assert torch.equal(latent[:, :, end - 4 : end], again)
+    with torch.inference_mode():
+        whole = to_frames(engine.autoencoder.decode(latent))[0]
+    assert np.array_equal(shown, whole[planned.skip : planned.made])
+    assert planned.skip - 16 in range(4)
 
 
 def test_a_blend_begins_with_one_and_ends_with_the_other(engine: NativeEngine, make_frames):

@@ -215,7 +215,7 @@ def make(request: "Request", model_name: str, device: str | None, delivery: Deli
 
 def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
-    pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "cut", "conditions"}
+    pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
     unsaid = pictures | {"cues", "texts", "warnings"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}

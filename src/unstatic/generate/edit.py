@@ -18,7 +18,7 @@ from unstatic.generate.footage import Footage
 from unstatic.generate.request import Request
 from unstatic.models.manifest import Manifest
 
-LOOP_FRAMES = 16  # how much of its beginning a loop must flow into; those frames are not shown twice
+LOOP_FRAMES = 16  # how much of its beginning a loop flows into
 STRENGTH = 0.9
 BLEND_STRENGTH = 0.8
 
@@ -62,11 +62,17 @@ def recut(
 def loop(
     request: Request, video: UInt8[np.ndarray, "t h w 3"], manifest: Manifest, *, seconds: float | int
 ) -> Request:
-    """Go on after a video for `seconds` so that its end flows into its beginning."""
+    """Go on after a video for `seconds` so that its end flows into its beginning.
+
+    The beginning is made twice, and what is shown is the second: there it comes out of the new part. So the
+    loop begins a second into the video, at a frame that is decoded after the same frames at both ends.
+    """
     new = whole_groups(seconds, manifest)
-    again = video[:LOOP_FRAMES]
+    again = video[: min(LOOP_FRAMES, len(video) // 2)]
+    if not len(again):
+        raise InputError("a loop needs at least 2 frames to begin with: give a longer video")
     footage = Footage(first=0, frames=video), Footage(first=len(video) + new, frames=again)
-    return replace(_lasting(request, len(video) + new, manifest, *footage), cut=len(again))
+    return replace(_lasting(request, len(video) + new, manifest, *footage), lead=len(again))
 
 
 def blend(

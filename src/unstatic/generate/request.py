@@ -33,11 +33,11 @@ class Request:
     `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance` and `solver` are the model's own when
     None, but with pictures the size is the one whose shape is nearest to theirs. `image` is the first frame
     and `last_image` the last. `footage` is what the video has at other places, `source` what it starts from:
-    noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The last `cut` frames
-    are made and not shown. `cues` change the prompt on the way; `conditions` say what else is known about the
-    result (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed makes, variation
-    0. With `expand` prompts are rewritten in words of the model's training, if it has an expander; nothing is
-    added where pictures show what there is.
+    noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The first `lead`
+    frames are made, and footage counts from them, but not shown. `cues` change the prompt on the way;
+    `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations 1,
+    2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten in words of the
+    model's training, if it has an expander; nothing is added where pictures show what there is.
     """
 
     prompt: str
@@ -55,7 +55,7 @@ class Request:
     source: UInt8[np.ndarray, "t source_h source_w 3"] | None = None
     strength: float = 1.0
     mask: Bool[np.ndarray, "mask_h mask_w"] | None = None
-    cut: int = 0
+    lead: int = 0
     cues: tuple[Cue, ...] = ()
     conditions: tuple[Condition, ...] = ()
     expand: bool = False
@@ -74,8 +74,8 @@ class Plan:
     `prompt` and `cues` are what was asked for, and `texts` what the model reads, and from which frame on: the
     same, or what it was expanded to. The model works at `native` size and the file has `size`, `enlarge`
     times as much a side. `frames` are the model's own, at the model's frame rate, and the file shows them at
-    `fps`; the last of them is the last that it shows. Before them `skip` more are made, and after them `cut`,
-    which only make footage fall on whole latent frames. The model denoises latent frames in chunks of the
+    `fps`; the last of them is the last that it shows. Before them `skip` more are made: the request's `lead`,
+    and a few that make footage fall on whole latent frames. The model denoises latent frames in chunks of the
     lengths `chunks`; what they hold beyond is cut off. Pictures are cut and scaled to the native size,
     footage counts from the first frame that is made, and `warnings` say what the user should know beforehand.
     """
@@ -100,7 +100,6 @@ class Plan:
     strength: float
     mask: Bool[np.ndarray, "h w"] | None
     skip: int
-    cut: int
     conditions: tuple[Condition, ...]
     warnings: tuple[str, ...]
 
@@ -112,7 +111,7 @@ class Plan:
     @property
     def made(self) -> int:
         """How many frames are made, shown or not."""
-        return self.skip + self.frames + self.cut
+        return self.skip + self.frames
 
     @property
     def size(self) -> Size:
@@ -149,10 +148,11 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     frames = shown_numbers(0, frame_count(request.seconds, manifest), manifest.fps, fps)[-1] + 1
     pictures = pictures_of(request)
     check_images(pictures, frames)
-    check_footage(request.footage, frames + request.cut)
+    check_footage(request.footage, request.lead + frames)
     size = request.size or nearest_size(pictures, manifest)
     native, enlarge = native_size(size, manifest)
-    skip = skipped(request.footage, manifest.compression)
+    aligning = skipped(request.footage, manifest.compression)
+    skip = request.lead + aligning
     mask = request.mask
     source = (
         None
@@ -174,7 +174,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         cues=tuple(cue.prompt for cue in cues),
         texts=tuple((first, wording.text) for first, wording in wordings),
         frames=frames,
-        chunks=whole_chunks(skip + frames + request.cut, manifest),
+        chunks=whole_chunks(skip + frames, manifest),
         native=native,
         enlarge=enlarge,
         fps=fps,
@@ -185,12 +185,11 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         solver=solver,
         image=None if request.image is None else fit(request.image[None], native)[0],
         last_image=None if request.last_image is None else fit(request.last_image[None], native)[0],
-        footage=tuple(placed(each, skip, native) for each in request.footage),
+        footage=tuple(placed(each, aligning, native) for each in request.footage),
         source=source,
         strength=request.strength,
         mask=None if mask is None else fit_mask(mask, native),
         skip=skip,
-        cut=request.cut,
         conditions=request.conditions,
         warnings=(
             *(warning for _, wording in wordings for warning in wording.warnings),

@@ -128,7 +128,8 @@ def stream_latents(
         if stop < edges[-1]:
             anchors.keep(start, here.latent)
             static = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
-            ring = _remember(look, sampling, here.latent, static)
+            given = [time in anchors.known for time in range(start, stop)]
+            ring = _remember(look, sampling, here.latent, static, given)
 
 
 class Anchors:
@@ -200,8 +201,11 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
     return guided(lambda latent, sigma: both(latent, sigma).conditional, both, weight=sampling.guidance)
 
 
-def _remember(look: Look, sampling: Sampling, latent: Latent, static: Latent) -> Ring | None:
-    """Read a finished chunk once more, at the level at which later chunks look back at it."""
-    sigma = torch.full_like(latent[:, :1, :, :1, :1], sampling.history_sigma)
+def _remember(
+    look: Look, sampling: Sampling, latent: Latent, static: Latent, given: Sequence[bool]
+) -> Ring | None:
+    """Read a finished chunk once more, at the level at which later ones see it: clean where given."""
+    level = latent.new_tensor([0.0 if each else sampling.history_sigma for each in given])
+    sigma = level[:, None, None].expand_as(latent[:, :1, :, :1, :1])
     rows, levels = sampling.rows(mix(latent, static, sigma)), sampling.rows(sigma[:, 0, :, 0, 0])
     return look(rows, levels, remember=True).ring
