@@ -16,7 +16,7 @@ import unstatic as package
 
 Command = Callable[..., Any]
 EDITS = ["extend", "loop", "blend", "remix", "repaint", "recut"]
-COMMANDS = ["video", "image", *EDITS, "static", "train", "eval", "doctor", "models", "world"]
+COMMANDS = ["video", "image", *EDITS, "static", "train", "eval", "bench", "doctor", "models", "world"]
 START = "import sys; from unstatic.cli.main import main; main()"
 
 

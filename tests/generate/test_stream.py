@@ -286,7 +286,8 @@ def seen(
     anchors, start, times = Anchors(model, state, replace(SAMPLING, guidance=1.0)), 0, []
     for length in chunks:
         if start in begins:
-            anchors.begin(start, model.encode_text(texts(start)))
+            later = [each for each in begins if each > start]
+            anchors.begin(model.encode_text(texts(start)), start, later[0] if later else None)
         memory = anchors.at(start, start + length)
         times.append([] if memory is None else memory.times[0].tolist())
         anchors.keep(start, state.window(start, start + length).latent)
@@ -302,6 +303,13 @@ def test_the_first_frame_anchors_as_soon_as_the_ring_has_passed_it(model: VideoT
 def test_a_new_text_lets_go_of_the_frames_before_it(model: VideoTransformer):
     chunks = (1, 4, 4, 4, 4, 4, 4)
     assert seen(model, static(chunks), chunks, begins=(0, 9)) == [[], [], [], [], [], [], [9]]
+
+
+def test_what_comes_under_another_text_is_not_seen(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 2, 4, 4), start=9)])
+    assert seen(model, state, chunks) == [[9], [9], [9], [0, 9]]
+    assert seen(model, state, chunks, begins=(0, 5)) == [[], [], [9], [9]]
 
 
 def test_a_chunk_sees_the_first_frame_and_the_next_known_one(model: VideoTransformer):

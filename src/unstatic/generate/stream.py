@@ -84,6 +84,10 @@ class Script:
         """Return which text counts at a latent frame."""
         return bisect_right(self.starts, frame) - 1
 
+    def end(self, number: int) -> int | None:
+        """Return the latent frame at which the next text begins; None for the last."""
+        return self.starts[number + 1] if number + 1 < len(self.starts) else None
+
 
 def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Sequence[int]) -> Latent:
     """Draw the static of a video chunk by chunk: a longer video of the same seed begins with the same static.
@@ -116,7 +120,7 @@ def stream_latents(
         if text is None or script.number_at(start) != number:
             number = script.number_at(start)
             text = script.read(number)
-            anchors.begin(start, text)
+            anchors.begin(text, start, script.end(number))
         look = partial(model, text=text, anchors=anchors.at(start, stop), start=start, history=ring)
         generators = [generator("solver", seed, start) for seed in seeds]
         here = state.window(start, stop)
@@ -135,8 +139,9 @@ def stream_latents(
 class Anchors:
     """The clean frames that a chunk sees beside the ring: the first under its text, and the next known one.
 
-    The first frame is seen if it was given, or as soon as the ring has passed it. A model without anchors
-    sees none, but may not be given frames.
+    The first frame is seen if it was given, or as soon as the ring has passed it; what comes under another
+    text is not seen, for it may be another scene. A model without anchors sees none, but may not be given
+    frames.
     """
 
     def __init__(self, model: VideoTransformer, state: LatentState, sampling: Sampling) -> None:
@@ -147,9 +152,9 @@ class Anchors:
         self.times: list[int] = []
         self.memory: AnchorMemory | None = None
 
-    def begin(self, start: int, text: TextMemory) -> None:
-        """Read frames under another text, which begins at latent frame `start`."""
-        self.text, self.begun = text, start
+    def begin(self, text: TextMemory, start: int, stop: int | None) -> None:
+        """Read frames under another text, that of the latent frames from `start` to `stop` - 1."""
+        self.text, self.begun, self.over = text, start, stop
         self.first, self.times, self.memory = None, [], None
 
     def keep(self, start: int, latent: Latent) -> None:
@@ -174,7 +179,8 @@ class Anchors:
         passed = start - config.history_chunks * config.chunk
         if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
             frames.append(self.first)
-        ahead = [time for time in self.known if time >= stop] or [x for x in self.known if start <= x < stop]
+        known = [time for time in self.known if self.over is None or time < self.over]
+        ahead = [time for time in known if time >= stop] or [x for x in known if start <= x < stop]
         if ahead:
             frames.append((ahead[0], self.state.clean[:, :, ahead[0] : ahead[0] + 1]))
         return frames
