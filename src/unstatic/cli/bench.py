@@ -39,6 +39,5 @@ def bench(
         typer.echo(json.dumps(facts(found)))
         return
     typer.echo(table(found))
-    typer.echo(
-        f"\nmatrix products of nano's size: {found[0].machine_gflops:.0f} GFLOP/s; loading {found[0].load_s:.2f} s"
-    )
+    rate, load_s = found[0].machine_gflops, found[0].load_s
+    typer.echo(f"\nmatrix products of nano's size: {rate:.0f} GFLOP/s; loading {load_s:.2f} s")
