@@ -18,7 +18,7 @@ from unstatic.world.captions import caption
 from unstatic.world.casting import ACTORS, UNMARKED_FLOORS
 from unstatic.world.clip import make_clip
 from unstatic.world.held_out import ANIMAL_MOTIONS, MATERIAL_EVENTS, held_out_look, held_out_motion
-from unstatic.world.mix import WHOLE_MIX, Mix
+from unstatic.world.mix import LIVELY_MIX, WHOLE_MIX, Mix
 from unstatic.world.relations import hero, starts_in_frame
 from unstatic.world.scenes import sample_scene
 from unstatic.world.spec import ANIMALS, COLOURS, MOTIONS, SceneSpec
@@ -31,6 +31,10 @@ FRAMES, FPS, SIDE = 65, 16, 64
 SOLO_EVENTS = tuple(
     event for event in ACTORS if event not in ("collide", "pass-behind", "ricochet", "shower")
 )
+# What goes on for a minute; the camera goes with what would leave the picture.
+MINUTE_EVENTS = ("spin", "walk", "pendulum", "gallop", "roll", "eat", "ricochet", "leap")
+MINUTE_GOES = ("walk", "gallop", "roll", "leap")
+MINUTE_FRAMES = 960
 PAIR_EVENTS = ("rest", "fall", "bounce", "roll", "slide", "spin", "jump", "topple")
 MOVES = (
     ("orbit", ""),
@@ -161,12 +165,29 @@ def draw_held_out(count: int = 160) -> Suite:
     return Suite("held-out", tuple(prompts))
 
 
+def draw_minutes(count: int = 48) -> Suite:
+    """Ask for minutes in which one hero never comes to rest, and see if it stays itself."""
+    prompts: list[Prompt] = []
+    for number in range(count):
+        event = MINUTE_EVENTS[number % len(MINUTE_EVENTS)]
+        cameras = {"follow": 1.0} if event in MINUTE_GOES else {"still": 2.0, "orbit": 1.0}
+        mix = dataclasses.replace(
+            LIVELY_MIX, num_objects=(1.0,), companions=0.0, cameras=cameras, events={event: 1.0}
+        )
+        atoms = ("animal",) if event in MOTIONS else ("colour", "shape")
+        prompts.append(
+            _prompt(FIRST_SEED + 600_000 + 500 * number, mix, atoms, shows_all, frames=MINUTE_FRAMES)
+        )
+    return Suite("minutes", tuple(prompts))
+
+
 DRAWERS: Sequence[Callable[[], Suite]] = (
     draw_objects,
     draw_animals,
     draw_pairs,
     draw_cameras,
     draw_held_out,
+    draw_minutes,
 )
 
 
@@ -175,13 +196,17 @@ def _only(mix: Mix, event: str, **changes: object) -> Mix:
 
 
 def _prompt(
-    seed: int, mix: Mix, atoms: tuple[str, ...], fits: Callable[[SceneSpec], bool] = lambda _: True
+    seed: int,
+    mix: Mix,
+    atoms: tuple[str, ...],
+    fits: Callable[[SceneSpec], bool] = lambda _: True,
+    frames: int = FRAMES,
 ) -> Prompt:
     """Draw scenes from `seed` on until one fits, and the caption that says all that is asked for."""
-    spec = sample_scene(seed, frames=FRAMES, fps=FPS, width=SIDE, height=SIDE, mix=mix)
+    spec = sample_scene(seed, frames=frames, fps=FPS, width=SIDE, height=SIDE, mix=mix)
     while not fits(spec):
         seed += 1
-        spec = sample_scene(seed, frames=FRAMES, fps=FPS, width=SIDE, height=SIDE, mix=mix)
+        spec = sample_scene(seed, frames=frames, fps=FPS, width=SIDE, height=SIDE, mix=mix)
     return Prompt(caption(spec, numpy_generator("prompt", seed), style="exact", exact=True), spec, atoms)
 
 

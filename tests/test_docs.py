@@ -4,14 +4,17 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unstatic.cli.main import run
+from unstatic.media.write import write_picture
 from unstatic.models.manifest import find_model
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md"))
 TUTORIALS = sorted(ROOT.glob("docs/tutorial/*.md"))
+HOW_TOS = sorted(ROOT.glob("docs/how-to/*.md"))
 
 # A training of seconds instead of half an hour; the commands stay what they are.
 SHORT = (
@@ -50,6 +53,27 @@ def test_a_tutorial_works_from_top_to_bottom(
         assert (tmp_path / captured.out.strip()).exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", HOW_TOS, ids=lambda path: path.stem)
+def test_a_how_to_works_from_top_to_bottom(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    for name, content in files(path).items():
+        Path(name).write_text(content, encoding="utf-8")
+    sky = np.zeros((384, 384, 3), np.uint8)  # the mask of an example
+    sky[:120] = 255
+    write_picture(Path("sky.png"), sky)
+    commands = [shlex.split(line) for line in blocks(path, "sh")]
+    assert len(commands) >= 3
+    for _, *arguments in commands:
+        code = run(arguments)
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        assert captured.out.strip() == arguments[-1], "an example names its output last"
+        assert Path(arguments[-1]).stat().st_size > 1_000
+
+
 def test_the_figures_of_the_readme_are_those_of_the_report_on_the_shipped_weights():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     report = (ROOT / "docs" / "reference" / "evaluation.md").read_text(encoding="utf-8")
@@ -65,6 +89,12 @@ def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.Monk
     assert "import unstatic" in source
     exec(source, {})  # noqa: S102 - it is our own document
     assert list(tmp_path.glob("*.mp4"))
+
+
+def files(path: Path) -> dict[str, str]:
+    """Return the fenced blocks that a document gives a file name."""
+    pattern = r"<!-- file: (\S+) -->\n```\w+\n(.*?)^```"
+    return dict(re.findall(pattern, path.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE))
 
 
 def blocks(path: Path, language: str) -> list[str]:

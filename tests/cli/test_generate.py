@@ -81,6 +81,7 @@ def test_json_says_what_was_done(video: Command):
         "enlarge": 2,
         "fps": 16,
         "seed": 7,
+        "variation": 0,
         "steps": 2,
         "guidance": 1.0,
         "solver": "heun",

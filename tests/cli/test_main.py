@@ -15,7 +15,8 @@ import pytest
 import unstatic as package
 
 Command = Callable[..., Any]
-COMMANDS = ["video", "image", "static", "train", "eval", "doctor", "models", "world"]
+EDITS = ["extend", "loop", "blend", "remix", "repaint", "recut"]
+COMMANDS = ["video", "image", *EDITS, "static", "train", "eval", "bench", "doctor", "models", "world"]
 START = "import sys; from unstatic.cli.main import main; main()"
 
 
@@ -87,7 +88,7 @@ def test_a_group_without_a_command_shows_its_help(unstatic: Command, arguments: 
     ("arguments", "message"),
     [
         (["vido"], "vido"),
-        (["video"], "PROMPT"),
+        (["image"], "PROMPT"),
         (["video", "a ball", "--secnods", "3"], "--secnods"),
         (["video", "a ball", "--seconds", "soon"], "'soon' is not a number, give one like 2.5"),
         (["video", "a ball", "--steps", "2.5"], "'2.5' is not a whole number, give one like 8"),

@@ -7,7 +7,7 @@ import pytest
 
 from unstatic.core.errors import InputError
 from unstatic.evals import prompts as module
-from unstatic.evals.prompts import SUITES, Prompt, Suite, load_suite, save_suite
+from unstatic.evals.prompts import MINUTES, SUITES, Prompt, Suite, load_suite, save_suite
 from unstatic.world.casting import ACTORS
 from unstatic.world.held_out import held_out
 from unstatic.world.vocabulary import (
@@ -27,15 +27,16 @@ FINGERPRINTS = {
     "pairs": "a076ea9c3ded83f8",
     "cameras": "1ee5760ccd48f559",
     "held-out": "f7aba3685972808c",
+    "minutes": "19eeede8acd4b2a9",
 }
 IN_DISTRIBUTION = [name for name in SUITES if name != "held-out"]
 
 
 def every_prompt() -> list[Prompt]:
-    return [prompt for name in SUITES for prompt in load_suite(name).prompts]
+    return [prompt for name in (*SUITES, MINUTES) for prompt in load_suite(name).prompts]
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", [*SUITES, MINUTES])
 def test_suites_never_change(name: str) -> None:
     assert load_suite(name).fingerprint == FINGERPRINTS[name]
 
@@ -52,6 +53,13 @@ def test_no_prompt_shares_its_scene_with_training_or_with_another() -> None:
     seeds = [prompt.spec.seed for prompt in every_prompt()]
     assert min(seeds) >= 900_000_000
     assert len(set(seeds)) == len(seeds)
+
+
+def test_minutes_are_minutes_of_one_hero_each() -> None:
+    prompts = load_suite(MINUTES).prompts
+    assert {prompt.spec.frames / prompt.spec.fps for prompt in prompts} == {60}
+    assert all(set(prompt.asked) in ({"animal"}, {"colour", "shape"}) for prompt in prompts)
+    assert not any(held_out(prompt.spec) for prompt in prompts)
 
 
 def test_only_held_out_prompts_show_what_training_never_does() -> None:
@@ -107,7 +115,7 @@ def says(text: str, words: tuple[str, ...]) -> bool:
 
 
 def test_scenes_are_those_of_small_clips() -> None:
-    for prompt in every_prompt():
+    for prompt in [each for name in SUITES for each in load_suite(name).prompts]:
         spec = prompt.spec
         assert (spec.width, spec.height, spec.frames, spec.fps) == (64, 64, 65, 16)
         if "shape" in prompt.asked:

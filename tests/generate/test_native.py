@@ -10,8 +10,8 @@ import torch
 
 from unstatic.core.errors import InputError
 from unstatic.diffusion.condition import FirstFrame, LastFrame
-from unstatic.generate.edit import first_frame, last_frame
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
+from unstatic.generate.known import first_frame, last_frame
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk, Denoised

@@ -161,7 +161,7 @@ def test_a_prompt_loses_the_space_around_it(planned: Callable[..., Plan]):
         ({"last_image": np.zeros((64, 64, 3), np.uint8), "seconds": 1, "fps": 1}, "a video of 1 frame"),
         (
             {"conditions": (Cue(at=1.0, prompt="snow"),)},
-            "conditions hold a Cue: give one prompt",
+            "conditions hold a Cue: give it among the cues",
         ),
     ],
 )

@@ -1,6 +1,6 @@
 """Streaming: chunk by chunk, in a ring, and every way in which chunks must (not) depend on each other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from unstatic.core.errors import InputError
-from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Region, apply_conditions
+from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Region, Span, apply_conditions
 from unstatic.diffusion.schedule import linear
 from unstatic.diffusion.solver import ancestral, euler
 from unstatic.generate.stream import (
+    Anchors,
     Chunk,
-    Context,
     Denoised,
     Sampling,
+    Script,
     chunk_noise,
-    read_context,
     stream_latents,
 )
-from unstatic.models.transformer import TransformerConfig, VideoTransformer
+from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTransformer
 
 CHUNKS = (1, 4, 4, 4)
 SHAPE = (4, 4, 4)
@@ -57,17 +57,25 @@ def texts(*seeds: int) -> Tensor:
     return torch.stack([torch.randn(5, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
-def context(
-    model: VideoTransformer, state: LatentState, sampling: Sampling = SAMPLING, prompts: int = 1
-) -> Context:
-    rows = texts(*range(prompts), *([99] * prompts if sampling.guidance != 1 else []))
-    return read_context(model, model.encode_text(rows), state, sampling)
+def script(
+    model: VideoTransformer,
+    sampling: Sampling = SAMPLING,
+    prompts: Sequence[int] = (0,),
+    starts: Sequence[int] = (0,),
+) -> Script:
+    """Let text `number` be that of all prompts, `number` seeds later."""
+
+    def read(number: int) -> TextMemory:
+        empty = [99] * len(prompts) if sampling.guidance != 1 and not sampling.distilled else []
+        return model.encode_text(texts(*(prompt + 10 * number for prompt in prompts), *empty))
+
+    return Script(starts=tuple(starts), read=read)
 
 
 def stream(
     model: VideoTransformer, state: LatentState, sampling: Sampling = SAMPLING, seeds: tuple[int, ...] = (5,)
 ) -> Iterator[Denoised | Chunk]:
-    return stream_latents(model, state, context(model, state, sampling, len(seeds)), sampling, seeds)
+    return stream_latents(model, state, script(model, sampling, range(len(seeds))), sampling, seeds)
 
 
 def final(events: Iterator[Denoised | Chunk]) -> Tensor:
@@ -151,8 +159,7 @@ def test_a_distilled_model_is_told_each_step_and_the_guidance_in_one_row():
             lambda _, inputs, values=values: values.append(float(inputs[0].flatten()[0]))
         )
     sampling = replace(SAMPLING, sigmas=torch.tensor([1.0, 0.6, 0.1, 0.0]), guidance=3.0, distilled=True)
-    latents = context(model, static(), replace(SAMPLING, guidance=1.0))
-    list(stream_latents(model, static(), latents, sampling, (5,)))
+    list(stream(model, static(), sampling))
     assert set(rows) == {1}
     # Chunks that are only read again are told nothing
     assert told["step"] == pytest.approx([0.4, 0.5, 0.1] * len(CHUNKS))
@@ -184,9 +191,7 @@ def test_a_batch_of_two_is_two_batches_of_one(model: VideoTransformer, guidance:
     together = final(stream(model, static(seeds=(5, 6)), sampling, seeds=(5, 6)))
     for row, seed in enumerate((5, 6)):
         state = static(seeds=(seed,))
-        rows = texts(row, *([99] if guidance != 1 else []))
-        alone_context = read_context(model, model.encode_text(rows), state, sampling)
-        alone = final(stream_latents(model, state, alone_context, sampling, [seed]))
+        alone = final(stream_latents(model, state, script(model, sampling, [row]), sampling, [seed]))
         torch.testing.assert_close(together[row : row + 1], alone, atol=1e-5, rtol=0)
 
 
@@ -257,7 +262,7 @@ def test_a_region_is_kept_and_does_not_anchor(model: VideoTransformer):
     keep_mask = torch.zeros(1, 1, 13, 4, 4, dtype=torch.bool)
     keep_mask[..., :2] = True
     state = apply_conditions(static(), [Region(latent=clean, keep_mask=keep_mask)])
-    assert context(model, state).anchors is None
+    assert Anchors(model, state, SAMPLING).known == []
     made = final(stream(model, state))
     assert torch.equal(made[..., :2], clean[..., :2])
     assert not torch.equal(made[..., 2:], clean[..., 2:])
@@ -267,5 +272,72 @@ def test_a_model_without_anchors_says_so():
     model = build(replace(CONFIG, anchors=False))
     frame = torch.zeros(1, 4, 1, 4, 4)
     with pytest.raises(InputError, match="no anchors"):
-        context(model, apply_conditions(static(), [FirstFrame(latent=frame)]))
+        list(stream(model, apply_conditions(static(), [FirstFrame(latent=frame)])))
     assert final(stream(model, static())).shape[2] == 13
+
+
+# ------------------------------------------------------------------------------------------ text and anchors
+
+
+def seen(
+    model: VideoTransformer, state: LatentState, chunks: Sequence[int], begins: Sequence[int] = (0,)
+) -> list[list[int]]:
+    """Return the times of the anchors that each chunk of a video sees."""
+    anchors, start, times = Anchors(model, state, replace(SAMPLING, guidance=1.0)), 0, []
+    for length in chunks:
+        if start in begins:
+            later = [each for each in begins if each > start]
+            anchors.begin(model.encode_text(texts(start)), start, later[0] if later else None)
+        memory = anchors.at(start, start + length)
+        times.append([] if memory is None else memory.times[0].tolist())
+        anchors.keep(start, state.window(start, start + length).latent)
+        start += length
+    return times
+
+
+def test_the_first_frame_anchors_as_soon_as_the_ring_has_passed_it(model: VideoTransformer):
+    chunks = (1, 4, 4, 4, 4)
+    assert seen(model, static(chunks), chunks) == [[], [], [], [0], [0]]
+
+
+def test_a_new_text_lets_go_of_the_frames_before_it(model: VideoTransformer):
+    chunks = (1, 4, 4, 4, 4, 4, 4)
+    assert seen(model, static(chunks), chunks, begins=(0, 9)) == [[], [], [], [], [], [], [9]]
+
+
+def test_what_comes_under_another_text_is_not_seen(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 2, 4, 4), start=9)])
+    assert seen(model, state, chunks) == [[9], [9], [9], [0, 9]]
+    assert seen(model, state, chunks, begins=(0, 5)) == [[], [], [9], [9]]
+
+
+def test_a_chunk_sees_the_first_frame_and_the_next_known_one(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    given = torch.randn(1, 4, 2, 4, 4)
+    state = apply_conditions(
+        static(chunks), [FirstFrame(latent=given[:, :, :1]), Span(latent=given, start=7)]
+    )
+    # The third chunk has them inside; behind the last known frame there is nothing to arrive at
+    assert seen(model, state, chunks) == [[7], [0, 7], [0, 7], [0]]
+
+
+def test_memory_of_anchors_does_not_grow_with_what_is_known(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 13, 4, 4), start=0)])
+    assert max(map(len, seen(model, state, chunks))) == 2
+
+
+def test_each_text_is_read_once_and_counts_from_its_start(model: VideoTransformer):
+    asked: list[int] = []
+    inner = script(model, starts=(0, 5, 9))
+
+    def read(number: int) -> TextMemory:
+        asked.append(number)
+        return inner.read(number)
+
+    changed = final(stream_latents(model, static(), Script(starts=(0, 5), read=read), SAMPLING, (5,)))
+    plain = final(stream(model, static()))
+    assert asked == [0, 1]
+    assert torch.equal(changed[:, :, :5], plain[:, :, :5])
+    assert not torch.equal(changed[:, :, 5:9], plain[:, :, 5:9])

@@ -18,6 +18,7 @@ from unstatic.cli.options import (
     Guidance,
     Image,
     LastImage,
+    MaybePrompt,
     ModelName,
     Output,
     Preview,
@@ -27,6 +28,7 @@ from unstatic.cli.options import (
     SolverName,
     Steps,
     Stream,
+    Variation,
     number,
     whole,
 )
@@ -51,17 +53,18 @@ PREVIEWS_PER_S = 4
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
-    """Where the result goes, and what is seen until then."""
+    """Where the result goes, and what is seen until then; without an output it is named after `words`."""
 
     output: Path | None
     suffixes: tuple[str, ...]
     as_json: bool
+    words: str = ""
     stream: bool = False
     preview: bool = False
 
 
 def video(
-    prompt: Prompt,
+    prompt: MaybePrompt = None,
     output: Output = None,
     seconds: Annotated[
         float, typer.Option(parser=number, metavar="NUMBER", help="How long the video is.")
@@ -72,12 +75,17 @@ def video(
         typer.Option(parser=whole, metavar="INTEGER", help="Frames a second; the model's own by default."),
     ] = None,
     seed: Seed = 0,
+    variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
     steps: Steps = None,
     guidance: Guidance = None,
     solver: SolverName = None,
     image: Image = None,
     last_image: LastImage = None,
+    storyboard: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Cards with times, in YAML or JSON; may replace the prompt."),
+    ] = None,
     stream: Stream = False,
     preview: Preview = False,
     expand: Expand = True,
@@ -93,12 +101,15 @@ def video(
         raise InputError("seconds is 0: a video needs more, and `unstatic image` makes a still")
     if output == STDOUT:
         check_pipe(as_json=as_json)
+    if prompt is None and storyboard is None:
+        raise InputError("there is no prompt: say what to film, in quotes, or give a --storyboard")
     request = Request(
-        prompt=prompt,
+        prompt=prompt or "",
         seconds=seconds,
         size=_size(size),
         fps=fps,
         seed=seed,
+        variation=variation,
         steps=steps,
         guidance=guidance,
         solver=solver,
@@ -106,6 +117,8 @@ def video(
         last_image=None if last_image is None else open_image(last_image),
         expand=expand,
     )
+    if storyboard is not None:
+        request = _on_board(request, storyboard, model)
     delivery = Delivery(
         output=output,
         suffixes=VIDEO_SUFFIXES,
@@ -113,7 +126,7 @@ def video(
         stream=stream or output == STDOUT,
         preview=preview,
     )
-    _make(request, model, device, delivery)
+    make(request, model, device, delivery)
 
 
 def image(
@@ -121,6 +134,7 @@ def image(
     output: Output = None,
     size: SizeText = None,
     seed: Seed = 0,
+    variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
     steps: Steps = None,
     guidance: Guidance = None,
@@ -138,20 +152,32 @@ def image(
         seconds=0,
         size=_size(size),
         seed=seed,
+        variation=variation,
         steps=steps,
         guidance=guidance,
         solver=solver,
         expand=expand,
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
-    _make(request, model, device, delivery)
+    make(request, model, device, delivery)
+
+
+def _on_board(request: "Request", path: Path, model: str) -> "Request":
+    """Lay a request out on a storyboard."""
+    from unstatic.generate.storyboard import on_board, read_storyboard
+    from unstatic.models.manifest import find_model
+
+    request, warnings = on_board(request, read_storyboard(path), find_model(model).manifest)
+    for warning in warnings:
+        warn(warning)
+    return request
 
 
 def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
 
 
-def _make(request: "Request", model_name: str, device: str | None, delivery: Delivery) -> None:
+def make(request: "Request", model_name: str, device: str | None, delivery: Delivery) -> None:
     """Check everything, then load, then sample, then print where the file is."""
     from unstatic.generate.api import Model
     from unstatic.generate.native import load_native
@@ -162,10 +188,15 @@ def _make(request: "Request", model_name: str, device: str | None, delivery: Del
     installed = find_model(model_name)
     plan = plan_request(request, installed.manifest)
     to_stdout = delivery.stream and delivery.output == STDOUT
-    path = STDOUT if to_stdout else output_path(delivery.output, plan.prompt, delivery.suffixes)
+    path = (
+        STDOUT
+        if to_stdout
+        else output_path(delivery.output, delivery.words or plan.prompt, delivery.suffixes)
+    )
     strip = _filmstrip() if delivery.preview else None
-    if plan.text != plan.prompt:
-        warn(f"prompt: {plan.prompt} -> {plan.text}")
+    for asked, (_, text) in zip([plan.prompt, *plan.cues], plan.texts, strict=True):
+        if asked != text:
+            warn(f"prompt: {asked} -> {text}")
 
     # Load and sample
     started = time.perf_counter()
@@ -184,9 +215,14 @@ def _make(request: "Request", model_name: str, device: str | None, delivery: Del
 
 def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
-    unsaid = {"image", "last_image", "conditions", "warnings"}
+    pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
+    unsaid = pictures | {"cues", "texts", "warnings"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
-    return facts | {"native": str(plan.native), "size": str(plan.size)}
+    said = {"text": plan.text}
+    cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]
+    return (
+        facts | said | ({"cues": cues} if cues else {}) | {"native": str(plan.native), "size": str(plan.size)}
+    )
 
 
 def _write(path: Path, fps: int, stretches: "Iterator[Stretch]") -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from unstatic import __version__
-from unstatic.cli import doctor, evaluate, generate, models, static, train, world
+from unstatic.cli import bench, doctor, edit, evaluate, generate, models, static, train, world
 from unstatic.cli.output import StoppedError, warn
 from unstatic.core.errors import UnstaticError
 
@@ -21,9 +21,12 @@ app = typer.Typer(
 )
 app.command("video")(generate.video)
 app.command("image")(generate.image)
+for editing in (edit.extend, edit.loop, edit.blend, edit.remix, edit.repaint, edit.recut):
+    app.command(editing.__name__)(editing)
 app.command("static")(static.static)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
+app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(world.app, name="world")

@@ -44,6 +44,7 @@ Image = Annotated[
 LastImage = Annotated[
     Path | None, typer.Option("--last-image", metavar="FILE", help="A picture: the last frame of the video.")
 ]
+MaybePrompt = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
 ModelName = Annotated[str, typer.Option("--model", help="A model's name (`unstatic models list`) or folder.")]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The file to write; a new name by default.")
@@ -68,4 +69,10 @@ Stream = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(parser=whole, metavar="INTEGER", help="Denoising steps: more is slower and finer."),
+]
+Variation = Annotated[
+    int,
+    typer.Option(
+        "--variation", parser=whole, metavar="INTEGER", help="1, 2, ...: other takes of the same seed."
+    ),
 ]

@@ -38,6 +38,10 @@ class Compression:
             raise InputError(f"a latent needs at least 1 latent frame, got {latent_frames}")
         return self.time * (latent_frames - 1) + 1
 
+    def frames_covering(self, frames: int) -> int:
+        """Count the frames of the fewest latent frames that decode to at least `frames` frames."""
+        return self.frames(self.latent_frames_covering(frames))
+
     def latent_size(self, width: int, height: int) -> tuple[int, int]:
         """Return (latent width, latent height) of a width x height picture; both must divide exactly."""
         if width < 1 or height < 1 or width % self.space or height % self.space:

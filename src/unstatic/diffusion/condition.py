@@ -174,6 +174,18 @@ class Suffix:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Span:
+    """The video has these latent frames from latent frame `start` on."""
+
+    latent: Float[Tensor, "b c m h w"]
+    start: int
+
+    def apply_to(self, state: LatentState) -> LatentState:
+        """Keep them."""
+        return _keep_frames(state, self.latent, start=self.start)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class FirstFrame:
     """The video begins with this one latent frame, a still."""
 
@@ -210,7 +222,7 @@ class Region:
 
 def _keep_frames(state: LatentState, latent: Float[Tensor, "b c m h w"], *, start: int) -> LatentState:
     given, available = latent.shape[2], state.latent.shape[2]
-    if given > available:
+    if start < 0 or start + given > available:
         raise InputError(
             f"{given} latent frames to keep do not fit in a video of {available}: make it longer"
         )

@@ -20,6 +20,7 @@ from unstatic.world.spec import IN_PLACE, SceneSpec
 
 SUITES_FOLDER = Path(__file__).parent / "suites"
 SUITES = ("first-light", "objects", "animals", "pairs", "cameras", "held-out")
+MINUTES = "minutes"  # prompts for films of 60 seconds
 
 # Facts of objects that came into the format later: a fingerprint leaves out what its suite does not use.
 LATER_FACTS = {"motion": "", "phase": 0.0, "pace": 1.0, "period_s": 0.0}
@@ -82,8 +83,8 @@ def suite_path(name: str) -> Path:
 @cache
 def load_suite(name: str) -> Suite:
     """Read a suite. Raises InputError naming all suites."""
-    if name not in SUITES:
-        raise InputError(f"suite {name!r} is unknown: take one of {', '.join(SUITES)}")
+    if name not in (*SUITES, MINUTES):
+        raise InputError(f"suite {name!r} is unknown: take one of {', '.join((*SUITES, MINUTES))}")
     lines = gzip.decompress(suite_path(name).read_bytes()).decode().splitlines()
     return Suite(name, tuple(_prompt(json.loads(line)) for line in lines))
 

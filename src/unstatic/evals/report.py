@@ -50,7 +50,12 @@ def to_html(
 ) -> str:
     """Put the whole report together; `facts` is a model's evaluation as `unstatic eval --json` prints it."""
     suites = {name: each for name, each in facts.items() if isinstance(each, dict) and "columns" in each}
-    others = {n: flat(each) for n, each in facts.items() if n not in suites and isinstance(each, dict)}
+    films = {name: each for name, each in facts.items() if isinstance(each, dict) and "makers" in each}
+    others = {
+        name: flat(each)
+        for name, each in facts.items()
+        if name not in suites | films and isinstance(each, dict)
+    }
     template = jinja2.Template(
         TEMPLATE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -58,12 +63,14 @@ def to_html(
         title=title,
         about=about,
         suites=suites,
+        films=films,
         others=others,
         clips=clips,
         aims=AIMS,
         tints=COLUMN_TINTS,
         score=lambda counts: Score(counts["right"], counts["total"]),
         parsers_alone=_parsers_alone,
+        polyline=polyline,
     )
 
 
@@ -96,6 +103,13 @@ def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
         if name == "held-out":
             rows["all, held-out combinations"] = _added([suite], "all")
     return rows
+
+
+def polyline(curve: Sequence[float | None], highest: float, width: int, height: int) -> str:
+    """Return the points of a curve in a picture of this size, as SVG wants them; gaps are left out."""
+    step = width / max(1, len(curve) - 1)
+    places = [(number * step, value) for number, value in enumerate(curve) if value is not None]
+    return " ".join(f"{x:.1f},{height - height * value / (highest or 1):.1f}" for x, value in places)
 
 
 def flat(facts: Mapping[str, Any], before: str = "") -> dict[str, str]:

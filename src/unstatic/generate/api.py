@@ -1,7 +1,9 @@
 """The public Python API: `unstatic.generate("...")` makes a video, `unstatic.load()` a model for many."""
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -9,37 +11,54 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unstatic.core.shapes import Size
-from unstatic.diffusion.condition import Condition
+from unstatic.diffusion.condition import Condition, Cue
+from unstatic.generate import edit
 from unstatic.generate.defaults import DEFAULT_MODEL
 from unstatic.generate.engine import Engine, Event, Frames, Warned
-from unstatic.generate.image import open_image
+from unstatic.generate.footage import Pixels, Source, read_mask, read_source
+from unstatic.generate.image import open_image, size_of
 from unstatic.generate.native import load_native
 from unstatic.generate.request import Plan, Request, plan
+from unstatic.generate.storyboard import on_board, read_storyboard
 from unstatic.media.frames import enlarge, retime
 from unstatic.media.read import Video
 from unstatic.models.manifest import Manifest, find_model
 
 
-class Options(TypedDict, total=False):
-    """What can be asked for besides the prompt; what is not given is the model's own choice, the seed is 0.
+class EditOptions(TypedDict, total=False):
+    """How something is made; what is not given is the model's own choice, the seed is 0.
 
-    `seconds` 0 is a still, `size` is "WIDTHxHEIGHT", `guidance` 1 is none. The video begins with `image` and
-    ends with `last_image`, files or arrays; without a size it takes the shape nearest to theirs. `conditions`
-    say what else is known beforehand (`unstatic.diffusion.condition`). `expand` (True) rewrites the prompt in
-    words that the model was trained on, where it has an expander: `Model.plan` shows them as `text`.
+    `size` is "WIDTHxHEIGHT", `guidance` 1 is none, `variation` 1, 2, ... are other takes of a seed.
+    `conditions` say what else is known beforehand (`unstatic.diffusion.condition`). `expand` (True) rewrites
+    the prompt in words that the model was trained on, where it has an expander: `Model.plan` shows them.
     """
 
-    seconds: float | int
     size: str
     fps: int
     seed: int
+    variation: int
     steps: int
     guidance: float | int
     solver: str
-    image: Path | str | UInt8[np.ndarray, "h w 3"]
-    last_image: Path | str | UInt8[np.ndarray, "h w 3"]
     conditions: tuple[Condition, ...]
     expand: bool
+
+
+class Options(EditOptions, total=False):
+    """What can be asked for besides the prompt.
+
+    `seconds` 0 is a still. The video begins with `image` and ends with `last_image`, files or arrays; without
+    a size it takes the shape nearest to theirs. `cues` change the prompt on the way.
+    """
+
+    seconds: float | int
+    image: Path | str | UInt8[np.ndarray, "h w 3"]
+    last_image: Path | str | UInt8[np.ndarray, "h w 3"]
+    cues: tuple[Cue, ...]
+
+
+Task = Callable[..., Request]
+"""A function of `unstatic.generate.edit` that lacks only the request, the videos and the manifest."""
 
 
 class Model:
@@ -67,7 +86,10 @@ class Model:
 
     def generate(self, prompt: str, **options: Unpack[Options]) -> Video:
         """Make a video and return it whole. Raises InputError naming value and fix."""
-        made = self.plan(prompt, **options)
+        return self.make(self.plan(prompt, **options))
+
+    def make(self, made: Plan) -> Video:
+        """Do what was planned and return the video whole; warnings are Python's."""
         stretches: list[UInt8[np.ndarray, "_ h w 3"]] = []
         for event in self.stream_plan(made):
             match event:
@@ -78,6 +100,100 @@ class Model:
                 case _:
                     pass
         return Video(frames=np.concatenate(stretches), fps=made.fps)
+
+    def plan_edit(
+        self, task: Task, *videos: Path | str, prompt: str = "", **options: Unpack[EditOptions]
+    ) -> Plan:
+        """Return what would be done for a task of `unstatic.generate.edit`, with video files.
+
+        model.plan_edit(partial(edit.extend, seconds=4), "clip.mp4", prompt="the ball stops")
+        """
+        sources: list[Source] = []
+        for path in videos:
+            size = size_of(sources[0].frames[0]) if sources else None
+            sources.append(read_source(Path(path), self.manifest, size=size))
+        asked = task(_request(prompt, options), *(each.frames for each in sources), self.manifest)
+        return self._plan_saying(asked, [warning for source in sources for warning in source.warnings])
+
+    def _plan_saying(self, request: Request, warnings: Sequence[str]) -> Plan:
+        made = plan(request, self.manifest)
+        return replace(made, warnings=(*warnings, *made.warnings))
+
+    def extend(
+        self,
+        video: Path | str,
+        *,
+        seconds: float | int,
+        backward: bool = False,
+        prompt: str = "",
+        **options: Unpack[EditOptions],
+    ) -> Video:
+        """Go on after a video for `seconds`, or show what came before it."""
+        task = partial(edit.extend, seconds=seconds, backward=backward)
+        return self.make(self.plan_edit(task, video, prompt=prompt, **options))
+
+    def loop(
+        self, video: Path | str, *, seconds: float | int = 2, prompt: str = "", **options: Unpack[EditOptions]
+    ) -> Video:
+        """Go on after a video for `seconds` so that it flows into its own beginning."""
+        return self.make(self.plan_edit(partial(edit.loop, seconds=seconds), video, prompt=prompt, **options))
+
+    def blend(
+        self,
+        one: Path | str,
+        other: Path | str,
+        *,
+        seconds: float | int = 2,
+        prompt: str = "",
+        **options: Unpack[EditOptions],
+    ) -> Video:
+        """Join two videos by a new part of `seconds`."""
+        task = partial(edit.blend, seconds=seconds)
+        return self.make(self.plan_edit(task, one, other, prompt=prompt, **options))
+
+    def remix(
+        self,
+        video: Path | str,
+        prompt: str,
+        *,
+        strength: float | int = edit.STRENGTH,
+        **options: Unpack[EditOptions],
+    ) -> Video:
+        """Make a video anew from itself: `strength` 0 leaves it as it is, 1 leaves nothing."""
+        task = partial(edit.remix, strength=strength)
+        return self.make(self.plan_edit(task, video, prompt=prompt, **options))
+
+    def repaint(
+        self,
+        video: Path | str,
+        prompt: str,
+        *,
+        mask: Path | str,
+        strength: float | int = 1,
+        **options: Unpack[EditOptions],
+    ) -> Video:
+        """Make anew what is white in `mask`, a picture of the size of the video; the rest stays."""
+        task = partial(repaint_file, mask=Path(mask), video=Path(video), strength=strength)
+        return self.make(self.plan_edit(task, video, prompt=prompt, **options))
+
+    def recut(
+        self,
+        video: Path | str,
+        *,
+        keep: tuple[float | int, float | int],
+        before: float | int = 0,
+        after: float | int = 0,
+        prompt: str = "",
+        **options: Unpack[EditOptions],
+    ) -> Video:
+        """Keep the span `keep` of a video, in seconds, and make new parts on its sides."""
+        task = partial(edit.recut, keep=keep, before=before, after=after)
+        return self.make(self.plan_edit(task, video, prompt=prompt, **options))
+
+    def storyboard(self, board: Path | str, *, prompt: str = "", **options: Unpack[EditOptions]) -> Video:
+        """Make what the cards of a file say (`unstatic.generate.storyboard`)."""
+        asked, said = on_board(_request(prompt, options), read_storyboard(Path(board)), self.manifest)
+        return self.make(self._plan_saying(asked, said))
 
     def stream(
         self, prompt: str, *, previews_per_s: float | int = 0, **options: Unpack[Options]
@@ -121,7 +237,15 @@ def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Optio
     return load(model).generate(prompt, **options)
 
 
-def _request(prompt: str, options: Options) -> Request:
+def repaint_file(
+    request: Request, frames: Pixels, manifest: Manifest, *, mask: Path, video: Path, strength: float | int
+) -> Request:
+    """Repaint the frames of a video file where a picture of its size is white."""
+    where = read_mask(mask, video, frames)
+    return edit.repaint(request, frames, where, manifest, strength=strength)
+
+
+def _request(prompt: str, options: EditOptions) -> Request:
     fields: dict[str, Any] = {**options}
     if "size" in options:
         fields["size"] = Size.parse(options["size"])

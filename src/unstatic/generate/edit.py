@@ -1,33 +1,150 @@
-"""What tasks know beforehand, as conditions: pictures encoded as the latent frames they stand for."""
+"""Every editing task as a change of a `Request`: which frames are known, where, and how long the video is.
 
-import torch
-from jaxtyping import Float, UInt8
-from numpy import ndarray
-from torch import Tensor
+    extend    [footage, new]               backward  [new, footage]
+    recut     [new, a span of it, new]     loop      [footage, new] flowing into its own beginning
+    blend     [a, new, b]                  remix     starts from the noised video
+    repaint   keeps what lies outside a mask
 
-from unstatic.diffusion.condition import FirstFrame, LastFrame
-from unstatic.media.frames import to_tensor
-from unstatic.models.tiny_autoencoder import TinyAutoencoder
+Videos are frames at the model's rate, as from `footage.read_source`. All raise InputError naming the fix.
+"""
 
-HELD_LATENT_FRAMES = 4  # longer than an encoder's memory: at the end of them nothing but the image is known
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from unstatic.core.errors import InputError
+from unstatic.generate.footage import Footage
+from unstatic.generate.request import Request
+from unstatic.models.manifest import Manifest
+
+LOOP_FRAMES = 16  # how much of its beginning a loop flows into
+STRENGTH = 0.9
+BLEND_STRENGTH = 0.8
+
+Pixels = UInt8[np.ndarray, "t h w 3"]
 
 
-def first_frame(autoencoder: TinyAutoencoder, image: UInt8[ndarray, "h w 3"]) -> FirstFrame:
-    """Encode an image, of a size that the model makes, as the start of a video."""
-    return FirstFrame(latent=_encode_held(autoencoder, image, 1))
+def extend(
+    request: Request,
+    video: UInt8[np.ndarray, "t h w 3"],
+    manifest: Manifest,
+    *,
+    seconds: float | int,
+    backward: bool = False,
+) -> Request:
+    """Go on after a video for `seconds`, or show what came before it."""
+    new = new_frames(seconds, manifest)
+    footage = Footage(first=new if backward else 0, frames=video)
+    return _lasting(request, len(video) + new, manifest, footage)
 
 
-def last_frame(autoencoder: TinyAutoencoder, image: UInt8[ndarray, "h w 3"]) -> LastFrame:
-    """Encode an image, of a size that the model makes, as the end of a video that has come to rest."""
-    return LastFrame(latent=_encode_held(autoencoder, image, HELD_LATENT_FRAMES)[:, :, -1:])
+def recut(
+    request: Request,
+    video: UInt8[np.ndarray, "t h w 3"],
+    manifest: Manifest,
+    *,
+    keep: tuple[float | int, float | int],
+    before: float | int = 0,
+    after: float | int = 0,
+) -> Request:
+    """Keep the span `keep` of a video, in seconds, and make `before` and `after` seconds on its sides."""
+    start, stop = (round(second * manifest.fps) for second in keep)
+    if not 0 <= start < stop <= len(video):
+        length = len(video) / manifest.fps
+        raise InputError(f"keep {keep[0]:g}:{keep[1]:g} is no span of a video of {length:g} seconds")
+    lead = new_frames(before, manifest) if before else 0
+    tail = new_frames(after, manifest) if after else 0
+    footage = Footage(first=lead, frames=video[start:stop])
+    return _lasting(request, lead + stop - start + tail, manifest, footage)
 
 
-@torch.inference_mode()
-def _encode_held(
-    autoencoder: TinyAutoencoder, image: UInt8[ndarray, "h w 3"], latent_frames: int
-) -> Float[Tensor, "1 c t latent_h latent_w"]:
-    """Encode the video that shows the image all the time."""
-    frames = autoencoder.config.compression.frames(latent_frames)
-    video = to_tensor(image[None])[None].expand(-1, -1, frames, -1, -1)
-    device = next(autoencoder.parameters()).device
-    return autoencoder.encode(video.to(device)).float()
+def loop(
+    request: Request, video: UInt8[np.ndarray, "t h w 3"], manifest: Manifest, *, seconds: float | int
+) -> Request:
+    """Go on after a video for `seconds` so that its end flows into its beginning.
+
+    The beginning is made twice, and what is shown is the second: there it comes out of the new part. So the
+    loop begins a second into the video, at a frame that is decoded after the same frames at both ends.
+    """
+    new = whole_groups(seconds, manifest)
+    again = video[: min(LOOP_FRAMES, len(video) // 2)]
+    if not len(again):
+        raise InputError("a loop needs at least 2 frames to begin with: give a longer video")
+    footage = Footage(first=0, frames=video), Footage(first=len(video) + new, frames=again)
+    return replace(_lasting(request, len(video) + new, manifest, *footage), lead=len(again))
+
+
+def blend(
+    request: Request,
+    one: UInt8[np.ndarray, "t h w 3"],
+    other: UInt8[np.ndarray, "u g v 3"],
+    manifest: Manifest,
+    *,
+    seconds: float | int,
+) -> Request:
+    """Make `seconds` between two videos, of one size, that lead from one to the other.
+
+    They start from a cross-fade, noised: a model that knows only both sides would cut hard between them.
+    """
+    new = whole_groups(seconds, manifest)
+    footage = Footage(first=0, frames=one), Footage(first=len(one) + new, frames=other)
+    share = np.linspace(0, 1, new + 2)[1:-1, None, None, None]
+    fade = (one[-1:] * (1 - share) + other[:1] * share).round().astype(np.uint8)
+    asked = _lasting(request, len(one) + new + len(other), manifest, *footage)
+    return replace(asked, source=np.concatenate([one, fade, other]), strength=BLEND_STRENGTH)
+
+
+def remix(
+    request: Request,
+    video: UInt8[np.ndarray, "t h w 3"],
+    manifest: Manifest,
+    *,
+    strength: float | int = STRENGTH,
+) -> Request:
+    """Make a video anew from itself: `strength` 0 leaves it as it is, 1 leaves nothing."""
+    if not 0 <= strength <= 1:
+        raise InputError(f"strength is {strength:g}: it must be from 0 (as it is) to 1 (all new)")
+    return replace(_lasting(request, len(video), manifest), source=video, strength=float(strength))
+
+
+def repaint(
+    request: Request,
+    video: UInt8[np.ndarray, "t h w 3"],
+    mask: Bool[np.ndarray, "mask_h mask_w"],
+    manifest: Manifest,
+    *,
+    strength: float | int = 1,
+) -> Request:
+    """Make anew what lies inside a mask of the same size as the video; the rest stays."""
+    if mask.shape != video.shape[1:3]:
+        sizes = (f"{shape[1]}x{shape[0]}" for shape in (mask.shape, video.shape[1:3]))
+        raise InputError("the mask is {} and the video {}: make them equal".format(*sizes))
+    if not mask.any():
+        raise InputError("the mask is empty: mark what shall be made anew in white")
+    return replace(remix(request, video, manifest, strength=strength), mask=mask)
+
+
+def new_frames(seconds: float | int, manifest: Manifest) -> int:
+    """Return how many frames make `seconds`, which must be at least one."""
+    frames = round(seconds * manifest.fps) if seconds > 0 else 0
+    if frames < 1:
+        raise InputError(f"seconds is {seconds:g}: there must be at least one new frame")
+    return frames
+
+
+def whole_groups(seconds: float | int, manifest: Manifest) -> int:
+    """Return how many frames make about `seconds` between two joints: whole latent frames, at least one."""
+    group = manifest.compression.time
+    return group * max(1, round(new_frames(seconds, manifest) / group))
+
+
+def _lasting(request: Request, frames: int, manifest: Manifest, *footage: Footage) -> Request:
+    """Return the request for a video of so many frames with this footage in it."""
+    seconds = frames / manifest.fps
+    if seconds > manifest.max_seconds:
+        raise InputError(
+            f"that makes {seconds:.1f} seconds: {manifest.name} makes up to {manifest.max_seconds:g}, cut the"
+            " video or ask for less"
+        )
+    return replace(request, seconds=seconds, footage=footage)

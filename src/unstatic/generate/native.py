@@ -1,6 +1,7 @@
 """The native engine: our transformer and autoencoder, on any device, streaming."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -10,15 +11,18 @@ from jaxtyping import UInt8
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
+from unstatic.core.seeds import stable_seed
+from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
 from unstatic.diffusion.distilled import SCALARS
 from unstatic.diffusion.process import Latent
 from unstatic.diffusion.schedule import shifted
 from unstatic.diffusion.solver import SOLVERS, euler
-from unstatic.generate.edit import first_frame, last_frame
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
+from unstatic.generate.footage import lasting
+from unstatic.generate.known import first_frame, last_frame, outside, source, span
 from unstatic.generate.request import DISTILLED, Plan
-from unstatic.generate.stream import Chunk, Denoised, Sampling, chunk_noise, read_context, stream_latents
+from unstatic.generate.stream import Chunk, Denoised, Sampling, Script, chunk_noise, stream_latents
 from unstatic.media.frames import to_frames
 from unstatic.models.manifest import InstalledModel, Manifest
 from unstatic.models.prepare import prepare_for_cpu
@@ -27,6 +31,8 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderCon
 from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTransformer
 from unstatic.models.weights import load_model
 from unstatic.nn.causal import Memory
+
+VARIATION = 0.25  # of the static's variance is new in a variation: the scene stays, its details change
 
 
 class NativeEngine:
@@ -50,7 +56,7 @@ class NativeEngine:
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
         preview = Pace(previews_per_s)
-        steps, chunks, frames = 0, 0, 0
+        steps, chunks, made = 0, 0, 0
         memory = None
         for event in self.denoise(plan):
             match event:
@@ -61,15 +67,19 @@ class NativeEngine:
                     yield Progress(steps, plan.total_steps)
                     if preview.is_due():
                         estimate, _ = self._decode(state.estimate, memory)
-                        yield Preview(frames, estimate[: plan.frames - frames])
+                        first, sketch = shown(plan, made, estimate)
+                        if len(sketch):
+                            yield Preview(first, sketch)
                 case Chunk(latent=latent):
                     chunks += 1
                     if steps < chunks * plan.steps:  # known beforehand, wholly or in part
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
                     decoded, memory = self._decode(latent, memory)
-                    yield Frames(frames, decoded[: plan.frames - frames])
-                    frames += len(decoded)
+                    first, frames = shown(plan, made, decoded)
+                    if len(frames):
+                        yield Frames(first, frames)
+                    made += len(decoded)
 
     def _decode(
         self, latent: Latent, memory: Memory | None
@@ -81,23 +91,36 @@ class NativeEngine:
     @torch.inference_mode()
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
         """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
-        # Read the prompt
-        sampling = self.sampling(plan)
-        prompts = [plan.text] if sampling.in_one_pass else [plan.text, ""]
-        states, _, dropped = self.text_encoder.encode(prompts)
-        if dropped[0]:
-            yield Warned(f"the last {dropped[0]} words or parts of words of the prompt do not fit: ignored")
-        text: TextMemory = self.transformer.encode_text(states.to(self.device))
+        # Read the prompts
+        sampling, compression = self.sampling(plan), self.manifest.compression
+        empty = [] if sampling.in_one_pass else [""]
+        for _, text in plan.texts:
+            if dropped := self.text_encoder.encode([text]).dropped[0]:
+                yield Warned(f"the last {dropped} words or parts of words of the prompt do not fit: ignored")
+
+        def read(number: int) -> TextMemory:
+            states = self.text_encoder.encode([plan.texts[number][1], *empty]).states
+            return self.transformer.encode_text(states.to(self.device))
+
+        starts = chunk_starts([first for first, _ in plan.texts], plan.chunks, compression)
 
         # Lay out what is known, then denoise the rest
-        end = self.manifest.compression.latent_frames_covering(plan.frames)
+        end = compression.latent_frames_covering(plan.made)
         state = apply_conditions(self.static(plan), self.conditions(plan), end=end)
-        context = read_context(self.transformer, text, state, sampling)
-        yield from stream_latents(self.transformer, state, context, sampling, [plan.seed])
+        yield from stream_latents(
+            self.transformer, state, Script(starts=starts, read=read), sampling, [plan.seed]
+        )
 
     def conditions(self, plan: Plan) -> list[Condition]:
         """Return what is known of the video, its images encoded."""
         known: list[Condition] = []
+        if plan.source is not None:
+            frames = lasting(plan.source, self.manifest.compression.frames_covering(plan.made))
+            known.append(source(self.autoencoder, frames, plan.strength))
+            if plan.mask is not None:
+                known.append(outside(self.autoencoder, frames, plan.mask))
+        for footage in plan.footage:
+            known += filter(None, [span(self.autoencoder, footage)])
         if plan.image is not None:
             known.append(first_frame(self.autoencoder, plan.image))
         if plan.last_image is not None:
@@ -108,7 +131,11 @@ class NativeEngine:
         """Return the static that the video starts from."""
         width, height = self.manifest.compression.latent_size(plan.native.width, plan.native.height)
         shape = (self.transformer.config.in_channels, height, width)
-        return LatentState.static(chunk_noise(shape, plan.chunks, [plan.seed]).to(self.device))
+        static = chunk_noise(shape, plan.chunks, [plan.seed])
+        if plan.variation:
+            other = chunk_noise(shape, plan.chunks, [stable_seed("variation", plan.seed, plan.variation)])
+            static = vary(static, other, VARIATION)
+        return LatentState.static(static.to(self.device))
 
     def sampling(self, plan: Plan) -> Sampling:
         """Return how the video is sampled."""
@@ -120,6 +147,30 @@ class NativeEngine:
             history_sigma=self.manifest.defaults.history_sigma,
             distilled=plan.solver == DISTILLED,
         )
+
+
+def vary(static: Latent, other: Latent, share: float) -> Latent:
+    """Mix another static into one, to unit variance again; `share` of the variance is the other's."""
+    return (1 - share) ** 0.5 * static + share**0.5 * other
+
+
+def shown(
+    plan: Plan, made: int, frames: UInt8[np.ndarray, "t h w 3"]
+) -> tuple[int, UInt8[np.ndarray, "shown h w 3"]]:
+    """Return what is shown of the frames that come after `made` others, and the number of its first."""
+    first = max(0, made - plan.skip)
+    return first, frames[max(0, plan.skip - made) : max(0, plan.skip + plan.frames - made)]
+
+
+def chunk_starts(firsts: Sequence[int], chunks: Sequence[int], compression: Compression) -> tuple[int, ...]:
+    """Return the latent frames at which texts begin that begin with these frames: each with a chunk.
+
+    A text that begins inside a chunk waits for the next, unless more than half of the chunk would miss it.
+    """
+    edges = [*accumulate(chunks[:-1], initial=0)]
+    first_frames = [0, *(compression.frames(edge) for edge in edges[1:])]
+    nearest = [min(range(len(edges)), key=lambda i, f=first: abs(first_frames[i] - f)) for first in firsts]
+    return tuple(edges[number] for number in nearest)
 
 
 def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEngine:

@@ -4,14 +4,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
 from unstatic.generate.defaults import DEFAULT_SECONDS
-from unstatic.generate.image import check_images, cut_warnings, nearest_size
+from unstatic.generate.footage import Footage, check_footage, fit_mask, placed, skipped
+from unstatic.generate.image import Images, check_images, cut_warnings, nearest_size
 from unstatic.generate.prompts.expand import Wording, worded
 from unstatic.media.frames import fit, shown_numbers
 from unstatic.models.manifest import Manifest
@@ -30,10 +31,13 @@ class Request:
     """One video or still to be made.
 
     `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance` and `solver` are the model's own when
-    None, but with an image the size is the one whose shape is nearest to it. `image` is the first frame and
-    `last_image` the last; `conditions` say what else is known about the result
-    (`unstatic.diffusion.condition`). With `expand` the prompt is rewritten in words of the model's training,
-    if it has an expander; nothing is added where pictures or conditions show what there is.
+    None, but with pictures the size is the one whose shape is nearest to theirs. `image` is the first frame
+    and `last_image` the last. `footage` is what the video has at other places, `source` what it starts from:
+    noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The first `lead`
+    frames are made, and footage counts from them, but not shown. `cues` change the prompt on the way;
+    `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations 1,
+    2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten in words of the
+    model's training, if it has an expander; nothing is added where pictures show what there is.
     """
 
     prompt: str
@@ -41,42 +45,73 @@ class Request:
     size: Size | None = None
     fps: int | None = None
     seed: int = 0
+    variation: int = 0
     steps: int | None = None
     guidance: float | int | None = None
     solver: str | None = None
     image: UInt8[np.ndarray, "first_h first_w 3"] | None = None
     last_image: UInt8[np.ndarray, "last_h last_w 3"] | None = None
+    footage: tuple[Footage, ...] = ()
+    source: UInt8[np.ndarray, "t source_h source_w 3"] | None = None
+    strength: float = 1.0
+    mask: Bool[np.ndarray, "mask_h mask_w"] | None = None
+    lead: int = 0
+    cues: tuple[Cue, ...] = ()
     conditions: tuple[Condition, ...] = ()
     expand: bool = False
+
+    @property
+    def shows(self) -> bool:
+        """Whether pictures show what there is, so that a prompt may be empty and nothing is added to it."""
+        pictures = self.image is not None or self.last_image is not None or self.source is not None
+        return pictures or bool(self.footage) or bool(self.conditions)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Plan:
     """A `Request` with nothing left open: what an engine really does.
 
-    `prompt` is what was asked for and `text` what the model reads: the same, or what it was expanded to.
-    The model works at `native` size and the file has `size`, `enlarge` times as much a side. `frames` are the
-    model's own, at the model's frame rate, and the file shows them at `fps`; the last of them is the last
-    that it shows. The model denoises latent frames in chunks of the lengths `chunks`; what they hold beyond
-    `frames` is cut off. `image` and `last_image` are cut and scaled to the native size, and `warnings` say
-    what the user should know beforehand.
+    `prompt` and `cues` are what was asked for, and `texts` what the model reads, and from which frame on: the
+    same, or what it was expanded to. The model works at `native` size and the file has `size`, `enlarge`
+    times as much a side. `frames` are the model's own, at the model's frame rate, and the file shows them at
+    `fps`; the last of them is the last that it shows. Before them `skip` more are made: the request's `lead`,
+    and a few that make footage fall on whole latent frames. The model denoises latent frames in chunks of the
+    lengths `chunks`; what they hold beyond is cut off. Pictures are cut and scaled to the native size,
+    footage counts from the first frame that is made, and `warnings` say what the user should know beforehand.
     """
 
     prompt: str
-    text: str
+    cues: tuple[str, ...]
+    texts: tuple[tuple[int, str], ...]
     frames: int
     chunks: tuple[int, ...]
     native: Size
     enlarge: int
     fps: int
     seed: int
+    variation: int
     steps: int
     guidance: float | int
     solver: str
     image: UInt8[np.ndarray, "h w 3"] | None
     last_image: UInt8[np.ndarray, "h w 3"] | None
+    footage: tuple[Footage, ...]
+    source: UInt8[np.ndarray, "t h w 3"] | None
+    strength: float
+    mask: Bool[np.ndarray, "h w"] | None
+    skip: int
     conditions: tuple[Condition, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What the model reads at the beginning."""
+        return self.texts[0][1]
+
+    @property
+    def made(self) -> int:
+        """How many frames are made, shown or not."""
+        return self.skip + self.frames
 
     @property
     def size(self) -> Size:
@@ -105,44 +140,85 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     _check_solver(solver, guidance, manifest)
     _check_range("fps", fps, 1, MAX_FPS)
     _check_range("seed", request.seed, 0, MAX_SEED)
+    _check_range("variation", request.variation, 0, MAX_SEED)
     if any(isinstance(condition, Cue) for condition in request.conditions):
-        raise InputError("conditions hold a Cue: give one prompt, it cannot change on the way")
+        raise InputError("conditions hold a Cue: give it among the cues")
 
-    prompt = checked_prompt(request.prompt)
+    # Pictures
     frames = shown_numbers(0, frame_count(request.seconds, manifest), manifest.fps, fps)[-1] + 1
-    named = {"image": request.image, "last_image": request.last_image}
-    images = {name: image for name, image in named.items() if image is not None}
-    check_images(images, frames)
-    size = request.size or nearest_size(images, manifest)
+    pictures = pictures_of(request)
+    check_images(pictures, frames)
+    check_footage(request.footage, request.lead + frames)
+    size = request.size or nearest_size(pictures, manifest)
     native, enlarge = native_size(size, manifest)
-    fitted = {name: fit(image[None], native)[0] for name, image in images.items()}
-    is_open = not images and not request.conditions
-    wording = (
-        worded(prompt, manifest, seed=request.seed, filling=is_open) if request.expand else Wording(prompt)
+    aligning = skipped(request.footage, manifest.compression)
+    skip = request.lead + aligning
+    mask = request.mask
+    source = (
+        None
+        if request.source is None
+        else placed(Footage(first=0, frames=request.source), skip, native).frames
     )
+
+    # Words
+    prompt = checked_prompt(request.prompt, may_be_empty=request.shows)
+    wordings = [(0, _worded(prompt, request, manifest))]
+    cues = sorted(request.cues, key=lambda cue: cue.at)
+    for cue in cues:
+        first = skip + round(cue.at * manifest.fps)
+        if first >= skip + frames:
+            raise InputError(f"a cue begins at {cue.at:g} s, after the end: make the video longer")
+        wordings.append((first, _worded(checked_prompt(cue.prompt), request, manifest)))
     return Plan(
         prompt=prompt,
-        text=wording.text,
+        cues=tuple(cue.prompt for cue in cues),
+        texts=tuple((first, wording.text) for first, wording in wordings),
         frames=frames,
-        chunks=whole_chunks(frames, manifest),
+        chunks=whole_chunks(skip + frames, manifest),
         native=native,
         enlarge=enlarge,
         fps=fps,
         seed=request.seed,
+        variation=request.variation,
         steps=steps,
         guidance=guidance,
         solver=solver,
-        image=fitted.get("image"),
-        last_image=fitted.get("last_image"),
+        image=None if request.image is None else fit(request.image[None], native)[0],
+        last_image=None if request.last_image is None else fit(request.last_image[None], native)[0],
+        footage=tuple(placed(each, aligning, native) for each in request.footage),
+        source=source,
+        strength=request.strength,
+        mask=None if mask is None else fit_mask(mask, native),
+        skip=skip,
         conditions=request.conditions,
-        warnings=(*wording.warnings, *cut_warnings(images, size)),
+        warnings=(
+            *(warning for _, wording in wordings for warning in wording.warnings),
+            *cut_warnings(pictures, size),
+        ),
     )
 
 
-def checked_prompt(prompt: str) -> str:
+def pictures_of(request: Request) -> Images:
+    """Return a picture of everything that is shown to the model, by what a user calls it."""
+    found: dict[str, UInt8[np.ndarray, "_ _ 3"] | None] = {
+        "image": request.image,
+        "last_image": request.last_image,
+        "source": None if request.source is None else request.source[0],
+    }
+    found |= {f"footage {number}": each.frames[0] for number, each in enumerate(request.footage, 1)}
+    return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:
+    if not request.expand or not prompt:
+        return Wording(prompt)
+    return worded(prompt, manifest, seed=request.seed, filling=not request.shows)
+
+
+def checked_prompt(prompt: str, *, may_be_empty: bool = False) -> str:
     """Return the prompt without surrounding white space. Raises InputError for one that cannot be read."""
     text = prompt.strip()
-    if not text:
+    if not text and not may_be_empty:
         raise InputError('the prompt is empty: say what to film, e.g. "a red ball bounces on a wooden floor"')
     if len(text) > MAX_PROMPT_CHARACTERS:
         raise InputError(

@@ -1,10 +1,13 @@
 """Streaming: a latent video is denoised chunk by chunk, and every finished chunk is remembered in a ring.
 
-Memory does not grow with the length of the video: a chunk reads the ring (the last chunks), the anchors (the
-frames that are known beforehand) and the text. With guidance the batch stands twice in every pass, first
-under the prompt and then under the empty prompt; a distilled model is told the guidance instead.
+Memory does not grow with the length of the video: a chunk reads the text, the ring (the last chunks) and at
+most two anchors: the first frame under its text, which keeps a long video from drifting away, and the next
+frame that is known beforehand, so that the video can arrive there. With guidance the batch stands twice in
+every pass, first under the prompt and then under the empty prompt; a distilled model is told the guidance
+instead.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -66,11 +69,24 @@ class Chunk(NamedTuple):
     latent: Latent
 
 
-class Context(NamedTuple):
-    """What every pass reads besides its own chunk and the ring; has the rows of a pass."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """What is said when: text `number` counts from latent frame `starts[number]` on; the first starts at 0.
 
-    text: TextMemory
-    anchors: AnchorMemory | None
+    `read` makes of its number what the model reads, with the rows of a pass: all prompts and, with guidance,
+    as many empty ones. It is asked when a text begins, so that no more than one is in memory.
+    """
+
+    starts: tuple[int, ...]
+    read: Callable[[int], TextMemory]
+
+    def number_at(self, frame: int) -> int:
+        """Return which text counts at a latent frame."""
+        return bisect_right(self.starts, frame) - 1
+
+    def end(self, number: int) -> int | None:
+        """Return the latent frame at which the next text begins; None for the last."""
+        return self.starts[number + 1] if number + 1 < len(self.starts) else None
 
 
 def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Sequence[int]) -> Latent:
@@ -87,33 +103,25 @@ def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Seque
     return torch.cat(parts, dim=2)
 
 
-def read_context(
-    model: VideoTransformer, text: TextMemory, state: LatentState, sampling: Sampling
-) -> Context:
-    """Let the model read the frames that are known whole, past and future: they anchor every chunk.
-
-    `text` has the rows of a pass: all prompts and, with guidance, as many empty ones. Raises InputError if
-    frames are known and the model has no anchors.
-    """
-    known = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1)  # conditions bind all samples alike
-    if not len(known):
-        return Context(text, None)
-    return Context(text, model.encode_anchors(sampling.rows(state.clean[:, :, known]), known, text))
-
-
 def stream_latents(
-    model: VideoTransformer, state: LatentState, context: Context, sampling: Sampling, seeds: Sequence[int]
+    model: VideoTransformer, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
 ) -> Iterator[Denoised | Chunk]:
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
     The model must be chunk-causal; `seeds`, one per sample, decide all randomness after the static of
-    `state`.
+    `state`. Raises InputError if frames are known and the model has no anchors.
     """
     assert model.config.chunk is not None, "streaming needs a chunk-causal model"
     edges = list(accumulate(chunk_lengths(state.latent.shape[2], model.config.chunk), initial=0))
     ring: Ring | None = None
+    text: TextMemory | None = None
+    number, anchors = -1, Anchors(model, state, sampling)
     for start, stop in pairwise(edges):
-        look = partial(model, text=context.text, anchors=context.anchors, start=start, history=ring)
+        if text is None or script.number_at(start) != number:
+            number = script.number_at(start)
+            text = script.read(number)
+            anchors.begin(text, start, script.end(number))
+        look = partial(model, text=text, anchors=anchors.at(start, stop), start=start, history=ring)
         generators = [generator("solver", seed, start) for seed in seeds]
         here = state.window(start, stop)
         for after in sample(here, sampling.sigmas, _velocity(look, sampling), sampling.solver, generators):
@@ -122,8 +130,60 @@ def stream_latents(
         yield Chunk(start, here.latent)
 
         if stop < edges[-1]:
+            anchors.keep(start, here.latent)
             static = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
-            ring = _remember(look, sampling, here.latent, static)
+            given = [time in anchors.known for time in range(start, stop)]
+            ring = _remember(look, sampling, here.latent, static, given)
+
+
+class Anchors:
+    """The clean frames that a chunk sees beside the ring: the first under its text, and the next known one.
+
+    The first frame is seen if it was given, or as soon as the ring has passed it; what comes under another
+    text is not seen, for it may be another scene. A model without anchors sees none, but may not be given
+    frames.
+    """
+
+    def __init__(self, model: VideoTransformer, state: LatentState, sampling: Sampling) -> None:
+        self.model, self.state, self.sampling = model, state, sampling
+        # Conditions bind all samples alike
+        self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()
+        self.first: tuple[int, Latent] | None = None
+        self.times: list[int] = []
+        self.memory: AnchorMemory | None = None
+
+    def begin(self, text: TextMemory, start: int, stop: int | None) -> None:
+        """Read frames under another text, that of the latent frames from `start` to `stop` - 1."""
+        self.text, self.begun, self.over = text, start, stop
+        self.first, self.times, self.memory = None, [], None
+
+    def keep(self, start: int, latent: Latent) -> None:
+        """Keep the first frame of the first chunk under the text; a chunk that begins at `start` is final."""
+        if start == self.begun:
+            self.first = start, latent[:, :, :1].clone()
+
+    def at(self, start: int, stop: int) -> AnchorMemory | None:
+        """Return what the chunk of the latent frames from `start` to `stop` - 1 sees."""
+        frames = self._frames(start, stop)
+        times = [time for time, _ in frames]
+        if times != self.times:
+            latent = self.sampling.rows(torch.cat([frame for _, frame in frames], dim=2))
+            self.memory = self.model.encode_anchors(latent, torch.tensor(times), self.text)
+            self.times = times
+        return self.memory
+
+    def _frames(self, start: int, stop: int) -> list[tuple[int, Latent]]:
+        config = self.model.config
+        assert config.chunk is not None, "streaming needs a chunk-causal model"
+        frames: list[tuple[int, Latent]] = []
+        passed = start - config.history_chunks * config.chunk
+        if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
+            frames.append(self.first)
+        known = [time for time in self.known if self.over is None or time < self.over]
+        ahead = [time for time in known if time >= stop] or [x for x in known if start <= x < stop]
+        if ahead:
+            frames.append((ahead[0], self.state.clean[:, :, ahead[0] : ahead[0] + 1]))
+        return frames
 
 
 Look = Callable[..., TransformerOutput]  # the transformer at one place of the stream: latent and levels in
@@ -147,8 +207,11 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
     return guided(lambda latent, sigma: both(latent, sigma).conditional, both, weight=sampling.guidance)
 
 
-def _remember(look: Look, sampling: Sampling, latent: Latent, static: Latent) -> Ring | None:
-    """Read a finished chunk once more, at the level at which later chunks look back at it."""
-    sigma = torch.full_like(latent[:, :1, :, :1, :1], sampling.history_sigma)
+def _remember(
+    look: Look, sampling: Sampling, latent: Latent, static: Latent, given: Sequence[bool]
+) -> Ring | None:
+    """Read a finished chunk once more, at the level at which later ones see it: clean where given."""
+    level = latent.new_tensor([0.0 if each else sampling.history_sigma for each in given])
+    sigma = level[:, None, None].expand_as(latent[:, :1, :, :1, :1])
     rows, levels = sampling.rows(mix(latent, static, sigma)), sampling.rows(sigma[:, 0, :, 0, 0])
     return look(rows, levels, remember=True).ring

@@ -24,13 +24,15 @@ from jaxtyping import UInt8
 from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
 from unstatic.evals.classical import load_classical
+from unstatic.evals.edits import EditResult, measure_edits
 from unstatic.evals.follow import Answer as FollowAnswer
 from unstatic.evals.follow import FollowResult, answer_sheet, follow, remark
 from unstatic.evals.i3d import clip_features, load_i3d
 from unstatic.evals.lpips import load_lpips
+from unstatic.evals.minute import MinuteResult, watch_minutes
 from unstatic.evals.parser import load_parser
 from unstatic.evals.possible import SIDE, PossibleResult, draw_cases, judge, surprise
-from unstatic.evals.prompts import SUITES, Prompt, load_suite
+from unstatic.evals.prompts import MINUTES, SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.generate.engine import Frames as Stretch
@@ -39,21 +41,22 @@ from unstatic.generate.request import DISTILLED, Request, plan
 from unstatic.media.frames import retime, to_frames, to_tensor
 from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
+from unstatic.presets.edit_evaluation import edit_prompts, edited_videos
 from unstatic.presets.feature_store import FeatureStore
 
-POSSIBLE, DISTRIBUTION = "possible", "distribution"
+POSSIBLE, DISTRIBUTION, EDITS = "possible", "distribution", "edits"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
-PARTS = (*SUITES[1:], POSSIBLE, *RECONSTRUCTIONS)
-SECONDS = 4.0
+PARTS = (*SUITES[1:], POSSIBLE, MINUTES, EDITS, *RECONSTRUCTIONS)
+SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
 SHOWN_CLIPS = 12
 SHEET_ANSWERS = 40
-CASES, RECONSTRUCTED_CLIPS = 120, 96
+CASES, RECONSTRUCTED_CLIPS, EDITED_CLIPS = 120, 96, 48
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Watch = Callable[[str, FollowAnswer, Frames], None]
-Result = FollowResult | PossibleResult | ReconstructionResult
+Result = EditResult | FollowResult | MinuteResult | PossibleResult | ReconstructionResult
 
 
 class Way(TypedDict):
@@ -88,15 +91,16 @@ class EvaluationPlan:
 
 @dataclass(slots=True)
 class FilmTimes:
-    """How long clips took, by column."""
+    """How long clips that last `lasting` seconds took, by column."""
 
     seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    lasting: float = SECONDS
 
     def to_json(self) -> dict[str, Any]:
         """Return the median of each column, and how many seconds of film that makes in a second."""
         medians = {name: median(each) for name, each in self.seconds.items() if each}
         return {
-            name: {"seconds_per_clip": each, "film_seconds_per_second": SECONDS / each}
+            name: {"seconds_per_clip": each, "film_seconds_per_second": self.lasting / each}
             for name, each in medians.items()
         }
 
@@ -173,7 +177,35 @@ def _measure(
                 partial(surprise_of, engine),
                 advance=bar.advance,
             )
+    if name == EDITS:
+        prompts = edit_prompts(min(todo.prompts, EDITED_CLIPS))
+        with progress(name, len(prompts)) as bar:
+            return measure_edits(
+                edited_videos(
+                    engine,
+                    prompts,
+                    there_and_back(engine),
+                    enlarge=enlargement(engine.manifest),
+                    advance=bar.advance,
+                )
+            )
+    if name == MINUTES:
+        return _watch_minutes(engine, todo, times)
     return _follow(engine, todo, name, times, store)
+
+
+def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes) -> MinuteResult:
+    """Film minutes in the way that the model films when nobody says otherwise: the last column."""
+    suite, times.lasting = load_suite(MINUTES).first(todo.prompts), MINUTE
+    column, way = list(ways_of_sampling(engine.manifest, todo).items())[-1]
+    with progress(MINUTES, len(suite.prompts)) as bar:
+        return watch_minutes(
+            {column: _timed(engine, way, times, column)},
+            suite,
+            [load_parser(), load_classical()],
+            enlarge=enlargement(engine.manifest),
+            advance=bar.advance,
+        )
 
 
 def _follow(
@@ -256,7 +288,8 @@ def ways_of_sampling(manifest: Manifest, todo: EvaluationPlan) -> dict[str, Way]
 
 def film(engine: NativeEngine, prompt: Prompt, way: Way) -> Frames:
     """Let the model make the clip that a prompt asks for, at the frame rate of the world."""
-    request = Request(prompt=prompt.text, seconds=SECONDS, seed=prompt.spec.seed, **way)
+    seconds = MINUTE if prompt.spec.frames >= MINUTE * prompt.spec.fps else SECONDS
+    request = Request(prompt=prompt.text, seconds=seconds, seed=prompt.spec.seed, **way)
     events = engine.stream(plan(request, engine.manifest))
     stretches = [event.frames for event in events if isinstance(event, Stretch)]
     return retime(np.concatenate(stretches), 0, engine.manifest.fps, prompt.spec.fps)

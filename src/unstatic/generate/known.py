@@ -1,0 +1,77 @@
+"""What is known of a video before it is made, as conditions: pictures and footage, encoded in place."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float, UInt8
+from numpy import ndarray
+from torch import Tensor
+
+from unstatic.core.shapes import Compression
+from unstatic.diffusion.condition import FirstFrame, LastFrame, Region, Span
+from unstatic.diffusion.condition import Source as SourceCondition
+from unstatic.generate.footage import Footage
+from unstatic.media.frames import to_tensor
+from unstatic.models.tiny_autoencoder import TinyAutoencoder
+
+HELD_LATENT_FRAMES = 4  # longer than an encoder's memory: at the end of them nothing but the image is known
+
+
+def first_frame(autoencoder: TinyAutoencoder, image: UInt8[ndarray, "h w 3"]) -> FirstFrame:
+    """Encode an image, of a size that the model makes, as the start of a video."""
+    return FirstFrame(latent=_encode(autoencoder, image[None]))
+
+
+def last_frame(autoencoder: TinyAutoencoder, image: UInt8[ndarray, "h w 3"]) -> LastFrame:
+    """Encode an image, of a size that the model makes, as the end of a video that has come to rest."""
+    frames = autoencoder.config.compression.frames(HELD_LATENT_FRAMES)
+    return LastFrame(latent=_encode(autoencoder, image[None].repeat(frames, 0))[:, :, -1:])
+
+
+def span(autoencoder: TinyAutoencoder, footage: Footage) -> Span | None:
+    """Encode all latent frames that footage covers whole; None if there are none.
+
+    `footage.first` counts every frame that is made, and the frames have a size that the model makes. What
+    comes before footage in the middle of a video is not known yet: it is encoded as if it stood still there.
+    """
+    compression, frames = autoencoder.config.compression, footage.frames
+    start, stop = covered(footage.first, footage.stop, compression)
+    if start >= stop:
+        return None
+    if start == 0:
+        return Span(latent=_encode(autoencoder, frames[: compression.frames(stop)]), start=0)
+    begin = compression.frames(start) - footage.first
+    inside = frames[begin : begin + compression.time * (stop - start)]
+    held = inside[:1].repeat(compression.frames(HELD_LATENT_FRAMES), 0)
+    latent = _encode(autoencoder, np.concatenate([held, inside]))
+    return Span(latent=latent[:, :, HELD_LATENT_FRAMES:], start=start)
+
+
+def covered(first: int, stop: int, compression: Compression) -> tuple[int, int]:
+    """Return the latent frames [start, end) that the frames [first, stop) cover whole."""
+    start = 0 if first == 0 else -(-(first - 1) // compression.time) + 1
+    return start, (stop - 1) // compression.time + 1 if stop > 0 else 0
+
+
+def source(
+    autoencoder: TinyAutoencoder, frames: UInt8[ndarray, "t h w 3"], strength: float
+) -> SourceCondition:
+    """Encode a whole video as what another one starts from."""
+    return SourceCondition(latent=_encode(autoencoder, frames), strength=strength)
+
+
+def outside(
+    autoencoder: TinyAutoencoder, frames: UInt8[ndarray, "t h w 3"], mask: Bool[ndarray, "h w"]
+) -> Region:
+    """Encode a video of which all stays that lies outside a mask; a cell that the mask touches is new."""
+    latent, space = _encode(autoencoder, frames), autoencoder.config.compression.space
+    cells = F.max_pool2d(torch.from_numpy(mask)[None, None].float(), space)
+    keep = rearrange(cells == 0, "1 1 h w -> 1 1 1 h w").expand(-1, -1, latent.shape[2], -1, -1)
+    return Region(latent=latent, keep_mask=keep)
+
+
+@torch.inference_mode()
+def _encode(autoencoder: TinyAutoencoder, frames: UInt8[ndarray, "t h w 3"]) -> Float[Tensor, "1 c m y x"]:
+    device = next(autoencoder.parameters()).device
+    return autoencoder.encode(to_tensor(frames)[None].to(device)).float()

@@ -1,0 +1,101 @@
+"""Edits of real renders by a model, to be measured: every task on the same two seconds of film."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from unstatic.evals.edits import EditedVideo, Kept
+from unstatic.evals.prompts import Prompt, load_suite
+from unstatic.evals.readings import Frames
+from unstatic.generate import edit
+from unstatic.generate.engine import Frames as Stretch
+from unstatic.generate.native import NativeEngine
+from unstatic.generate.request import Request, plan
+from unstatic.world.clip import make_clip
+
+SOURCE_FRAMES, NEW_SECONDS = 33, 2
+
+Copy = Callable[[Frames], Frames]
+
+
+def edit_prompts(count: int) -> list[Prompt]:
+    """Return prompts of objects and animals in turn."""
+    objects, animals = (load_suite(name).prompts for name in ("objects", "animals"))
+    return [prompt for pair in zip(objects, animals, strict=False) for prompt in pair][:count]
+
+
+def edited_videos(
+    engine: NativeEngine, prompts: list[Prompt], copy: Copy, *, enlarge: int, advance: Callable[[], object]
+) -> Iterator[EditedVideo]:
+    """Edit the beginning of every prompt's real render in every way; `copy` is the autoencoder alone."""
+    sources = (make_clip(each.spec, enlarge=enlarge).frames[:SOURCE_FRAMES] for each in prompts)
+    before: Frames | None = None
+    for prompt, source in zip(prompts, sources, strict=True):
+        request = Request(prompt=prompt.text, seed=prompt.spec.seed)
+        make = partial(_made, engine)
+        yield extended(make, request, source, copy, engine)
+        yield extended(make, request, source, copy, engine, backward=True)
+        yield looped(make, request, source, copy, engine)
+        yield recut(make, request, source, copy, engine)
+        if before is not None and before.shape == source.shape:
+            yield blended(make, request, before, source, copy, engine)
+        before = source
+        advance()
+
+
+Make = Callable[[Request], Frames]
+
+
+def _made(engine: NativeEngine, request: Request) -> Frames:
+    events = engine.stream(plan(request, engine.manifest))
+    return np.concatenate([event.frames for event in events if isinstance(event, Stretch)])
+
+
+def extended(
+    make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine, *, backward: bool = False
+) -> EditedVideo:
+    """Go on after the source, or before it."""
+    frames = make(edit.extend(request, source, engine.manifest, seconds=NEW_SECONDS, backward=backward))
+    first = len(frames) - len(source) if backward else 0
+    return EditedVideo(
+        task="backward" if backward else "extend",
+        frames=frames,
+        kept=(_kept(first, source, copy),),
+        joints=(first if backward else len(source),),
+    )
+
+
+def looped(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
+    """Go on after the source until it can begin again."""
+    frames = make(edit.loop(request, source, engine.manifest, seconds=NEW_SECONDS))
+    lead = edit.LOOP_FRAMES
+    kept = (_kept(0, source, copy, after=lead),)
+    joints = (len(source) - lead, len(frames) - lead, 0)
+    return EditedVideo(task="loop", frames=frames, kept=kept, joints=joints, is_loop=True)
+
+
+def recut(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
+    """Keep the middle of the source and make both sides anew."""
+    fps = engine.manifest.fps
+    start, stop, side = 8, len(source) - 8, fps
+    keep = (start / fps, stop / fps)
+    frames = make(edit.recut(request, source, engine.manifest, keep=keep, before=1, after=1))
+    kept = (_kept(side, source[start:stop], copy),)
+    return EditedVideo(task="recut", frames=frames, kept=kept, joints=(side, side + stop - start))
+
+
+def blended(
+    make: Make, request: Request, one: Frames, other: Frames, copy: Copy, engine: NativeEngine
+) -> EditedVideo:
+    """Lead from one source to the next."""
+    frames = make(edit.blend(request, one, other, engine.manifest, seconds=NEW_SECONDS))
+    first = len(frames) - len(other)
+    kept = (_kept(0, one, copy), _kept(first, other, copy))
+    return EditedVideo(task="blend", frames=frames, kept=kept, joints=(len(one), first))
+
+
+def _kept(first: int, given: Frames, copy: Copy, *, after: int = 0) -> Kept:
+    """Return what was given, of whole latent frames, without the frames before number `after`."""
+    copied = copy(given)
+    return Kept(first=first, given=given[after : len(copied)], copy=copied[after:])
