@@ -172,3 +172,9 @@ def test_bad_requests_name_the_value_and_the_fix(
         planned(**changes)
     assert len(str(caught.value).splitlines()) == 1
     assert len(str(caught.value)) < 200
+
+
+def test_a_language_model_rewrites_first_and_the_models_own_words_come_after(planned):
+    made = planned(prompt="ball!", rewriter=lambda text: f"a red {text.strip('!')}", expand=True)
+    assert (made.prompt, made.text) == ("ball!", "a red ball")
+    assert planned(prompt="ball!", rewriter=str.upper, expand=False).text == "ball!"

@@ -85,7 +85,9 @@ def test_a_decoder_is_sharpened_on_clips_and_keeps_its_encoder(tmp_path: Path, s
     store_clips(tmp_path / "clips", [MIXES["first-light"]] * 6, 17)
     model = TinyAutoencoder(TINY, generator=generator("autoencoder"))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    after = sharpen(model, open_shards(tmp_path / "clips", "clips"), tmp_path / "run", 48, AdversarialConfig()).state_dict()
+    after = sharpen(
+        model, open_shards(tmp_path / "clips", "clips"), tmp_path / "run", 48, AdversarialConfig()
+    ).state_dict()
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed
     assert all(name.startswith("decoder") for name in changed)

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unstatic.cli.generate import Delivery, make
+from unstatic.cli.generate import Delivery, make, rewriter_of
 from unstatic.cli.options import (
     VIDEO_SUFFIXES,
     AsJson,
     Device,
     Expand,
+    Expander,
     ModelName,
     Output,
     Preview,
@@ -59,6 +60,7 @@ class Shared:
     stream: Stream = False
     preview: Preview = False
     expand: Expand = True
+    expander: Expander = None
     device: Device = None
     as_json: AsJson = False
 
@@ -93,7 +95,11 @@ class Desk:
         self.shared = shared
         self.manifest: Manifest = find_model(shared.model).manifest
         self.request: Request = Request(
-            prompt=prompt, seed=shared.seed, steps=shared.steps, expand=shared.expand
+            prompt=prompt,
+            seed=shared.seed,
+            steps=shared.steps,
+            expand=shared.expand,
+            rewriter=rewriter_of(shared.expander),
         )
         self.videos: list[Pixels] = []
         for path in paths:

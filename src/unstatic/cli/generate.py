@@ -15,6 +15,7 @@ from unstatic.cli.options import (
     AsJson,
     Device,
     Expand,
+    Expander,
     Guidance,
     Image,
     LastImage,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
     from unstatic.cli.preview import Filmstrip
     from unstatic.generate.api import Model
+    from unstatic.generate.prompts.language_model import Rewriter
     from unstatic.generate.request import Plan, Request
 
     Stretch = UInt8[np.ndarray, "t h w 3"]
@@ -89,6 +91,7 @@ def video(
     stream: Stream = False,
     preview: Preview = False,
     expand: Expand = True,
+    expander: Expander = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -116,6 +119,7 @@ def video(
         image=None if image is None else open_image(image),
         last_image=None if last_image is None else open_image(last_image),
         expand=expand,
+        rewriter=rewriter_of(expander),
     )
     if storyboard is not None:
         request = _on_board(request, storyboard, model)
@@ -140,6 +144,7 @@ def image(
     guidance: Guidance = None,
     solver: SolverName = None,
     expand: Expand = True,
+    expander: Expander = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -157,6 +162,7 @@ def image(
         guidance=guidance,
         solver=solver,
         expand=expand,
+        rewriter=rewriter_of(expander),
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
     make(request, model, device, delivery)
@@ -171,6 +177,13 @@ def _on_board(request: "Request", path: Path, model: str) -> "Request":
     for warning in warnings:
         warn(warning)
     return request
+
+
+def rewriter_of(expander: str | None) -> "Rewriter | None":
+    """Return the language model that rewrites prompts, if one is named."""
+    from unstatic.generate.prompts.language_model import rewriter
+
+    return None if expander is None else rewriter(expander)
 
 
 def _size(text: str | None) -> Size | None:

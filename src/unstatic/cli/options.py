@@ -34,6 +34,14 @@ Expand = Annotated[
     bool,
     typer.Option("--expand/--no-expand", help="Rewrite the prompt in words that the model was trained on."),
 ]
+Expander = Annotated[
+    str | None,
+    typer.Option(
+        "--expander",
+        metavar="NAME",
+        help="A language model that rewrites the prompt: URL#MODEL, or a folder.",
+    ),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(parser=number, metavar="NUMBER", help="How strictly to follow the prompt; 1 is off."),

@@ -18,6 +18,7 @@ from unstatic.generate.engine import Engine, Event, Frames, Warned
 from unstatic.generate.footage import Pixels, Source, read_mask, read_source
 from unstatic.generate.image import open_image, size_of
 from unstatic.generate.native import load_native
+from unstatic.generate.prompts.language_model import rewriter
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.storyboard import on_board, read_storyboard
 from unstatic.media.frames import enlarge, retime
@@ -30,7 +31,8 @@ class EditOptions(TypedDict, total=False):
 
     `size` is "WIDTHxHEIGHT", `guidance` 1 is none, `variation` 1, 2, ... are other takes of a seed.
     `conditions` say what else is known beforehand (`unstatic.diffusion.condition`). `expand` (True) rewrites
-    the prompt in words that the model was trained on, where it has an expander: `Model.plan` shows them.
+    the prompt in words that the model was trained on, where it has an expander: `Model.plan` shows them;
+    before that the language model `expander` rewrites it, URL#MODEL of a chat server or a folder.
     """
 
     size: str
@@ -42,6 +44,7 @@ class EditOptions(TypedDict, total=False):
     solver: str
     conditions: tuple[Condition, ...]
     expand: bool
+    expander: str
 
 
 class Options(EditOptions, total=False):
@@ -252,4 +255,6 @@ def _request(prompt: str, options: EditOptions) -> Request:
     for name in ("image", "last_image"):
         if fields.get(name) is not None:
             fields[name] = open_image(fields[name])
+    if (expander := fields.pop("expander", None)) is not None:
+        fields["rewriter"] = rewriter(expander)
     return Request(prompt=prompt, **{"expand": True, **fields})

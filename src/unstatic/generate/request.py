@@ -14,6 +14,7 @@ from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.footage import Footage, check_footage, fit_mask, placed, skipped
 from unstatic.generate.image import Images, check_images, cut_warnings, nearest_size
 from unstatic.generate.prompts.expand import Wording, worded
+from unstatic.generate.prompts.language_model import Rewriter
 from unstatic.media.frames import fit, shown_numbers
 from unstatic.models.manifest import Manifest
 
@@ -36,8 +37,9 @@ class Request:
     noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The first `lead`
     frames are made, and footage counts from them, but not shown. `cues` change the prompt on the way;
     `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations 1,
-    2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten in words of the
-    model's training, if it has an expander; nothing is added where pictures show what there is.
+    2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if
+    there is one and then in words of the model's training if it has an expander; that one adds nothing where
+    pictures show what there is.
     """
 
     prompt: str
@@ -59,6 +61,7 @@ class Request:
     cues: tuple[Cue, ...] = ()
     conditions: tuple[Condition, ...] = ()
     expand: bool = False
+    rewriter: Rewriter | None = None
 
     @property
     def shows(self) -> bool:
@@ -212,6 +215,8 @@ def pictures_of(request: Request) -> Images:
 def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:
     if not request.expand or not prompt:
         return Wording(prompt)
+    if request.rewriter is not None:
+        prompt = request.rewriter(prompt)
     return worded(prompt, manifest, seed=request.seed, filling=not request.shows)
 
 
