@@ -22,7 +22,7 @@ from safetensors.numpy import save_file  # pyright: ignore[reportUnknownVariable
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
 
-Kind = Literal["clips", "latents"]
+Kind = Literal["clips", "latents", "pairs"]
 
 
 def shard_path(folder: Path, kind: Kind, number: int) -> Path:
