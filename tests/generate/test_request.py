@@ -29,7 +29,7 @@ def planned(manifest: Manifest) -> Callable[..., Plan]:
 def test_what_is_left_open_is_the_models_own_choice(planned: Callable[..., Plan]):
     made = planned()
     assert (made.fps, made.steps, made.guidance, made.solver) == (16, 3, 2.0, "euler")
-    assert (made.native, made.enlarge, made.size) == (Size(32, 32), 2, Size(64, 64))
+    assert (made.native, made.size) == (Size(32, 32), Size(64, 64))
 
 
 def test_a_distilled_model_takes_its_few_steps_unless_another_solver_is_asked_for(manifest: Manifest):
@@ -54,7 +54,7 @@ def test_a_distilled_model_says_which_guidance_it_knows(manifest: Manifest):
 
 def test_what_is_asked_for_is_planned(planned: Callable[..., Plan]):
     made = planned(size=Size(144, 96), fps=25, steps=7, guidance=1.0, solver="heun", seed=9)
-    assert (made.native, made.enlarge) == (Size(48, 32), 3)
+    assert (made.native, made.warnings) == (Size(48, 32), ())
     assert (made.fps, made.steps, made.guidance, made.solver, made.seed) == (25, 7, 1.0, "heun", 9)
 
 
@@ -142,9 +142,9 @@ def test_a_prompt_loses_the_space_around_it(planned: Callable[..., Plan]):
         ({"seconds": math.nan}, "seconds is nan"),
         ({"seconds": math.inf}, "seconds is inf"),
         ({"seconds": 10.01}, "seconds is 10.01: .* to 10 seconds"),
-        ({"size": Size(33, 32)}, "size 33x32 is not offered by tiny: take 32x32, 48x32, or 2 to 4 times one"),
-        ({"size": Size(160, 160)}, "size 160x160 is not offered"),
-        ({"size": Size(16, 16)}, "size 16x16 is not offered"),
+        ({"size": Size(33, 32)}, "size 33x32 has an odd side: films have even sides, for example 34x32"),
+        ({"size": Size(160, 160)}, "size 160x160 is too large for tiny: in this shape up to 128x128"),
+        ({"size": Size(14, 14)}, "size 14x14 is too small: sides have at least 16 pixels"),
         ({"fps": 0}, "fps is 0: it must be between 1 and 120"),
         ({"fps": 1000}, "fps is 1000"),
         ({"steps": 0}, "steps is 0: it must be between 1 and 1000"),
@@ -178,3 +178,11 @@ def test_a_language_model_rewrites_first_and_the_models_own_words_come_after(pla
     made = planned(prompt="ball!", rewriter=lambda text: f"a red {text.strip('!')}", expand=True)
     assert (made.prompt, made.text) == ("ball!", "a red ball")
     assert planned(prompt="ball!", rewriter=str.upper, expand=False).text == "ball!"
+
+
+def test_any_size_is_cut_from_the_nearest_shape_and_much_of_it_said(planned):
+    made = planned(size=Size(96, 62))
+    assert (made.native, made.size, made.warnings) == (Size(48, 32), Size(96, 62), ())
+    made = planned(size=Size(160, 90))
+    assert made.native == Size(48, 32)
+    assert made.warnings == ("tiny films in 48x32: 16% of it is cut away to fill 160x90",)

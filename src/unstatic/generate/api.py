@@ -21,7 +21,7 @@ from unstatic.generate.native import load_native
 from unstatic.generate.prompts.language_model import rewriter
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.storyboard import on_board, read_storyboard
-from unstatic.media.frames import enlarge, retime
+from unstatic.media.frames import enlarge, fit, retime
 from unstatic.media.read import Video
 from unstatic.models.manifest import Manifest, find_model
 
@@ -218,7 +218,7 @@ class Model:
                 continue
             frames = retime(event.frames, event.first, self.manifest.fps, plan.fps)
             if len(frames):
-                yield Frames(shown, enlarge(frames, plan.enlarge, "bicubic"))
+                yield Frames(shown, finished(frames, plan.size))
                 shown += len(frames)
 
 
@@ -238,6 +238,16 @@ def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Optio
     unstatic.generate("the ball rolls away", image="ball.png").save("away.mp4")
     """
     return load(model).generate(prompt, **options)
+
+
+def finished(
+    frames: UInt8[np.ndarray, "t h w 3"], size: Size
+) -> UInt8[np.ndarray, "t {size.height} {size.width} 3"]:
+    """Cut and scale frames to the size of the file; whole multiples are bicubic interpolation."""
+    factor = max(1, size.width // frames.shape[2])
+    if (size.height, size.width) == (factor * frames.shape[1], factor * frames.shape[2]):
+        return enlarge(frames, factor, "bicubic")
+    return fit(frames, size)
 
 
 def repaint_file(

@@ -12,16 +12,17 @@ from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.footage import Footage, check_footage, fit_mask, placed, skipped
-from unstatic.generate.image import Images, check_images, cut_warnings, nearest_size
+from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size
 from unstatic.generate.prompts.expand import Wording, worded
 from unstatic.generate.prompts.language_model import Rewriter
-from unstatic.media.frames import fit, shown_numbers
+from unstatic.media.frames import fit, nearest_shape, share_cut, shown_numbers
 from unstatic.models.manifest import Manifest
 
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_STEPS = 1_000
 MAX_GUIDANCE = 30.0
 MAX_FPS = 120
+SHAPE_CUT_UNSAID = 0.1
 MAX_SEED = 2**63 - 1
 # The solver of a model that learned to take few steps
 DISTILLED = "distilled"
@@ -75,8 +76,8 @@ class Plan:
     """A `Request` with nothing left open: what an engine really does.
 
     `prompt` and `cues` are what was asked for, and `texts` what the model reads, and from which frame on: the
-    same, or what it was expanded to. The model works at `native` size and the file has `size`, `enlarge`
-    times as much a side. `frames` are the model's own, at the model's frame rate, and the file shows them at
+    same, or what it was expanded to. The model works at `native` size, and its pictures are cut and scaled
+    to `size`. `frames` are the model's own, at the model's frame rate, and the file shows them at
     `fps`; the last of them is the last that it shows. Before them `skip` more are made: the request's `lead`,
     and a few that make footage fall on whole latent frames. The model denoises latent frames in chunks of the
     lengths `chunks`; what they hold beyond is cut off. Pictures are cut and scaled to the native size,
@@ -89,7 +90,7 @@ class Plan:
     frames: int
     chunks: tuple[int, ...]
     native: Size
-    enlarge: int
+    size: Size
     fps: int
     seed: int
     variation: int
@@ -115,11 +116,6 @@ class Plan:
     def made(self) -> int:
         """How many frames are made, shown or not."""
         return self.skip + self.frames
-
-    @property
-    def size(self) -> Size:
-        """The size of the file's pictures."""
-        return Size(self.native.width * self.enlarge, self.native.height * self.enlarge)
 
     @property
     def total_steps(self) -> int:
@@ -153,7 +149,9 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     check_images(pictures, frames)
     check_footage(request.footage, request.lead + frames)
     size = request.size or nearest_size(pictures, manifest)
-    native, enlarge = native_size(size, manifest)
+    native = native_size(size, manifest)
+    if frames > 1:
+        check_even(size)
     aligning = skipped(request.footage, manifest.compression)
     skip = request.lead + aligning
     mask = request.mask
@@ -179,7 +177,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         frames=frames,
         chunks=whole_chunks(skip + frames, manifest),
         native=native,
-        enlarge=enlarge,
+        size=size,
         fps=fps,
         seed=request.seed,
         variation=request.variation,
@@ -196,6 +194,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         conditions=request.conditions,
         warnings=(
             *(warning for _, wording in wordings for warning in wording.warnings),
+            *shape_warnings(native, size, manifest),
             *cut_warnings(pictures, size),
         ),
     )
@@ -252,17 +251,33 @@ def whole_chunks(frames: int, manifest: Manifest) -> tuple[int, ...]:
     return (first, *(manifest.chunk for _ in later))
 
 
-def native_size(size: Size, manifest: Manifest) -> tuple[Size, int]:
-    """Return the model's own size and the whole factor by which its frames are enlarged to `size`."""
-    for native in manifest.sizes:
-        factor = size.width // native.width
-        if 1 <= factor <= manifest.max_enlarge and size == Size(
-            native.width * factor, native.height * factor
-        ):
-            return native, factor
-    offered = ", ".join(str(native) for native in manifest.sizes)
-    times = f"2 to {manifest.max_enlarge} times one"
-    raise InputError(f"size {size} is not offered by {manifest.name}: take {offered}, or {times}")
+def native_size(size: Size, manifest: Manifest) -> Size:
+    """Return the model's own size from which `size` is cut and scaled: the one of the nearest shape.
+
+    Raises InputError for a size that is too small or too large for the model.
+    """
+    native, most = nearest_shape(size, manifest.sizes), manifest.max_enlarge
+    largest = Size(native.width * most, native.height * most)
+    if min(size.width, size.height) < MIN_SIDE:
+        raise InputError(f"size {size} is too small: sides have at least {MIN_SIDE} pixels")
+    if size.width > largest.width or size.height > largest.height:
+        raise InputError(f"size {size} is too large for {manifest.name}: in this shape up to {largest}")
+    return native
+
+
+def check_even(size: Size) -> None:
+    """Raise InputError for a size that codecs of films cannot store."""
+    even = Size(size.width + size.width % 2, size.height + size.height % 2)
+    if size != even:
+        raise InputError(f"size {size} has an odd side: films have even sides, for example {even}")
+
+
+def shape_warnings(native: Size, size: Size, manifest: Manifest) -> tuple[str, ...]:
+    """Say so if much of what the model makes is cut away."""
+    cut = share_cut(native, size)
+    if cut <= SHAPE_CUT_UNSAID:
+        return ()
+    return (f"{manifest.name} films in {native}: {cut:.0%} of it is cut away to fill {size}",)
 
 
 def _check_solver(solver: str, guidance: float | int, manifest: Manifest) -> None:

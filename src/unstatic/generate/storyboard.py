@@ -102,7 +102,7 @@ def on_board(request: Request, board: Storyboard, manifest: Manifest) -> tuple[R
     shown = {at: source.frames[0] for at, source in sources.items()} | images
     pictures = {f"picture at {at:g} s": shown[at] for at in sorted(shown)}
     size = request.size or nearest_size(pictures, manifest)
-    native, _ = native_size(size, manifest)
+    native = native_size(size, manifest)
 
     footage = [
         Footage(first=_snapped(at, manifest), frames=fit(each.frames, native)) for at, each in sources.items()
