@@ -45,7 +45,14 @@ def evaluate(
     from unstatic.core.commit import current_commit
     from unstatic.generate.native import load_native
     from unstatic.models.manifest import find_model
-    from unstatic.presets.evaluation import PARTS, EvaluationPlan, check_plan, run_evaluation, write_report
+    from unstatic.presets.evaluation import (
+        PARTS,
+        EvaluationPlan,
+        check_plan,
+        parts_of,
+        run_evaluation,
+        write_report,
+    )
 
     # Check everything, then load
     known = ("first-light", *PARTS)
@@ -53,7 +60,8 @@ def evaluate(
         if name not in known:
             raise InputError(f"suite {name!r} is unknown: take one of {', '.join(known)}")
     installed = find_model(model)
-    given: dict[str, Any] = {"prompts": prompts, "few_steps": few_steps, "parts": tuple(suite or ())}
+    parts = tuple(suite) if suite else parts_of(installed.manifest)
+    given: dict[str, Any] = {"prompts": prompts, "few_steps": few_steps, "parts": parts}
     todo = EvaluationPlan(
         steps=steps,
         folder=output,

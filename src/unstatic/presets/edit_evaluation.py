@@ -10,8 +10,10 @@ from unstatic.evals.prompts import Prompt, load_suite
 from unstatic.evals.readings import Frames
 from unstatic.generate import edit
 from unstatic.generate.engine import Frames as Stretch
+from unstatic.generate.image import size_of
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
+from unstatic.media.frames import fit, nearest_shape
 from unstatic.world.clip import make_clip
 
 SOURCE_FRAMES, NEW_SECONDS = 33, 2
@@ -29,9 +31,11 @@ def edited_videos(
     engine: NativeEngine, prompts: list[Prompt], copy: Copy, *, enlarge: int, advance: Callable[[], object]
 ) -> Iterator[EditedVideo]:
     """Edit the beginning of every prompt's real render in every way; `copy` is the autoencoder alone."""
-    sources = (make_clip(each.spec, enlarge=enlarge).frames[:SOURCE_FRAMES] for each in prompts)
     before: Frames | None = None
-    for prompt, source in zip(prompts, sources, strict=True):
+    for prompt in prompts:
+        source = make_clip(prompt.spec, enlarge=enlarge).frames[:SOURCE_FRAMES]
+        native = nearest_shape(size_of(source[0]), engine.manifest.sizes)
+        source = source if size_of(source[0]) == native else fit(source, native)
         request = Request(prompt=prompt.text, seed=prompt.spec.seed)
         make = partial(_made, engine)
         yield extended(make, request, source, copy, engine)

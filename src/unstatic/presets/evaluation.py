@@ -126,10 +126,16 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
         yield DISTRIBUTION, table.to_markdown(), table.to_json()
 
 
+def parts_of(manifest: Manifest) -> tuple[str, ...]:
+    """Return all parts that a model can be measured by: one that makes no minutes is spared theirs."""
+    return tuple(name for name in PARTS if name != MINUTES or manifest.max_seconds >= MINUTE)
+
+
 def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:
     """Raise InputError for what a model cannot do, before anything is loaded."""
+    seconds = MINUTE if MINUTES in todo.parts else SECONDS
     for hurry in ways_of_sampling(manifest, todo).values():
-        plan(Request(prompt="a ball", seconds=SECONDS, **hurry), manifest)
+        plan(Request(prompt="a ball", seconds=seconds, **hurry), manifest)
 
 
 def feature_store(todo: EvaluationPlan) -> FeatureStore:

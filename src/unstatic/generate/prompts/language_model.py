@@ -115,7 +115,7 @@ def messages(prompt: str) -> list[dict[str, str]]:
 
 def cleaned(text: str, where: str) -> str:
     """Return the answer as one paragraph without quotation marks around it. Raises UnstaticError if empty."""
-    answer = " ".join(text.split()).strip("\"'“” ")[:MAX_ANSWER_CHARACTERS]
+    answer = " ".join(text.split()).strip("\"'\u201c\u201d ")[:MAX_ANSWER_CHARACTERS]
     if not answer:
         raise UnstaticError(f"the language model at {where} answered nothing: use --no-expand or another one")
     return answer
