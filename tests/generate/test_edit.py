@@ -1,5 +1,7 @@
 """Every task with a whole engine: what was given stays, what is new is new, and lengths are as asked."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -54,8 +56,8 @@ def test_backward_ends_with_what_was_given(engine: NativeEngine, make_frames, co
     asked = edit.extend(ASKED, video, engine.manifest, seconds=1, backward=True)
     planned = plan(asked, engine.manifest)
     assert len(made(engine, asked)) == count + 16
-    whole = count // 4
-    held = np.concatenate([video[:1].repeat(13, 0), video[: 4 * whole]])
+    whole = -(-count // 4)  # the last frames stand still to fill their latent frame
+    held = np.concatenate([video[:1].repeat(13, 0), video, video[-1:].repeat(4 * whole - count, 0)])
     first = (planned.footage[0].first - 1) // 4 + 1
     assert torch.equal(latents(engine, planned)[:, :, first : first + whole], encoded(engine, held)[:, :, 4:])
 
@@ -129,6 +131,12 @@ def test_bad_edits_name_the_value_and_the_fix(engine: NativeEngine, make_frames)
         edit.extend(ASKED, video, manifest, seconds=10)
     with pytest.raises(InputError, match="seconds is 0: there must be at least one new frame"):
         edit.loop(ASKED, video, manifest, seconds=0)
+    with pytest.raises(InputError, match="keep 0:inf is no span"):
+        edit.recut(ASKED, video, manifest, keep=(0, float("inf")))
+    with pytest.raises(InputError, match="seconds is inf"):
+        edit.extend(ASKED, video, manifest, seconds=float("inf"))
+    with pytest.raises(InputError, match="a loop needs at least 8 frames"):
+        edit.loop(ASKED, video[:7], manifest, seconds=1)
     with pytest.raises(InputError, match="keep 0:2 is no span of a video of 1 seconds"):
         edit.recut(ASKED, video, manifest, keep=(0, 2))
     with pytest.raises(InputError, match="strength is 2: it must be from 0"):
@@ -137,3 +145,20 @@ def test_bad_edits_name_the_value_and_the_fix(engine: NativeEngine, make_frames)
         edit.repaint(ASKED, video, np.ones((8, 16), bool), manifest)
     with pytest.raises(InputError, match="the mask is empty"):
         edit.repaint(ASKED, video, np.zeros((32, 32), bool), manifest)
+
+
+@pytest.mark.parametrize("fps", [8, 12, 24])
+def test_a_film_of_another_rate_can_be_edited(engine: NativeEngine, make_frames, fps: int):
+    asked = replace(ASKED, fps=fps)
+    for change in (
+        edit.extend(asked, make_frames(20, 32, 32), engine.manifest, seconds=1, backward=True),
+        edit.loop(asked, make_frames(20, 32, 32), engine.manifest, seconds=1),
+    ):
+        assert plan(change, engine.manifest).frames == 36
+
+
+def test_a_span_just_after_the_beginning_is_kept(engine: NativeEngine, make_frames):
+    asked = edit.recut(
+        ASKED, make_frames(20, 32, 32), engine.manifest, keep=(0.25, 0.75), before=0.25, after=2
+    )
+    assert len(made(engine, asked)) == 4 + 8 + 32

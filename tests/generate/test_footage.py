@@ -95,7 +95,7 @@ def test_footage_must_fit_and_not_overlap():
 def test_footage_at_the_beginning_ends_with_a_latent_frame(count: int):
     footage = Footage(first=0, frames=numbered(count, first=10))
     skip = skipped([footage], COMPRESSION)
-    moved = placed(footage, skip, Size(32, 32))
+    moved = placed(footage, skip, Size(32, 32), end=99, compression=COMPRESSION)
     assert moved.first == 0
     assert (moved.stop - 1) % 4 == 0
     assert moved.frames[: skip + 1, 0, 0, 0].tolist() == [10] * (skip + 1)
@@ -105,14 +105,30 @@ def test_footage_at_the_beginning_ends_with_a_latent_frame(count: int):
 @pytest.mark.parametrize("first", range(1, 9))
 def test_other_footage_begins_with_a_latent_frame(first: int):
     footage = Footage(first=first, frames=numbered(8))
-    moved = placed(footage, skipped([footage], COMPRESSION), Size(32, 32))
+    skip = skipped([footage], COMPRESSION)
+    moved = placed(footage, skip, Size(32, 32), end=99, compression=COMPRESSION)
     assert (moved.first - 1) % 4 == 0
     assert moved.first - first < 4
+
+
+def test_footage_at_the_end_stands_still_until_its_latent_frame_is_full():
+    footage = Footage(first=9, frames=numbered(6))
+    moved = placed(footage, 0, Size(32, 32), end=15, compression=COMPRESSION)
+    assert moved.frames[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 5, 5]
+
+
+def test_footage_that_fills_no_latent_frame_is_refused():
+    footage = Footage(first=10, frames=numbered(6))
+    with pytest.raises(
+        InputError, match="footage of 6 frames at frame 10 is too short to be kept there: give 8"
+    ):
+        placed(footage, 0, Size(32, 32), end=99, compression=COMPRESSION)
 
 
 def test_a_source_that_is_too_short_stands_still():
     assert lasting(numbered(3), 5)[:, 0, 0, 0].tolist() == [0, 1, 2, 2, 2]
     assert lasting(numbered(3), 2)[:, 0, 0, 0].tolist() == [0, 1]
+    assert lasting(numbered(3), 5, before=2)[:, 0, 0, 0].tolist() == [0, 0, 0, 1, 2]
 
 
 def test_a_mask_is_fitted_as_the_video_is(tmp_path: Path, make_frames, manifest: Manifest):

@@ -73,6 +73,8 @@ def test_the_prompt_of_the_request_counts_until_the_first_card(manifest: Manifes
         ("- 1", "must have 'cards', a list"),
         ("cards: []", "it has no cards"),
         ("cards: 3", "cards=3 is not"),
+        ("0: a ball", "unknown setting '0'"),
+        ("cards: [{at: 0, prompt: 2024-13-45}]", "is not YAML or JSON"),
         ("card: []", "unknown setting 'card'; did you mean 'cards'"),
         ("cards: [{at: 0}]", "card 1 is empty"),
         ("cards: [{prompt: x}]", "missing setting: cards.at"),
@@ -105,3 +107,35 @@ def test_videos_that_overlap_are_refused(tmp_path: Path, make_frames, manifest: 
     asked, _ = on_board(Request(prompt="x"), Storyboard(cards=cards), manifest)
     with pytest.raises(InputError, match="footage overlaps at frame 17: move or cut one of them"):
         plan(asked, manifest)
+
+
+def test_every_picture_is_seen_whatever_comes_before_it_and_how_near_the_end(
+    tmp_path: Path, make_frames, manifest: Manifest
+):
+    write_picture(tmp_path / "b.png", make_frames(1, 32, 32)[0])
+    write_video(tmp_path / "c.mp4", make_frames(32, 32, 32), fps=16)
+    cards = (
+        Card(at=0.0, prompt="x", video=tmp_path / "c.mp4"),
+        Card(at=4.0, image=tmp_path / "b.png"),
+        Card(at=5.95, image=tmp_path / "b.png"),
+    )
+    asked, _ = on_board(Request(prompt=""), Storyboard(cards=cards, seconds=6.0), manifest)
+    placed = [(each.first, each.stop) for each in plan(asked, manifest).footage]
+    assert placed == [(0, 29), (65, 69), (89, 93)]
+
+
+def test_an_explicit_length_wins(manifest: Manifest):
+    board = Storyboard(cards=(Card(at=0.0, prompt="a ball"),), seconds=6.0)
+    assert on_board(Request(prompt="", seconds=9), board, manifest)[0].seconds == 9
+
+
+def test_the_shape_is_that_of_the_first_picture_and_there_is_one_beginning(
+    tmp_path: Path, make_frames, manifest: Manifest
+):
+    picture = make_frames(1, 48, 32)[0]
+    board = Storyboard(cards=(Card(at=0.0, prompt="a ball"),))
+    assert str(on_board(Request(prompt="", image=picture), board, manifest)[0].size) == "96x64"
+    write_picture(tmp_path / "b.png", picture)
+    board = Storyboard(cards=(Card(at=0.0, prompt="a ball", image=tmp_path / "b.png"),))
+    with pytest.raises(InputError, match="leave one of them out"):
+        on_board(Request(prompt="", image=picture), board, manifest)

@@ -305,6 +305,13 @@ def test_a_new_text_lets_go_of_the_frames_before_it(model: VideoTransformer):
     assert seen(model, static(chunks), chunks, begins=(0, 9)) == [[], [], [], [], [], [], [9]]
 
 
+def test_behind_a_known_frame_there_may_be_nothing_to_see(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 1, 4, 4), start=2)])
+    assert seen(model, state, chunks) == [[2], [2], [], [0]]
+    assert final(stream(model, state)).shape[2] == 13
+
+
 def test_what_comes_under_another_text_is_not_seen(model: VideoTransformer):
     chunks = (1, 4, 4, 4)
     state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 2, 4, 4), start=9)])

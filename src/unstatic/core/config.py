@@ -110,7 +110,7 @@ def _build(cls: type[Config], mapping: Mapping[str, Any], *, where: str) -> Conf
     types = _field_types(cls)
     for key in mapping:
         if key not in types:
-            raise InputError(_unknown(where + key, [where + name for name in types]))
+            raise InputError(_unknown(f"{where}{key}", [where + name for name in types]))
     values = {key: _check(value, types[key], where + key) for key, value in mapping.items()}
     required = [field.name for field in dataclasses.fields(cast(Any, cls)) if _is_required(field)]
     missing = [where + name for name in required if name not in mapping]

@@ -8,6 +8,7 @@
 Videos are frames at the model's rate, as from `footage.read_source`. All raise InputError naming the fix.
 """
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -49,7 +50,8 @@ def recut(
     after: float | int = 0,
 ) -> Request:
     """Keep the span `keep` of a video, in seconds, and make `before` and `after` seconds on its sides."""
-    start, stop = (round(second * manifest.fps) for second in keep)
+    finite = all(map(math.isfinite, keep))
+    start, stop = (round(second * manifest.fps) for second in keep) if finite else (0, 0)
     if not 0 <= start < stop <= len(video):
         length = len(video) / manifest.fps
         raise InputError(f"keep {keep[0]:g}:{keep[1]:g} is no span of a video of {length:g} seconds")
@@ -65,12 +67,13 @@ def loop(
     """Go on after a video for `seconds` so that its end flows into its beginning.
 
     The beginning is made twice, and what is shown is the second: there it comes out of the new part. So the
-    loop begins a second into the video, at a frame that is decoded after the same frames at both ends.
+    loop begins up to a second into the video, at a frame that is decoded after the same frames at both ends.
     """
     new = whole_groups(seconds, manifest)
-    again = video[: min(LOOP_FRAMES, len(video) // 2)]
+    group = manifest.compression.time
+    again = video[: min(LOOP_FRAMES, len(video) // 2) // group * group]
     if not len(again):
-        raise InputError("a loop needs at least 2 frames to begin with: give a longer video")
+        raise InputError(f"a loop needs at least {2 * group} frames to begin with: give a longer video")
     footage = Footage(first=0, frames=video), Footage(first=len(video) + new, frames=again)
     return replace(_lasting(request, len(video) + new, manifest, *footage), lead=len(again))
 
@@ -127,7 +130,7 @@ def repaint(
 
 def new_frames(seconds: float | int, manifest: Manifest) -> int:
     """Return how many frames make `seconds`, which must be at least one."""
-    frames = round(seconds * manifest.fps) if seconds > 0 else 0
+    frames = round(seconds * manifest.fps) if seconds > 0 and math.isfinite(seconds) else 0
     if frames < 1:
         raise InputError(f"seconds is {seconds:g}: there must be at least one new frame")
     return frames

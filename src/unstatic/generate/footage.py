@@ -125,17 +125,35 @@ def skipped(footage: Sequence[Footage], compression: Compression) -> int:
     return (1 - joint) % compression.time
 
 
-def placed(footage: Footage, skip: int, size: Size) -> Footage:
-    """Scale footage to a size, `skip` frames later; at the beginning it stands still until then."""
-    frames = fit(footage.frames, size)
+def covered(first: int, stop: int, compression: Compression) -> tuple[int, int]:
+    """Return the latent frames [start, end) that the frames [first, stop) cover whole."""
+    start = 0 if first == 0 else -(-(first - 1) // compression.time) + 1
+    return start, (stop - 1) // compression.time + 1 if stop > 0 else 0
+
+
+def placed(footage: Footage, skip: int, size: Size, *, end: int, compression: Compression) -> Footage:
+    """Scale footage to a size, `skip` frames later; at the beginning it stands still until then.
+
+    In a video of `end` frames it stands still after its end, so that its last frames fill a latent frame.
+    Raises InputError for footage that fills none.
+    """
+    frames, first = fit(footage.frames, size), footage.first + skip
     if footage.first == 0:
-        return Footage(first=0, frames=np.concatenate([frames[:1].repeat(skip, 0), frames]))
-    return Footage(first=footage.first + skip, frames=frames)
+        frames, first = np.concatenate([frames[:1].repeat(skip, 0), frames]), 0
+    if first + len(frames) >= end:
+        frames = lasting(frames, len(frames) + (1 - first - len(frames)) % compression.time)
+    start, stop = covered(first, first + len(frames), compression)
+    if start >= stop:
+        raise InputError(
+            f"footage of {len(footage.frames)} frames at frame {footage.first} is too short to be kept there:"
+            f" give {2 * compression.time} frames or more"
+        )
+    return Footage(first=first, frames=frames)
 
 
-def lasting(frames: Pixels, count: int) -> UInt8[np.ndarray, "{count} h w 3"]:
-    """Return the first `count` frames; the last stands still where there are fewer."""
-    return frames[np.minimum(np.arange(count), len(frames) - 1)]
+def lasting(frames: Pixels, count: int, *, before: int = 0) -> UInt8[np.ndarray, "{count} h w 3"]:
+    """Return the first `count` frames; the last stands still where there are fewer, the first `before` it."""
+    return frames[np.clip(np.arange(-before, count - before), 0, len(frames) - 1)]
 
 
 def fit_mask(mask: Bool[np.ndarray, "h w"], size: Size) -> Bool[np.ndarray, "fit_h fit_w"]:

@@ -8,10 +8,9 @@ from jaxtyping import Bool, Float, UInt8
 from numpy import ndarray
 from torch import Tensor
 
-from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import FirstFrame, LastFrame, Region, Span
 from unstatic.diffusion.condition import Source as SourceCondition
-from unstatic.generate.footage import Footage
+from unstatic.generate.footage import Footage, covered
 from unstatic.media.frames import to_tensor
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 
@@ -46,12 +45,6 @@ def span(autoencoder: TinyAutoencoder, footage: Footage) -> Span | None:
     held = inside[:1].repeat(compression.frames(HELD_LATENT_FRAMES), 0)
     latent = _encode(autoencoder, np.concatenate([held, inside]))
     return Span(latent=latent[:, :, HELD_LATENT_FRAMES:], start=start)
-
-
-def covered(first: int, stop: int, compression: Compression) -> tuple[int, int]:
-    """Return the latent frames [start, end) that the frames [first, stop) cover whole."""
-    start = 0 if first == 0 else -(-(first - 1) // compression.time) + 1
-    return start, (stop - 1) // compression.time + 1 if stop > 0 else 0
 
 
 def source(

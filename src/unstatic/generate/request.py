@@ -11,7 +11,7 @@ from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
 from unstatic.generate.defaults import DEFAULT_SECONDS
-from unstatic.generate.footage import Footage, check_footage, fit_mask, placed, skipped
+from unstatic.generate.footage import Footage, check_footage, fit_mask, lasting, placed, skipped
 from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size
 from unstatic.generate.prompts.expand import Wording, worded
 from unstatic.generate.prompts.language_model import Rewriter
@@ -144,7 +144,9 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         raise InputError("conditions hold a Cue: give it among the cues")
 
     # Pictures
-    frames = shown_numbers(0, frame_count(request.seconds, manifest), manifest.fps, fps)[-1] + 1
+    frames = frame_count(request.seconds, manifest)
+    if not request.footage:  # the last that is made is the last that is shown
+        frames = shown_numbers(0, frames, manifest.fps, fps)[-1] + 1
     pictures = pictures_of(request)
     check_images(pictures, frames)
     check_footage(request.footage, request.lead + frames)
@@ -158,7 +160,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     source = (
         None
         if request.source is None
-        else placed(Footage(first=0, frames=request.source), skip, native).frames
+        else lasting(fit(request.source, native), len(request.source) + skip, before=skip)
     )
 
     # Words
@@ -186,7 +188,10 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         solver=solver,
         image=None if request.image is None else fit(request.image[None], native)[0],
         last_image=None if request.last_image is None else fit(request.last_image[None], native)[0],
-        footage=tuple(placed(each, aligning, native) for each in request.footage),
+        footage=tuple(
+            placed(each, aligning, native, end=skip + frames, compression=manifest.compression)
+            for each in request.footage
+        ),
         source=source,
         strength=request.strength,
         mask=None if mask is None else fit_mask(mask, native),
@@ -215,7 +220,7 @@ def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:
     if not request.expand or not prompt:
         return Wording(prompt)
     if request.rewriter is not None:
-        prompt = request.rewriter(prompt)
+        prompt = checked_prompt(request.rewriter(prompt))
     return worded(prompt, manifest, seed=request.seed, filling=not request.shows)
 
 

@@ -54,17 +54,25 @@ def read_storyboard(path: Path) -> Storyboard:
         content = cast(Any, yaml.safe_load(path.read_text(encoding="utf-8")))  # JSON is YAML too
     except OSError as error:
         raise InputError(f"cannot read the storyboard {path}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the storyboard {path} is not YAML or JSON: {reason}") from error
     if not isinstance(content, Mapping):
         raise InputError(f"the storyboard {path} must have 'cards', a list")
     try:
-        board = from_dict(Storyboard, cast(Mapping[str, Any], content))
+        board = from_dict(Storyboard, _named(content))
         _check(board)
     except InputError as error:
         raise InputError(f"the storyboard {path}: {error}") from None
     return replace(board, cards=tuple(_beside(path, card) for card in board.cards))
+
+
+def _named(content: Any) -> Any:
+    """Return what was read with all keys as text: YAML takes 0, on and yes for other things."""
+    if isinstance(content, Mapping):
+        items = cast(Mapping[Any, Any], content).items()
+        return {str(key): _named(value) for key, value in items}
+    return [_named(each) for each in cast(list[Any], content)] if isinstance(content, list) else content
 
 
 def _beside(board: Path, card: Card) -> Card:
@@ -97,24 +105,36 @@ def on_board(request: Request, board: Storyboard, manifest: Manifest) -> tuple[R
     Pictures and videos begin at the nearest latent frame, and the end cuts them. Raises InputError for what
     cannot be read.
     """
+    if (
+        request.image is not None
+        and board.cards[0].at == 0
+        and (board.cards[0].image or board.cards[0].video)
+    ):
+        raise InputError("there is an image and a picture on the card at 0: leave one of them out")
     sources = {card.at: read_source(card.video, manifest) for card in board.cards if card.video is not None}
     images = {card.at: open_image(card.image) for card in board.cards if card.image is not None}
+    given = {"image": request.image, "last_image": request.last_image}
     shown = {at: source.frames[0] for at, source in sources.items()} | images
-    pictures = {f"picture at {at:g} s": shown[at] for at in sorted(shown)}
+    pictures = {name: image for name, image in given.items() if image is not None}
+    pictures |= {f"picture at {at:g} s": shown[at] for at in sorted(shown)}
     size = request.size or nearest_size(pictures, manifest)
     native = native_size(size, manifest)
 
-    footage = [
-        Footage(first=_snapped(at, manifest), frames=fit(each.frames, native)) for at, each in sources.items()
-    ]
-    for at, image in images.items():
-        count = manifest.compression.time if at else 1
-        still = fit(image[None], native).repeat(count, 0)
-        footage.append(Footage(first=_snapped(at, manifest), frames=still))
-
-    seconds = _seconds(board, footage, manifest)
+    # Whole latent frames, which begin at the frames 0, 1, 5, 9 and so on
+    group = manifest.compression.time
+    footage: list[Footage] = []
+    for at, source in sources.items():
+        first = _snapped(at, manifest)
+        frames = fit(source.frames, native)
+        whole = len(frames) - (len(frames) - 1) % group if first == 0 else len(frames)
+        footage.append(Footage(first=first, frames=frames[:whole]))
+    seconds = _seconds(request, board, footage, manifest)
     end = round(seconds * manifest.fps)
     footage = [Footage(first=each.first, frames=each.frames[: max(1, end - each.first)]) for each in footage]
+    for at, image in images.items():
+        latest = 1 + group * max(0, (end - 1) // group - 1)
+        still = fit(image[None], native).repeat(group if at else 1, 0)
+        footage.append(Footage(first=min(_snapped(at, manifest), latest) if at else 0, frames=still))
 
     cues = [Cue(at=card.at, prompt=card.prompt) for card in board.cards if card.prompt is not None]
     opening = next((cue.prompt for cue in cues if cue.at == 0), request.prompt)
@@ -129,7 +149,12 @@ def on_board(request: Request, board: Storyboard, manifest: Manifest) -> tuple[R
     return asked, tuple(warning for source in sources.values() for warning in source.warnings)
 
 
-def _seconds(board: Storyboard, footage: Sequence[Footage], manifest: Manifest) -> float:
+def _seconds(
+    request: Request, board: Storyboard, footage: Sequence[Footage], manifest: Manifest
+) -> float | int:
+    """Return how long the film is: as was asked for, as the board says, or until the last card is over."""
+    if request.seconds != DEFAULT_SECONDS:
+        return request.seconds
     if board.seconds is not None:
         return board.seconds
     last = board.cards[-1]

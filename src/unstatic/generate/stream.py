@@ -166,7 +166,9 @@ class Anchors:
         """Return what the chunk of the latent frames from `start` to `stop` - 1 sees."""
         frames = self._frames(start, stop)
         times = [time for time, _ in frames]
-        if times != self.times:
+        if times != self.times and not times:
+            self.memory, self.times = None, []
+        elif times != self.times:
             latent = self.sampling.rows(torch.cat([frame for _, frame in frames], dim=2))
             self.memory = self.model.encode_anchors(latent, torch.tensor(times), self.text)
             self.times = times

@@ -63,9 +63,11 @@ class Stopwatch:
     def on(self, first: nn.Module, last: nn.Module) -> Iterator["Stopwatch"]:
         """Measure while the block runs."""
         handles = first.register_forward_pre_hook(self._start), last.register_forward_hook(self._stop)
-        yield self
-        for handle in handles:
-            handle.remove()
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def _start(self, *_: object) -> None:
         self._started = time.perf_counter()
@@ -118,7 +120,8 @@ def bench_lengths(
         command = [sys.executable, "-m", "unstatic.presets.bench", model, str(seconds), device or ""]
         ran = subprocess.run(command, capture_output=True, text=True, check=False)
         if ran.returncode:
-            raise UnstaticError(f"the film of {seconds:g} s failed: {ran.stderr.strip().splitlines()[-1]}")
+            reason = (ran.stderr.strip().splitlines() or [f"the process ended with {ran.returncode}"])[-1]
+            raise UnstaticError(f"the film of {seconds:g} s failed: {reason}")
         yield Bench(**json.loads(ran.stdout))
         advance()
 

@@ -16,7 +16,7 @@ from unstatic.generate.request import Request, plan
 from unstatic.media.frames import fit, nearest_shape
 from unstatic.world.clip import make_clip
 
-SOURCE_FRAMES, NEW_SECONDS = 33, 2
+SOURCE_FRAMES, NEW_SECONDS = 33, 2  # 1 + a multiple of 4 frames: nothing of it is left over
 
 Copy = Callable[[Frames], Frames]
 
@@ -74,7 +74,10 @@ def looped(make: Make, request: Request, source: Frames, copy: Copy, engine: Nat
     """Go on after the source until it can begin again."""
     frames = make(edit.loop(request, source, engine.manifest, seconds=NEW_SECONDS))
     lead = edit.LOOP_FRAMES
-    kept = (_kept(0, source, copy, after=lead),)
+    kept = (
+        _kept(0, source, copy, after=lead),
+        _kept(len(frames) - lead, source[: lead + 1], copy, until=lead),
+    )
     joints = (len(source) - lead, len(frames) - lead, 0)
     return EditedVideo(task="loop", frames=frames, kept=kept, joints=joints, is_loop=True)
 
@@ -82,7 +85,7 @@ def looped(make: Make, request: Request, source: Frames, copy: Copy, engine: Nat
 def recut(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
     """Keep the middle of the source and make both sides anew."""
     fps = engine.manifest.fps
-    start, stop, side = 8, len(source) - 8, fps
+    start, stop, side = 8, 24, fps
     keep = (start / fps, stop / fps)
     frames = make(edit.recut(request, source, engine.manifest, keep=keep, before=1, after=1))
     kept = (_kept(side, source[start:stop], copy),)
@@ -99,7 +102,7 @@ def blended(
     return EditedVideo(task="blend", frames=frames, kept=kept, joints=(len(one), first))
 
 
-def _kept(first: int, given: Frames, copy: Copy, *, after: int = 0) -> Kept:
-    """Return what was given, of whole latent frames, without the frames before number `after`."""
+def _kept(first: int, given: Frames, copy: Copy, *, after: int = 0, until: int | None = None) -> Kept:
+    """Return what was given, of whole latent frames: the frames from number `after` to before `until`."""
     copied = copy(given)
-    return Kept(first=first, given=given[after : len(copied)], copy=copied[after:])
+    return Kept(first=first, given=given[: len(copied)][after:until], copy=copied[after:until])

@@ -19,6 +19,7 @@ class Server:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, dict[str, str], Any]] = []
+        self.location = ""
         self.answer: tuple[int, Any] = (200, {"choices": [{"message": {"content": ' "A red\nball." '}}]})
 
 
@@ -33,6 +34,8 @@ def server() -> Iterator[tuple[Server, str]]:
             code, answer = state.answer
             content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(code)
+            if state.location:
+                self.send_header("Location", state.location)
             self.end_headers()
             self.wfile.write(content)
 
@@ -73,6 +76,8 @@ def test_without_a_key_none_is_sent(server: tuple[Server, str], monkeypatch: pyt
         ((200, b"<html>"), "does not answer as a chat server does: check the URL"),
         ((200, {"choices": []}), "does not answer as a chat server does"),
         ((200, {"choices": [{"message": {"content": "  "}}]}), "answered nothing"),
+        ((200, {"choices": [{"message": {"content": None}}]}), "answered nothing"),
+        ((200, {"choices": [{"message": {"content": "<think>a long story</think>"}}]}), "answered nothing"),
     ],
 )
 def test_bad_answers_are_one_line(server: tuple[Server, str], answer: tuple[int, Any], message: str):
@@ -132,3 +137,36 @@ def test_a_local_model_is_loaded_and_asked(tmp_path: Path):
 def test_answers_are_one_paragraph_of_bounded_length():
     assert cleaned("“A  ball\n\nrolls.”", "x") == "A ball rolls."
     assert len(cleaned("word " * 5_000, "x")) <= 4_000
+
+
+@pytest.mark.parametrize("url", ["http://local host/v1", "http://127.0.0.1:abc/v1", "http://[::1/v1"])
+def test_addresses_that_are_none_are_one_line_without_the_key(url: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(KEY_VARIABLE, "sec\nret")
+    with pytest.raises(UnstaticError) as caught:
+        rewriter(f"{url}#m")("a ball")
+    assert "sec" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_key_does_not_follow_a_redirect(server: tuple[Server, str]):
+    state, url = server
+    seen: list[str | None] = []
+
+    class Elsewhere(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization"))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    http = HTTPServer(("127.0.0.1", 0), Elsewhere)
+    Thread(target=http.serve_forever, daemon=True).start()
+    state.answer, state.location = (302, {}), f"http://127.0.0.1:{http.server_port}/"
+    with pytest.raises(UnstaticError):
+        ChatServer(url, "m", key="secret")("a ball")
+    http.shutdown()
+    http.server_close()
+    assert seen == [None]

@@ -9,15 +9,16 @@ user typed. `rewriter` makes one of a name that a user gives:
 The key for a server is read from the environment (UNSTATIC_CHAT_KEY); it goes nowhere else.
 """
 
+import http.client
 import json
 import os
+import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlsplit
 
 from unstatic.core.errors import InputError, UnstaticError
 
@@ -36,7 +37,7 @@ Rewriter = Callable[[str], str]
 
 def rewriter(name: str) -> Rewriter:
     """Return what rewrites prompts. Raises InputError for a name that is neither a server nor a folder."""
-    if urlsplit(name).scheme in ("http", "https"):
+    if name.startswith(("http://", "https://")):
         base, _, model = name.partition("#")
         if not model:
             raise InputError(f"expander {name!r} names no model: write it after a #, as in URL#llama3.2")
@@ -50,33 +51,37 @@ class ChatServer:
     """A server with POST {base}/chat/completions."""
 
     def __init__(self, base: str, model: str, *, key: str = "", timeout_s: float = TIMEOUT_S) -> None:
-        self.base, self.model, self.key, self.timeout_s = base.rstrip("/"), model, key, timeout_s
+        self.base, self.model, self.key, self.timeout_s = base.rstrip("/"), model, key.strip(), timeout_s
 
     def __call__(self, prompt: str) -> str:
         """Ask the server."""
         body = {"model": self.model, "messages": messages(prompt), "temperature": 0.4, "max_tokens": 400}
-        headers = {"Content-Type": "application/json"}
-        if self.key:
-            headers["Authorization"] = f"Bearer {self.key}"
-        asked = urllib.request.Request(
-            f"{self.base}/chat/completions", json.dumps(body).encode(), headers, method="POST"
-        )
         try:
+            asked = urllib.request.Request(f"{self.base}/chat/completions", json.dumps(body).encode())
+            asked.add_header("Content-Type", "application/json")
+            if self.key:  # never sent on to where a redirect leads
+                asked.add_unredirected_header("Authorization", f"Bearer {self.key}")
             with urllib.request.urlopen(asked, timeout=self.timeout_s) as answer:
                 content = answer.read(MAX_ANSWER_BYTES)
         except urllib.error.HTTPError as error:
             error.close()
             hint = f": set {KEY_VARIABLE}" if error.code in (401, 403) else ""
             raise UnstaticError(f"the language model at {self.base} answered {error.code}{hint}") from None
-        except (OSError, ValueError) as error:
+        except (ValueError, http.client.HTTPException) as error:
+            # Their words may hold the key
+            kind = type(error).__name__
+            raise UnstaticError(
+                f"cannot ask {self.base}: check the URL and {KEY_VARIABLE} ({kind})"
+            ) from None
+        except OSError as error:
             reason = getattr(error, "reason", error)
             raise UnstaticError(f"cannot ask the language model at {self.base}: {reason}") from None
         return cleaned(self._text(content), self.base)
 
     def _text(self, content: bytes) -> str:
         try:
-            answer = cast(Any, json.loads(content))
-            return str(answer["choices"][0]["message"]["content"])
+            text = cast(Any, json.loads(content))["choices"][0]["message"]["content"]
+            return text if isinstance(text, str) else ""
         except (ValueError, LookupError, TypeError):
             raise UnstaticError(f"{self.base} does not answer as a chat server does: check the URL") from None
 
@@ -115,6 +120,7 @@ def messages(prompt: str) -> list[dict[str, str]]:
 
 def cleaned(text: str, where: str) -> str:
     """Return the answer as one paragraph without quotation marks around it. Raises UnstaticError if empty."""
+    text = re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)  # of models that think aloud
     answer = " ".join(text.split()).strip("\"'\u201c\u201d ")[:MAX_ANSWER_CHARACTERS]
     if not answer:
         raise UnstaticError(f"the language model at {where} answered nothing: use --no-expand or another one")
