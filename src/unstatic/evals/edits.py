@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from unstatic.evals.readings import Frames
 
 PEAK = 255.0
 LEAST_CHANGE = 0.25  # levels of 255: what moves less counts as if it moved this much
 
-Changes = Float[np.ndarray, "t"]
+AnyFrames = UInt8[np.ndarray, "_ _ _ 3"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -149,7 +149,7 @@ def new_frames(edited: EditedVideo) -> Bool[np.ndarray, "n"]:
     return new
 
 
-def psnr(given: Sequence[Frames], made: Sequence[Frames]) -> float:
+def psnr(given: Sequence[AnyFrames], made: Sequence[AnyFrames]) -> float:
     """Return the decibels of all frames together: infinite if they are equal, NaN without any."""
     squares = [
         np.square(a.astype(np.float32) - b).mean(dtype=np.float64) for a, b in zip(given, made, strict=True)
