@@ -85,11 +85,12 @@ def looped(make: Make, request: Request, source: Frames, copy: Copy, engine: Nat
 def recut(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
     """Keep the middle of the source and make both sides anew."""
     fps = engine.manifest.fps
-    start, stop, side = 8, 24, fps
+    start, stop, side = 8, 25, fps
     keep = (start / fps, stop / fps)
     frames = make(edit.recut(request, source, engine.manifest, keep=keep, before=1, after=1))
-    kept = (_kept(side, source[start:stop], copy),)
-    return EditedVideo(task="recut", frames=frames, kept=kept, joints=(side, side + stop - start))
+    # Of footage in the middle whole latent frames are kept: all but the last frame
+    kept = (_kept(side, source[start:stop], copy, until=16),)
+    return EditedVideo(task="recut", frames=frames, kept=kept, joints=(side, side + 16))
 
 
 def blended(
