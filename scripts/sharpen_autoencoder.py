@@ -40,11 +40,9 @@ from unstatic.training.autoencoder_step import (  # noqa: E402
     AutoencoderBatch,
     AutoencoderLossConfig,
     ViewConfig,
-    lost_steepness,
+    picture_errors,
     prepare,
     psnr,
-    wavelet_error,
-    weighted_mean,
 )
 from unstatic.training.checkpoint import checkpoints  # noqa: E402
 from unstatic.training.loop import Run, TrainingConfig  # noqa: E402
@@ -125,13 +123,8 @@ class AdversarialStep:
         # What the decoder wants: little error, and a critic who is fooled
         frozen = {name: weight.detach() for name, weight in critic.named_parameters()}
         opinion = functional_call(critic, frozen, (copy,)).float().mean()
-        terms = [
-            config.absolute * weighted_mean(error.abs(), batch.weight),
-            config.squared * weighted_mean(error.square(), batch.weight),
-            config.wavelet * wavelet_error(error, batch.weight, config.wavelet_levels),
-            config.steepness * lost_steepness(copy, batch.video, batch.weight),
-            -self.config.weight * opinion,
-        ]
+        terms = picture_errors(copy, batch.video, batch.weight, config)
+        terms.append(-self.config.weight * opinion)
 
         # What the critic wants: to tell them apart (hinge loss)
         real, fake = critic(batch.video).float(), critic(copy.detach()).float()

@@ -4,6 +4,7 @@ import torch
 
 from unstatic.core.seeds import generator
 from unstatic.models.upscaler import Upscaler, UpscalerConfig
+from unstatic.training.autoencoder_step import AutoencoderLossConfig
 from unstatic.training.loop import Run, TrainingConfig, train
 from unstatic.training.optim import OptimiserConfig, kernel_weights
 from unstatic.training.upscaler_step import UpscalerBatch, UpscalerLossConfig, UpscalerStep, prepare
@@ -32,8 +33,10 @@ def a_model() -> Upscaler:
 
 
 def loss(model: Upscaler, batch: UpscalerBatch, **weights: float) -> float:
-    zero = dict.fromkeys(("absolute", "squared", "wavelet", "steepness", "flicker"), 0.0)
-    step = UpscalerStep(model=model, config=UpscalerLossConfig(**zero | weights))
+    zero = dict.fromkeys(("absolute", "squared", "wavelet", "steepness"), 0.0)
+    flicker = weights.pop("flicker", 0.0)
+    config = UpscalerLossConfig(errors=AutoencoderLossConfig(**zero | weights), flicker=flicker)
+    step = UpscalerStep(model=model, config=config)
     return float(step(batch, generator("step")).loss.detach())
 
 

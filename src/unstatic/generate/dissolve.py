@@ -5,7 +5,7 @@ the noise changes, `sheet` into a picture of moments against levels.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -18,15 +18,13 @@ from torch import Tensor
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
-from unstatic.core.shapes import Size
 from unstatic.diffusion.process import MarkovChain, flow_to_chain
 from unstatic.generate.engine import Progress, Warned
+from unstatic.generate.footage import fitted_frames
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Plan
 from unstatic.generate.stream import Denoised
-from unstatic.media.frames import fit, grid, nearest_shape, pick_evenly, retime, to_frames, to_tensor
-from unstatic.media.probe import probe
-from unstatic.media.read import read_frames
+from unstatic.media.frames import grid, pick_evenly, to_frames, to_tensor
 from unstatic.models.manifest import Manifest
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 
@@ -96,24 +94,13 @@ def read_clip(path: Path, manifest: Manifest) -> Clip:
 
     Raises InputError if the file is no video.
     """
-    fps = probe(path).fps
-    if fps is None:
-        raise InputError(f"{path} does not say how many frames make a second: convert it to mp4")
-    wanted = math.ceil(MAX_CLIP_SECONDS * fps) + 1
-    fitted = [_fitted(frame, manifest.sizes) for frame in islice(read_frames(path), wanted + 1)]
+    wanted = round(MAX_CLIP_SECONDS * manifest.fps) + 1
+    fitted = list(islice(fitted_frames(path, manifest), wanted + 1))
     if not fitted:
         raise InputError(f"{path} holds no frames: give a whole video")
-
-    frames = retime(np.stack(fitted[:wanted]), 0, fps, manifest.fps)
     compression = manifest.compression
-    whole = compression.frames(compression.latent_frames(len(frames)))
-    return Clip(frames[:whole], is_cut=len(fitted) > wanted)
-
-
-def _fitted(frame: UInt8[np.ndarray, "h w 3"], sizes: Sequence[Size]) -> UInt8[np.ndarray, "fit_h fit_w 3"]:
-    """Scale a frame to the size whose shape is nearest to its own."""
-    height, width = frame.shape[:2]
-    return fit(frame[None], nearest_shape(Size(width, height), sizes))[0]
+    whole = compression.frames(compression.latent_frames(min(wanted, len(fitted))))
+    return Clip(np.stack(fitted[:whole]), is_cut=len(fitted) > wanted)
 
 
 # --------------------------------------------------------------------------------------------------- pictures

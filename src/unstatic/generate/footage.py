@@ -12,13 +12,11 @@ from jaxtyping import Bool, UInt8
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
-from unstatic.generate.image import size_of
+from unstatic.generate.image import SHARE_CUT_UNSAID, size_of
 from unstatic.media.frames import fit, nearest_shape, share_cut
 from unstatic.media.probe import probe
 from unstatic.media.read import read_frames, read_picture
 from unstatic.models.manifest import Manifest
-
-SHARE_CUT_UNSAID = 0.05
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Pixels = UInt8[np.ndarray, "t h w 3"]
@@ -57,9 +55,7 @@ def read_source(path: Path, manifest: Manifest, *, size: Size | None = None) -> 
     Only fitted frames are kept. Raises InputError if the file is no video, does not say its frame rate, or is
     longer than the model's longest video.
     """
-    fps = probe(path).fps
-    if fps is None:
-        raise InputError(f"{path} does not say how many frames make a second: convert it to mp4")
+    fps = rate_of(path)
     pictures = read_frames(path)
     first = next(pictures, None)
     if first is None:
@@ -82,6 +78,22 @@ def read_source(path: Path, manifest: Manifest, *, size: Size | None = None) -> 
     if (cut := share_cut(given, native)) > SHARE_CUT_UNSAID:
         said.append(f"{path} is {given}: {cut:.0%} of it is cut away to fit the shape of {native}")
     return Source(frames=np.stack(fitted), fps=manifest.fps, warnings=tuple(said))
+
+
+def fitted_frames(path: Path, manifest: Manifest) -> Iterator[Frame]:
+    """Yield the frames of a video in a model's nearest size and rate. Raises InputError if it is none."""
+    native: Size | None = None
+    for frame in retimed(read_frames(path), rate_of(path), manifest.fps):
+        native = native or nearest_shape(size_of(frame), manifest.sizes)
+        yield fit(frame[None], native)[0]
+
+
+def rate_of(path: Path) -> Fraction:
+    """Return how many frames of a video make a second. Raises InputError if the file does not say."""
+    fps = probe(path).fps
+    if fps is None:
+        raise InputError(f"{path} does not say how many frames make a second: convert it to mp4")
+    return fps
 
 
 def retimed(frames: Iterable[Frame], fps: Fraction | int, wanted_fps: Fraction | int) -> Iterator[Frame]:

@@ -162,15 +162,9 @@ class AutoencoderStep:
         error = copy - batch.video
 
         # Terms of the loss
-        config, weight = self.config, batch.weight
-        terms = [
-            config.absolute * weighted_mean(error.abs(), weight),
-            config.squared * weighted_mean(error.square(), weight),
-            config.wavelet * wavelet_error(error, weight, config.wavelet_levels),
-            config.size * compressed.float().square().mean(),
-        ]
-        if config.steepness:
-            terms.append(config.steepness * lost_steepness(copy, batch.video, weight))
+        config = self.config
+        terms = picture_errors(copy, batch.video, batch.weight, config)
+        terms.append(config.size * compressed.float().square().mean())
         if config.equivariance:
             terms.append(config.equivariance * self._scale_error(latent, batch))
         return StepOutput(
@@ -187,6 +181,24 @@ class AutoencoderStep:
         part = slice(0, -(-len(latent) // 4))
         video = self.model.reconstruct(_halve(latent[part])).float()
         return weighted_mean((video - _halve(batch.video[part])).abs(), _halve(batch.weight[part]))
+
+
+def picture_errors(
+    made: Float[Tensor, "b c t h w"],
+    real: Float[Tensor, "b c t h w"],
+    weight: Float[Tensor, "b 1 t h w"],
+    config: AutoencoderLossConfig,
+) -> list[Tensor]:
+    """Return the terms of a loss that tell made pictures from real ones: pixels, wavelets, soft edges."""
+    error = made - real
+    terms = [
+        config.absolute * weighted_mean(error.abs(), weight),
+        config.squared * weighted_mean(error.square(), weight),
+        config.wavelet * wavelet_error(error, weight, config.wavelet_levels),
+    ]
+    if config.steepness:
+        terms.append(config.steepness * lost_steepness(made, real, weight))
+    return terms
 
 
 def weighted_mean(error: Float[Tensor, "b c t h w"], weight: Float[Tensor, "b 1 t h w"]) -> Float[Tensor, ""]:

@@ -4,7 +4,7 @@ What an upscaler meets later are decoded latents, not clean renders, so it learn
 what the autoencoder does to edges. The change from frame to frame has an error of its own: flicker.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from einops import rearrange
@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unstatic.models.upscaler import Upscaler
-from unstatic.training.autoencoder_step import lost_steepness, psnr, wavelet_error, weighted_mean
+from unstatic.training.autoencoder_step import AutoencoderLossConfig, picture_errors, psnr, weighted_mean
 from unstatic.training.step import StepOutput
 
 
@@ -33,13 +33,9 @@ class UpscalerBatch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class UpscalerLossConfig:
-    """Weights of the terms: pixels, edges and areas (wavelets), soft edges, and flicker."""
+    """Weights of the terms: the errors of pictures, as the autoencoder's, and flicker."""
 
-    absolute: float = 1.0
-    squared: float = 2.0
-    wavelet: float = 1.0
-    wavelet_levels: int = 3
-    steepness: float = 1.0
+    errors: AutoencoderLossConfig = field(default_factory=lambda: AutoencoderLossConfig(steepness=1.0))
     flicker: float = 1.0
 
 
@@ -55,13 +51,8 @@ class UpscalerStep:
         config, high = self.config, batch.high
         made = self.model(batch.low).float()
         error, weight = made - high, torch.ones_like(high[:, :1])
-        terms = [
-            config.absolute * error.abs().mean(),
-            config.squared * error.square().mean(),
-            config.wavelet * wavelet_error(error, weight, config.wavelet_levels),
-            config.steepness * lost_steepness(made, high, weight),
-            config.flicker * weighted_mean(error.diff(dim=2).abs(), weight[:, :, 1:]),
-        ]
+        flicker = weighted_mean(error.diff(dim=2).abs(), weight[:, :, 1:])
+        terms = [*picture_errors(made, high, weight, config.errors), config.flicker * flicker]
         metrics = {"psnr": psnr(error.detach().square().mean().item())}
         return StepOutput(loss=torch.stack(terms).sum(), metrics=metrics)
 
