@@ -29,8 +29,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -40,7 +39,6 @@ from unstatic.core.threads import SHORT_SPINS, quiet_threads
 quiet_threads(spins=SHORT_SPINS)
 
 import torch  # noqa: E402
-from torch import nn  # noqa: E402
 from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
 from unstatic.core.config import override  # noqa: E402
@@ -54,6 +52,7 @@ from unstatic.models.manifest import find_model, open_model, write_manifest  # n
 from unstatic.models.tiny_autoencoder import TinyAutoencoder  # noqa: E402
 from unstatic.models.transformer import VideoTransformer  # noqa: E402
 from unstatic.models.weights import save_model  # noqa: E402
+from unstatic.presets.bench import Stopwatch  # noqa: E402
 from unstatic.presets.nano import preset  # noqa: E402
 from unstatic.presets.stages import manifest  # noqa: E402
 
@@ -92,31 +91,6 @@ class Repeat:
     share: dict[str, float]
     share_of_cpu_time: dict[str, float]
     products: list[Rate]
-
-
-class Stopwatch:
-    """Adds up the time that is spent inside a module's forward."""
-
-    def __init__(self) -> None:
-        self.seconds, self.cpu_seconds, self.passes = 0.0, 0.0, 0
-        self._started = self._cpu_started = 0.0
-
-    @contextmanager
-    def on(self, module: nn.Module) -> Iterator["Stopwatch"]:
-        """Measure while the block runs."""
-        before = module.register_forward_pre_hook(lambda *_: self._start())
-        after = module.register_forward_hook(lambda *_: self._stop())
-        yield self
-        before.remove()
-        after.remove()
-
-    def _start(self) -> None:
-        self._started, self._cpu_started = time.perf_counter(), time.process_time()
-
-    def _stop(self) -> None:
-        self.seconds += time.perf_counter() - self._started
-        self.cpu_seconds += time.process_time() - self._cpu_started
-        self.passes += 1
 
 
 def main() -> None:
@@ -229,7 +203,7 @@ def measure(
 ) -> Repeat:
     """Make one clip, with the machine's own rates taken right before and right after."""
     before = machine_rates(shapes, dtype)
-    with Stopwatch().on(engine.transformer) as watch:
+    with Stopwatch(engine.device).on(engine.transformer) as watch:
         started = time.perf_counter()
         run(engine, made)
         clip_s = time.perf_counter() - started

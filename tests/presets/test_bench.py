@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 from torch import nn
 
 from unstatic.core.errors import InputError, UnstaticError
@@ -35,11 +36,12 @@ def test_what_a_model_cannot_make_is_refused(tiny_model: Path):
 
 def test_a_stopwatch_adds_up_and_lets_go():
     first, last = nn.Identity(), nn.Identity()
-    watch = Stopwatch()
+    watch = Stopwatch(torch.device("cpu"))
     with watch.on(first, last):
         last(first(1))
     before = watch.seconds
     assert before > 0
+    assert watch.passes == 1
     last(first(1))
     assert watch.seconds == before
 

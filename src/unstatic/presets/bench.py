@@ -17,6 +17,7 @@ from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
 quiet_threads(spins=SHORT_SPINS)
 
+import torch  # noqa: E402
 from torch import nn  # noqa: E402
 
 from unstatic.core.device import compute_dtype, gemm_rate  # noqa: E402
@@ -54,15 +55,20 @@ class Bench:
 
 
 class Stopwatch:
-    """Adds up the time from before one module's forward to after another's."""
+    """Adds up the time from before one module's forward to after another's, and what is computed in it."""
 
-    def __init__(self) -> None:
-        self.seconds, self._started = 0.0, 0.0
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds, self.cpu_seconds, self.passes = 0.0, 0.0, 0
+        self._started = self._cpu_started = 0.0
 
     @contextmanager
-    def on(self, first: nn.Module, last: nn.Module) -> Iterator["Stopwatch"]:
-        """Measure while the block runs."""
-        handles = first.register_forward_pre_hook(self._start), last.register_forward_hook(self._stop)
+    def on(self, first: nn.Module, last: nn.Module | None = None) -> Iterator["Stopwatch"]:
+        """Measure while the block runs: of one module, or of all from `first` to `last`."""
+        handles = (
+            first.register_forward_pre_hook(self._start),
+            (first if last is None else last).register_forward_hook(self._stop),
+        )
         try:
             yield self
         finally:
@@ -70,10 +76,18 @@ class Stopwatch:
                 handle.remove()
 
     def _start(self, *_: object) -> None:
-        self._started = time.perf_counter()
+        self._wait()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
 
     def _stop(self, *_: object) -> None:
+        self._wait()
         self.seconds += time.perf_counter() - self._started
+        self.cpu_seconds += time.process_time() - self._cpu_started
+        self.passes += 1
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":  # else launches would be timed, not work
+            torch.cuda.synchronize(self.device)
 
 
 def bench(model: str, seconds: float, device: str | None = None) -> Bench:
@@ -84,8 +98,8 @@ def bench(model: str, seconds: float, device: str | None = None) -> Bench:
     rates = [_rate(engine)]
     made = plan(Request(prompt=PROMPT, seconds=seconds), engine.manifest)
     layers = list(engine.autoencoder.decoder)
-    watches = Stopwatch(), Stopwatch()
-    with watches[0].on(engine.transformer, engine.transformer), watches[1].on(layers[0], layers[-1]):
+    watches = Stopwatch(engine.device), Stopwatch(engine.device)
+    with watches[0].on(engine.transformer), watches[1].on(layers[0], layers[-1]):
         started, first_s = time.perf_counter(), 0.0
         for event in engine.stream(made):
             if isinstance(event, Frames) and not first_s:
