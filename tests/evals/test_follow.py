@@ -57,6 +57,25 @@ def test_every_atom_is_counted_among_the_prompts_that_name_it(suite: Suite) -> N
     assert model.confusions("colour") == {prompts[0].asked["colour"]: {"none": 1}}
 
 
+def test_a_slow_maker_may_film_the_first_prompts_only(suite: Suite) -> None:
+    reader = Scripted(lambda _: truth(suite.prompts[0].spec))
+    filmed: list[tuple[str, str]] = []
+    found = follow(
+        {"slow": blank, "quick": blank},
+        suite,
+        [reader],
+        only={"slow": 3},
+        watch=lambda name, answer, _: filmed.append((name, answer.prompt.text)),
+    )
+    assert {column.name: len(column.answers) for column in found.columns} == {
+        REAL: 20,
+        "slow": 3,
+        "quick": 20,
+    }
+    assert [text for name, text in filmed if name == "slow"] == [each.text for each in suite.prompts[:3]]
+    assert found.columns[1].score("event").total == 3
+
+
 def test_an_atom_is_right_only_if_all_parsers_read_it(suite: Suite) -> None:
     few = suite.first(4)
     right = Scripted(lambda number: reading_of(few.prompts[number]))

@@ -15,6 +15,7 @@ from unstatic.diffusion.solver import ancestral, euler
 from unstatic.generate.stream import (
     Anchors,
     Chunk,
+    Contrast,
     Denoised,
     Sampling,
     Script,
@@ -211,6 +212,24 @@ def test_history_is_looked_back_at_through_static(model: VideoTransformer):
     clean, noisy = (final(stream(model, static(), replace(SAMPLING, history_sigma=s))) for s in (0.0, 0.3))
     assert torch.equal(clean[:, :, :1], noisy[:, :, :1]), "the first chunk has no history"
     assert not torch.equal(clean[:, :, 1:], noisy[:, :, 1:])
+
+
+def test_what_is_remembered_is_never_stronger_than_the_first_chunk_under_its_text():
+    source = torch.Generator().manual_seed(0)
+    first, later = (torch.randn(2, 3, 4, 5, 5, generator=source) + 7 for _ in range(2))
+    strong = 7 + (later - 7) * torch.tensor([3.0, 0.1, 1.0])[:, None, None, None]
+    none, some = [False] * 4, [True, False, False, True]
+    contrast = Contrast()
+    assert contrast.bounded(first[:, :, :1], [False]) is not None, "one frame is no measure"
+    assert torch.equal(contrast.bounded(first, none), first)
+    kept = contrast.bounded(strong, none)
+    spread, mean = torch.std_mean(kept, dim=(2, 3, 4))
+    assert (spread <= first.std((2, 3, 4)) * 1.0001).all()
+    torch.testing.assert_close(mean, strong.mean((2, 3, 4)))
+    torch.testing.assert_close(kept[:, 1], strong[:, 1], msg="what is weaker stays")
+    assert torch.equal(contrast.bounded(strong, some)[:, :, [0, 3]], strong[:, :, [0, 3]])
+    contrast.begin()
+    assert torch.equal(contrast.bounded(strong, none), strong)
 
 
 def test_the_prediction_is_taken_for_what_the_model_was_trained_to_say(model: VideoTransformer):

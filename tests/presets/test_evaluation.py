@@ -18,6 +18,7 @@ from unstatic.presets.evaluation import (
     check_plan,
     enlargement,
     run_evaluation,
+    usual,
     ways_of_sampling,
 )
 from unstatic.presets.feature_store import FeatureStore
@@ -104,8 +105,10 @@ def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distille
     many, few = ways_of_sampling(manifest, EvaluationPlan()).items()
     assert many == ("nano, 24 steps", {"steps": 24, "solver": "multistep"})
     assert few == ("nano, 5 steps distilled", {"steps": 5, "solver": "distilled"})
+    assert usual(manifest, (many[0], few[0])) == few[0]
     assert len(ways_of_sampling(manifest, EvaluationPlan(steps=5))) == 2
     plain = replace(manifest, distilled=None)
+    assert usual(plain, ways_of_sampling(plain, EvaluationPlan())) == "nano, 24 steps"
     assert ways_of_sampling(plain, EvaluationPlan(few_steps=3))["nano, 3 steps"]["solver"] == "multistep"
     assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 24 steps"]
 

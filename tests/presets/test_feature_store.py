@@ -37,6 +37,11 @@ def test_what_is_farther_has_a_larger_distance_and_only_compared_suites_count(st
     assert table.to_json()["far"]["made"] == 24
 
 
+def test_a_column_of_fewer_clips_is_not_compared(store: FeatureStore) -> None:
+    store.add("objects", "few", clip(7))
+    assert list(store.measure().columns) == ["near", "far"]
+
+
 def test_features_come_back_from_disk(store: FeatureStore, tmp_path: Path) -> None:
     store.save("objects")
     store.save("pairs")

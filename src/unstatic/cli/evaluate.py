@@ -1,8 +1,9 @@
 """`unstatic eval`: what a model can do, in numbers, each beside what the real renders score."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,6 +11,9 @@ from unstatic.cli.options import AsJson, Device, Steps
 from unstatic.core.errors import InputError
 from unstatic.core.files import ensure_writable
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
+
+if TYPE_CHECKING:
+    from unstatic.models.manifest import Manifest
 
 
 def evaluate(
@@ -19,12 +23,16 @@ def evaluate(
         typer.Option(help="Only this part, a suite of prompts or a measurement; may be given again."),
     ] = None,
     prompts: Annotated[
-        int | None, typer.Option(min=1, max=10_000, help="At most so many prompts, or clips, of a part.")
-    ] = None,
+        int, typer.Option(min=1, max=10_000, help="At most so many prompts, or clips, of a part.")
+    ] = 1_000,
     steps: Steps = None,
     few_steps: Annotated[
         int | None, typer.Option(min=0, max=100, help="The steps of the second column; 0 leaves it out.")
     ] = None,
+    slow_prompts: Annotated[
+        int,
+        typer.Option(min=1, max=10_000, help="A distilled model films no more of a suite in many steps."),
+    ] = 50,
     fvd: Annotated[
         bool,
         typer.Option("--fvd", help="FVD and LPIPS too; their networks come by scripts/fetch_networks.py."),
@@ -45,29 +53,19 @@ def evaluate(
     from unstatic.core.commit import current_commit
     from unstatic.generate.native import load_native
     from unstatic.models.manifest import find_model
-    from unstatic.presets.evaluation import (
-        PARTS,
-        EvaluationPlan,
-        check_plan,
-        parts_of,
-        run_evaluation,
-        write_report,
-    )
+    from unstatic.presets.evaluation import EvaluationPlan, check_plan, run_evaluation, write_report
 
     # Check everything, then load
-    known = ("first-light", *PARTS)
-    for name in suite or ():
-        if name not in known:
-            raise InputError(f"suite {name!r} is unknown: take one of {', '.join(known)}")
     installed = find_model(model)
-    parts = tuple(suite) if suite else parts_of(installed.manifest)
-    given: dict[str, Any] = {"prompts": prompts, "few_steps": few_steps, "parts": parts}
     todo = EvaluationPlan(
+        parts=_parts(suite or (), installed.manifest),
+        prompts=prompts,
+        slow_prompts=slow_prompts,
         steps=steps,
+        few_steps=few_steps,
         folder=output,
         digest=installed.digest(),
         networks=fvd,
-        **{name: value for name, value in given.items() if value not in (None, ())},
     )
     check_plan(installed.manifest, todo)
     if output is not None:
@@ -88,6 +86,17 @@ def evaluate(
             write_report(engine, todo, facts, facts["commit"])
     if as_json:
         typer.echo(json.dumps(facts))
+
+
+def _parts(asked: Sequence[str], manifest: "Manifest") -> tuple[str, ...]:
+    """Return the parts that were asked for, or all that the model can be measured by."""
+    from unstatic.presets.evaluation import PARTS, parts_of
+
+    known = ("first-light", *PARTS)
+    for name in asked:
+        if name not in known:
+            raise InputError(f"suite {name!r} is unknown: take one of {', '.join(known)}")
+    return tuple(asked) or parts_of(manifest)
 
 
 def _prepare(folder: Path) -> None:

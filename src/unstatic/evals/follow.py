@@ -124,18 +124,21 @@ def follow(
     readers: Sequence[Reader],
     *,
     reconstruct: Callable[[Frames], Frames] | None = None,
+    only: Mapping[str, int] | None = None,
     enlarge: int = 1,
     watch: Callable[[str, Answer, Frames], object] = lambda *_: None,
     advance: Callable[[], object] = lambda: None,
 ) -> FollowResult:
     """Let every maker film every prompt and read the clips, after real renders and their reconstructions.
 
-    `reconstruct` is an autoencoder, there and back; renders are `enlarge` times as large as scenes say.
+    `reconstruct` is an autoencoder, there and back; a maker named in `only` films no more than so many
+    prompts, the first; renders are `enlarge` times as large as scenes say.
     `watch` sees every clip with the name of its column and its answer; `advance` is called after each prompt.
     """
     columns: dict[str, list[Answer]] = {}
-    for prompt in suite.prompts:
-        for name, frames in _clips(prompt, makers, reconstruct, enlarge):
+    for number, prompt in enumerate(suite.prompts):
+        busy = {name: make for name, make in makers.items() if number < (only or {}).get(name, number + 1)}
+        for name, frames in _clips(prompt, busy, reconstruct, enlarge):
             readings = tuple(reader.read(frames) for reader in readers)
             answer = Answer(prompt, readings, pick_evenly(frames, SHOWN_FRAMES))
             columns.setdefault(name, []).append(answer)

@@ -115,12 +115,13 @@ def stream_latents(
     edges = list(accumulate(chunk_lengths(state.latent.shape[2], model.config.chunk), initial=0))
     ring: Ring | None = None
     text: TextMemory | None = None
-    number, anchors = -1, Anchors(model, state, sampling)
+    number, anchors, contrast = -1, Anchors(model, state, sampling), Contrast()
     for start, stop in pairwise(edges):
         if text is None or script.number_at(start) != number:
             number = script.number_at(start)
             text = script.read(number)
             anchors.begin(text, start, script.end(number))
+            contrast.begin()
         look = partial(model, text=text, anchors=anchors.at(start, stop), start=start, history=ring)
         generators = [generator("solver", seed, start) for seed in seeds]
         here = state.window(start, stop)
@@ -133,7 +134,33 @@ def stream_latents(
             anchors.keep(start, here.latent)
             static = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
             given = [time in anchors.known for time in range(start, stop)]
-            ring = _remember(look, sampling, here.latent, static, given)
+            kept = contrast.bounded(here.latent, given)
+            ring = _remember(look, sampling, kept, static, given)
+
+
+class Contrast:
+    """How strong each channel was at first under a text: what is remembered is never stronger.
+
+    A chunk that came out a little too strong is copied by the next, which adds its own excess: in a minute
+    edges grow hard and colours loud. Only the memory is damped, about its mean; what is shown is not. The
+    measure is the first chunk of more than one frame.
+    """
+
+    def __init__(self) -> None:
+        self.most: Tensor | None = None
+
+    def begin(self) -> None:
+        """Start anew: another text may be another scene."""
+        self.most = None
+
+    def bounded(self, latent: Latent, given: Sequence[bool]) -> Latent:
+        """Return a finished chunk as it shall be remembered: frames that were given as they are."""
+        deviation, mean = torch.std_mean(latent, dim=(2, 3, 4), keepdim=True)
+        if self.most is None:
+            self.most = deviation if latent.shape[2] > 1 else None
+            return latent
+        damped = mean + (latent - mean) * (self.most / deviation.clamp_min(1e-6)).clamp_max(1.0)
+        return torch.where(torch.tensor(given, device=latent.device)[:, None, None], latent, damped)
 
 
 class Anchors:

@@ -10,11 +10,10 @@ FOLDER/table.md            the table for a README
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from statistics import median
 from typing import Any, TypedDict
 
 import numpy as np
@@ -35,6 +34,7 @@ from unstatic.evals.possible import SIDE, PossibleResult, draw_cases, judge, sur
 from unstatic.evals.prompts import MINUTES, SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
 from unstatic.evals.report import ShownClip, to_html, to_markdown
+from unstatic.evals.speed import FilmTimes
 from unstatic.generate.engine import Frames as Stretch
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import DISTILLED, Request, plan
@@ -71,6 +71,7 @@ class EvaluationPlan:
     """What to measure: which parts, at most how many prompts of each, with how many steps.
 
     `few_steps` adds a column of the same model in a hurry, by default as it was distilled; 0 leaves it out.
+    A distilled model films in many steps no more than the first `slow_prompts` of a suite.
     Without a `folder` nothing is kept. `digest` says which weights these are: what was measured of others is
     measured anew. `networks` asks for FVD and LPIPS.
     """
@@ -79,6 +80,7 @@ class EvaluationPlan:
     prompts: int = 1_000
     steps: int | None = None
     few_steps: int | None = None
+    slow_prompts: int = 50
     folder: Path | None = None
     digest: str = ""
     networks: bool = False
@@ -86,23 +88,8 @@ class EvaluationPlan:
     @property
     def key(self) -> str:
         """What decides the numbers of a part."""
-        return f"{self.digest} {self.prompts} {self.steps} {self.few_steps} {self.networks}"
-
-
-@dataclass(slots=True)
-class FilmTimes:
-    """How long clips that last `lasting` seconds took, by column."""
-
-    seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
-    lasting: float = SECONDS
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the median of each column, and how many seconds of film that makes in a second."""
-        medians = {name: median(each) for name, each in self.seconds.items() if each}
-        return {
-            name: {"seconds_per_clip": each, "film_seconds_per_second": self.lasting / each}
-            for name, each in medians.items()
-        }
+        counts = f"{self.prompts} {self.slow_prompts} {self.steps} {self.few_steps}"
+        return f"{self.digest} {counts} {self.networks}"
 
 
 def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -114,7 +101,7 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
     for name in todo.parts:
         kept = _kept(todo, name)
         if kept is None or (store and not store.has(name)):
-            times = FilmTimes()
+            times = FilmTimes(SECONDS)
             result = _measure(engine, todo, name, times, store)
             kept = {"markdown": result.to_markdown(), "facts": result.to_json()}
             if times.seconds:
@@ -166,11 +153,12 @@ def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str,
 def _measure(
     engine: NativeEngine, todo: EvaluationPlan, name: str, times: FilmTimes, store: FeatureStore | None
 ) -> Result:
+    enlarge = enlargement(engine.manifest)
     if name in RECONSTRUCTIONS:
         count = min(todo.prompts, RECONSTRUCTED_CLIPS)
         with progress(name, count) as bar:
             return measure_reconstruction(
-                held_out_clips(count, mix=RECONSTRUCTIONS[name], enlarge=enlargement(engine.manifest)),
+                held_out_clips(count, mix=RECONSTRUCTIONS[name], enlarge=enlarge),
                 there_and_back(engine),
                 lpips=load_lpips().between if todo.networks else None,
                 advance=bar.advance,
@@ -178,22 +166,14 @@ def _measure(
     if name == POSSIBLE:
         count = min(todo.prompts, CASES)
         with progress(name, count) as bar:
-            return judge(
-                draw_cases(count, enlarge=enlargement(engine.manifest)),
-                partial(surprise_of, engine),
-                advance=bar.advance,
-            )
+            cases = draw_cases(count, enlarge=enlarge)
+            return judge(cases, partial(surprise_of, engine), advance=bar.advance)
     if name == EDITS:
         prompts = edit_prompts(min(todo.prompts, EDITED_CLIPS))
         with progress(name, len(prompts)) as bar:
+            through = there_and_back(engine)
             return measure_edits(
-                edited_videos(
-                    engine,
-                    prompts,
-                    there_and_back(engine),
-                    enlarge=enlargement(engine.manifest),
-                    advance=bar.advance,
-                )
+                edited_videos(engine, prompts, through, enlarge=enlarge, advance=bar.advance)
             )
     if name == MINUTES:
         return _watch_minutes(engine, todo, times)
@@ -201,12 +181,13 @@ def _measure(
 
 
 def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes) -> MinuteResult:
-    """Film minutes in the way that the model films when nobody says otherwise: the last column."""
+    """Film minutes in the way that the model films when nobody says otherwise."""
     suite, times.lasting = load_suite(MINUTES).first(todo.prompts), MINUTE
-    column, way = list(ways_of_sampling(engine.manifest, todo).items())[-1]
+    columns = ways_of_sampling(engine.manifest, todo)
+    column = usual(engine.manifest, columns)
     with progress(MINUTES, len(suite.prompts)) as bar:
         return watch_minutes(
-            {column: _timed(engine, way, times, column)},
+            {column: _timed(engine, columns[column], times, column)},
             suite,
             [load_parser(), load_classical()],
             enlarge=enlargement(engine.manifest),
@@ -219,6 +200,7 @@ def _follow(
 ) -> FollowResult:
     suite = load_suite(name).first(todo.prompts)
     columns = ways_of_sampling(engine.manifest, todo)
+    shown = usual(engine.manifest, columns)
     makers = {column: _timed(engine, way, times, column) for column, way in columns.items()}
     with progress(name, len(suite.prompts)) as bar:
         result = follow(
@@ -226,15 +208,16 @@ def _follow(
             suite,
             [load_parser(), load_classical()],
             reconstruct=there_and_back(engine),
+            only={each: todo.slow_prompts for each in columns if each != shown and engine.manifest.distilled},
             enlarge=enlargement(engine.manifest),
-            watch=_watcher(_keeper(todo, name, next(iter(columns))), name, store),
+            watch=_watcher(_keeper(todo, name, shown), name, store),
             advance=bar.advance,
         )
     if store is not None:
         store.save(name)
     if todo.folder is not None:
-        first = next(column for column in result.columns if column.name in columns)
-        write_picture(todo.folder / f"answers-{name}.png", answer_sheet(first.answers[:SHEET_ANSWERS]))
+        (column,) = (column for column in result.columns if column.name == shown)
+        write_picture(todo.folder / f"answers-{name}.png", answer_sheet(column.answers[:SHEET_ANSWERS]))
     return result
 
 
@@ -290,6 +273,12 @@ def ways_of_sampling(manifest: Manifest, todo: EvaluationPlan) -> dict[str, Way]
         how = f" {solver}" if manifest.distilled else ""
         ways[f"{manifest.name}, {few} steps{how}"] = Way(steps=few, solver=solver)
     return ways
+
+
+def usual(manifest: Manifest, columns: Iterable[str]) -> str:
+    """Return the column of films as the model makes them when nobody says otherwise."""
+    many, *few = columns
+    return few[0] if few and manifest.distilled else many
 
 
 def film(engine: NativeEngine, prompt: Prompt, way: Way) -> Frames:

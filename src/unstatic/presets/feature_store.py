@@ -78,14 +78,18 @@ class FeatureStore:
             )
 
     def measure(self) -> DistributionTable:
-        """Compare every column with the real renders, over all suites together."""
+        """Compare every column with the real renders, over all suites together.
+
+        A column of fewer clips is left out: the fewer, the larger the distance, whatever they show.
+        """
         rows: dict[str, list[Vector]] = {}
         for columns in self.features.values():
             for name, vectors in columns.items():
                 rows.setdefault(name, []).extend(vectors)
         sets = {name: np.stack(vectors) for name, vectors in rows.items()}
         real = sets.pop(REAL)
-        return DistributionTable({name: measure_distribution(real, made) for name, made in sets.items()})
+        whole = {name: made for name, made in sets.items() if len(made) == len(real)}
+        return DistributionTable({name: measure_distribution(real, made) for name, made in whole.items()})
 
     def _path(self, suite: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{suite}-features.safetensors"

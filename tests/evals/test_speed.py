@@ -1,0 +1,10 @@
+import pytest
+
+from unstatic.evals.speed import FilmTimes
+
+
+def test_a_column_has_the_median_of_its_clips_and_how_much_film_that_makes() -> None:
+    times = FilmTimes(4.0, {"few": [1.0, 9.0, 2.0], "none": []})
+    assert times.to_json() == {
+        "few": {"seconds_per_clip": 2.0, "film_seconds_per_second": pytest.approx(2.0)}
+    }
