@@ -45,6 +45,7 @@ from unstatic.core.config import override  # noqa: E402
 from unstatic.core.device import compute_dtype, set_threads  # noqa: E402
 from unstatic.core.seeds import generator  # noqa: E402
 from unstatic.diffusion.distilled import SCALARS  # noqa: E402
+from unstatic.evals.speed import Stopwatch  # noqa: E402
 from unstatic.generate.defaults import DEFAULT_SECONDS  # noqa: E402
 from unstatic.generate.native import NativeEngine, load_native  # noqa: E402
 from unstatic.generate.request import Plan, Request, plan  # noqa: E402
@@ -52,7 +53,6 @@ from unstatic.models.manifest import find_model, open_model, write_manifest  # n
 from unstatic.models.tiny_autoencoder import TinyAutoencoder  # noqa: E402
 from unstatic.models.transformer import VideoTransformer  # noqa: E402
 from unstatic.models.weights import save_model  # noqa: E402
-from unstatic.presets.bench import Stopwatch  # noqa: E402
 from unstatic.presets.nano import preset  # noqa: E402
 from unstatic.presets.stages import manifest  # noqa: E402
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from unstatic.core.seeds import numpy_generator
+from unstatic.evals.classical import load_classical
+from unstatic.evals.physics import Film, figures_of, kept
 from unstatic.evals.prompts import Prompt, Suite, save_suite
 from unstatic.world.animals import motions
 from unstatic.world.captions import caption
@@ -181,6 +183,39 @@ def draw_minutes(count: int = 48) -> Suite:
     return Suite("minutes", tuple(prompts))
 
 
+def draw_physics(count: int = 96) -> Suite:
+    """Ask for bounces, gliding with a shadow, mirror images and orbits: scenes whose own renders pass."""
+    by_day = {"day": 2.0, "sunset": 1.0}
+    kinds: list[tuple[Mix, tuple[str, ...]]] = [
+        (_only(ALONE, "bounce"), ("parabola", "restitution", "prediction of bounces")),
+        (
+            dataclasses.replace(ALONE, events={"roll": 1.0, "slide": 1.0}, skies=by_day),
+            ("prediction of ways", "permanence", "shadow"),
+        ),
+        (
+            dataclasses.replace(
+                ALONE, events={"rest": 1.0, "spin": 1.0}, skies=by_day, floors={"mirror": 1.0}
+            ),
+            ("mirror",),
+        ),
+        (
+            dataclasses.replace(ALONE, events={"rest": 1.0}, cameras={"orbit": 1.0}, floors=MARKED),
+            ("orbit",),
+        ),
+    ]
+    tables = load_classical().tables
+    prompts: list[Prompt] = []
+    for number in range(count):
+        mix, laws = kinds[number % len(kinds)]
+
+        def fits(spec: SceneSpec, laws: tuple[str, ...] = laws) -> bool:
+            film = Film(make_clip(spec, enlarge=2).frames, tables)
+            return all(kept(law, figure) for law, figure in figures_of(film, laws).items())
+
+        prompts.append(_prompt(FIRST_SEED + 700_000 + 500 * number, mix, laws, fits))
+    return Suite("physics", tuple(prompts))
+
+
 DRAWERS: Sequence[Callable[[], Suite]] = (
     draw_objects,
     draw_animals,
@@ -188,6 +223,7 @@ DRAWERS: Sequence[Callable[[], Suite]] = (
     draw_cameras,
     draw_held_out,
     draw_minutes,
+    draw_physics,
 )
 
 

@@ -33,7 +33,6 @@ from unstatic.media.frames import grid, pick_evenly, to_frames  # noqa: E402
 from unstatic.models.manifest import find_model  # noqa: E402
 from unstatic.models.upscaler import Upscaler, UpscalerConfig  # noqa: E402
 from unstatic.models.weights import save_model  # noqa: E402
-from unstatic.presets.evaluation import there_and_back  # noqa: E402
 from unstatic.presets.fit import fit  # noqa: E402
 from unstatic.presets.nano import nano_128  # noqa: E402
 from unstatic.presets.render import draw_clip  # noqa: E402
@@ -80,7 +79,7 @@ def pairs_of(engine: NativeEngine, seed: int) -> list[Pair]:
     trajectory = Trajectory(*(each[:FRAMES] for each in sample.trajectory))
     large = replace(sample.spec, width=LARGEST * sample.spec.width, height=LARGEST * sample.spec.height)
     small = render(sample.spec, trajectory, samples=4)
-    low, high = there_and_back(engine)(small.frames), render(large, trajectory, samples=4).frames
+    low, high = engine.reconstruct(small.frames), render(large, trajectory, samples=4).frames
     rng, (height, width) = numpy_generator("crops", seed), low.shape[1:3]
     pairs: list[Pair] = []
     for _ in range(CROPS):

@@ -9,7 +9,7 @@ Command = Callable[..., Any]
 def test_lengths_are_measured_and_shown(unstatic: Command, tiny_model: Path):
     ran = unstatic("bench", tiny_model, "--seconds", 1)
     assert (ran.code, ran.files) == (0, []), ran.err
-    assert "| 1 s | " in ran.out
+    assert "| 1 s, 32x32, 16 a second | " in ran.out
     assert "GFLOP/s" in ran.out
     ran = unstatic("bench", tiny_model, "--seconds", 1, "--seconds", 2, "--json")
     assert [each["film_s"] for each in json.loads(ran.out)] == [1, 2]

@@ -19,6 +19,7 @@ import PIL.Image
 import pytest
 
 from unstatic import load
+from unstatic.generate.defaults import INTERPOLATOR, UPSCALER
 from unstatic.generate.engine import Frames
 from unstatic.media.fragments import FragmentWriter, growing_file
 from unstatic.media.probe import probe
@@ -84,6 +85,8 @@ def test_json_says_what_was_done(video: Command):
         "steps": 2,
         "guidance": 1.0,
         "solver": "heun",
+        "upscaler": UPSCALER,
+        "interpolator": INTERPOLATOR,
     }
 
 

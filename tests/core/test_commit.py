@@ -26,6 +26,17 @@ def test_a_branch_a_packed_branch_and_a_bare_commit_are_followed(checkout: Path)
     assert commit.current_commit() == DIGITS[:7]
 
 
+def test_a_further_work_tree_has_a_head_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "main" / ".git" / "worktrees" / "other"
+    own.mkdir(parents=True)
+    (own / "HEAD").write_text("ref: refs/heads/other\n")
+    (own.parent.parent / "packed-refs").write_text(f"{DIGITS} refs/heads/other\n")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".git").write_text(f"gitdir: {own}\n")
+    monkeypatch.setattr(commit, "__file__", str(tmp_path / "other" / "src" / "commit.py"))
+    assert commit.current_commit() == DIGITS[:7]
+
+
 def test_outside_a_checkout_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit, "__file__", str(tmp_path / "commit.py"))
     assert commit.current_commit() == ""

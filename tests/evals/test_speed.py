@@ -1,6 +1,8 @@
 import pytest
+import torch
+from torch import nn
 
-from unstatic.evals.speed import FilmTimes
+from unstatic.evals.speed import FilmTimes, Stopwatch
 
 
 def test_a_column_has_the_median_of_its_clips_and_how_much_film_that_makes() -> None:
@@ -8,3 +10,15 @@ def test_a_column_has_the_median_of_its_clips_and_how_much_film_that_makes() -> 
     assert times.to_json() == {
         "few": {"seconds_per_clip": 2.0, "film_seconds_per_second": pytest.approx(2.0)}
     }
+
+
+def test_a_stopwatch_adds_up_and_lets_go():
+    first, last = nn.Identity(), nn.Identity()
+    watch = Stopwatch(torch.device("cpu"))
+    with watch.on(first, last):
+        last(first(1))
+    before = watch.seconds
+    assert before > 0
+    assert watch.passes == 1
+    last(first(1))
+    assert watch.seconds == before

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from unstatic.cli.options import AsJson, Device, number
+from unstatic.cli.options import AsJson, Device, number, whole
 from unstatic.generate.defaults import DEFAULT_MODEL
 
 
@@ -17,6 +17,13 @@ def bench(
             parser=number, metavar="NUMBER", help="A film's length; may be given again. 5, 15 and 60."
         ),
     ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Width x height in pixels; the model's own by default.")
+    ] = None,
+    fps: Annotated[
+        int | None,
+        typer.Option(parser=whole, metavar="INTEGER", help="Frames a second; the model's own by default."),
+    ] = None,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -25,16 +32,15 @@ def bench(
     Films of 5, 15 and 60 seconds, each in a process of its own, beside the rate of plain matrix products.
     """
     from unstatic.core.log import progress
-    from unstatic.generate.request import Request, plan
     from unstatic.models.manifest import find_model
-    from unstatic.presets.bench import LENGTHS_S, PROMPT, bench_lengths, facts, table
+    from unstatic.presets.bench import LENGTHS_S, bench_films, facts, planned, table
 
-    lengths = tuple(seconds or LENGTHS_S)
+    films = [{"seconds": length, "size": size, "fps": fps} for length in seconds or LENGTHS_S]
     manifest = find_model(model).manifest
-    for length in lengths:
-        plan(Request(prompt=PROMPT, seconds=length), manifest)
-    with progress("films", len(lengths)) as bar:
-        found = list(bench_lengths(model, lengths, device, bar.advance))
+    for options in films:
+        planned(options, manifest)
+    with progress("films", len(films)) as bar:
+        found = list(bench_films(model, films, device, bar.advance))
     if as_json:
         typer.echo(json.dumps(facts(found)))
         return

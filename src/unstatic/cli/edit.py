@@ -21,12 +21,13 @@ from unstatic.cli.options import (
     Seed,
     Steps,
     Stream,
+    Upscaler,
     number,
 )
 from unstatic.cli.output import STDOUT, check_pipe, warn
 from unstatic.core.errors import InputError
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
-from unstatic.generate.defaults import DEFAULT_MODEL
+from unstatic.generate.defaults import DEFAULT_MODEL, UPSCALER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,6 +62,7 @@ class Shared:
     preview: Preview = False
     expand: Expand = True
     expander: Expander = None
+    upscaler: Upscaler = UPSCALER
     device: Device = None
     as_json: AsJson = False
 
@@ -100,6 +102,7 @@ class Desk:
             steps=shared.steps,
             expand=shared.expand,
             rewriter=rewriter_of(shared.expander),
+            upscaler=shared.upscaler,
         )
         self.videos: list[Pixels] = []
         for path in paths:

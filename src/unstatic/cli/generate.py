@@ -18,6 +18,7 @@ from unstatic.cli.options import (
     Expander,
     Guidance,
     Image,
+    Interpolator,
     LastImage,
     MaybePrompt,
     ModelName,
@@ -29,6 +30,7 @@ from unstatic.cli.options import (
     SolverName,
     Steps,
     Stream,
+    Upscaler,
     Variation,
     number,
     whole,
@@ -37,7 +39,7 @@ from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
-from unstatic.generate.defaults import DEFAULT_MODEL, DEFAULT_SECONDS
+from unstatic.generate.defaults import DEFAULT_MODEL, DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,6 +94,8 @@ def video(
     preview: Preview = False,
     expand: Expand = True,
     expander: Expander = None,
+    upscaler: Upscaler = UPSCALER,
+    interpolator: Interpolator = INTERPOLATOR,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -120,6 +124,8 @@ def video(
         last_image=None if last_image is None else open_image(last_image),
         expand=expand,
         rewriter=rewriter_of(expander),
+        upscaler=upscaler,
+        interpolator=interpolator,
     )
     if storyboard is not None:
         request = _on_board(request, storyboard, model)
@@ -145,6 +151,7 @@ def image(
     solver: SolverName = None,
     expand: Expand = True,
     expander: Expander = None,
+    upscaler: Upscaler = UPSCALER,
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
@@ -163,6 +170,7 @@ def image(
         solver=solver,
         expand=expand,
         rewriter=rewriter_of(expander),
+        upscaler=upscaler,
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
     make(request, model, device, delivery)
@@ -229,13 +237,13 @@ def make(request: "Request", model_name: str, device: str | None, delivery: Deli
 def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
     pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
-    unsaid = pictures | {"cues", "texts", "warnings"}
+    unsaid = pictures | {"cues", "texts", "warnings", "finish"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]
-    return (
-        facts | said | ({"cues": cues} if cues else {}) | {"native": str(plan.native), "size": str(plan.size)}
-    )
+    file = {"native": str(plan.native), "size": str(plan.size), "fps": plan.fps}
+    made_by = {"upscaler": plan.finish.upscaler, "interpolator": plan.finish.interpolator}
+    return facts | said | ({"cues": cues} if cues else {}) | file | made_by
 
 
 def _write(path: Path, fps: int, stretches: "Iterator[Stretch]") -> None:

@@ -49,6 +49,12 @@ Guidance = Annotated[
 Image = Annotated[
     Path | None, typer.Option("--image", metavar="FILE", help="A picture: the first frame of the video.")
 ]
+Interpolator = Annotated[
+    str,
+    typer.Option(
+        "--interpolator", metavar="NAME", help="Makes frames beyond the model's rate: rife or repeat."
+    ),
+]
 LastImage = Annotated[
     Path | None, typer.Option("--last-image", metavar="FILE", help="A picture: the last frame of the video.")
 ]
@@ -77,6 +83,12 @@ Stream = Annotated[
 Steps = Annotated[
     int | None,
     typer.Option(parser=whole, metavar="INTEGER", help="Denoising steps: more is slower and finer."),
+]
+Upscaler = Annotated[
+    str,
+    typer.Option(
+        "--upscaler", metavar="NAME", help="Makes what is larger than the model: realesr or bicubic."
+    ),
 ]
 Variation = Annotated[
     int,

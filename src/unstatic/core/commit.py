@@ -9,14 +9,18 @@ def current_commit() -> str:
     It is the commit that HEAD names, whether or not files were changed since.
     """
     for folder in Path(__file__).parents:
-        if (folder / ".git").is_dir():
-            return _head(folder / ".git")[:7]
+        git = folder / ".git"
+        if git.is_dir():
+            return _head(git, git)[:7]
+        if git.is_file():  # a further work tree: it has a HEAD of its own, and shares the branches
+            own = Path(git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip())
+            return _head(own, own.parent.parent)[:7]
     return ""
 
 
-def _head(git: Path) -> str:
+def _head(own: Path, git: Path) -> str:
     """Follow HEAD to a commit, through a branch's own file or through the list of packed ones."""
-    head = (git / "HEAD").read_text(encoding="utf-8").strip()
+    head = (own / "HEAD").read_text(encoding="utf-8").strip()
     if not head.startswith("ref: "):
         return head
     name = head.removeprefix("ref: ")

@@ -21,6 +21,7 @@ from unstatic.world.spec import IN_PLACE, SceneSpec
 SUITES_FOLDER = Path(__file__).parent / "suites"
 SUITES = ("first-light", "objects", "animals", "pairs", "cameras", "held-out")
 MINUTES = "minutes"  # prompts for films of 60 seconds
+PHYSICS = "physics"  # prompts whose atoms are laws (`unstatic.evals.physics`)
 
 # Facts of objects that came into the format later: a fingerprint leaves out what its suite does not use.
 LATER_FACTS = {"motion": "", "phase": 0.0, "pace": 1.0, "period_s": 0.0}
@@ -83,8 +84,9 @@ def suite_path(name: str) -> Path:
 @cache
 def load_suite(name: str) -> Suite:
     """Read a suite. Raises InputError naming all suites."""
-    if name not in (*SUITES, MINUTES):
-        raise InputError(f"suite {name!r} is unknown: take one of {', '.join((*SUITES, MINUTES))}")
+    known = (*SUITES, MINUTES, PHYSICS)
+    if name not in known:
+        raise InputError(f"suite {name!r} is unknown: take one of {', '.join(known)}")
     lines = gzip.decompress(suite_path(name).read_bytes()).decode().splitlines()
     return Suite(name, tuple(_prompt(json.loads(line)) for line in lines))
 

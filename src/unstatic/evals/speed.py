@@ -1,8 +1,14 @@
-"""How long films take to make."""
+"""How long films take to make, and their stages."""
 
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
+
+import torch
+from torch import nn
 
 
 @dataclass(slots=True)
@@ -19,3 +25,39 @@ class FilmTimes:
             name: {"seconds_per_clip": each, "film_seconds_per_second": self.lasting / each}
             for name, each in medians.items()
         }
+
+
+class Stopwatch:
+    """Adds up the time from before one module's forward to after another's, and what is computed in it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.seconds, self.cpu_seconds, self.passes = 0.0, 0.0, 0
+        self._started = self._cpu_started = 0.0
+
+    @contextmanager
+    def on(self, first: nn.Module, last: nn.Module | None = None) -> Iterator["Stopwatch"]:
+        """Measure while the block runs: of one module, or of all from `first` to `last`."""
+        handles = (
+            first.register_forward_pre_hook(self._start),
+            (first if last is None else last).register_forward_hook(self._stop),
+        )
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _start(self, *_: object) -> None:
+        self._wait()
+        self._started, self._cpu_started = time.perf_counter(), time.process_time()
+
+    def _stop(self, *_: object) -> None:
+        self._wait()
+        self.seconds += time.perf_counter() - self._started
+        self.cpu_seconds += time.process_time() - self._cpu_started
+        self.passes += 1
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":  # else launches would be timed, not work
+            torch.cuda.synchronize(self.device)

@@ -15,13 +15,13 @@ from unstatic.diffusion.condition import Condition, Cue
 from unstatic.generate import edit
 from unstatic.generate.defaults import DEFAULT_MODEL
 from unstatic.generate.engine import Engine, Event, Frames, Warned
+from unstatic.generate.finish import Finisher
 from unstatic.generate.footage import Pixels, Source, read_mask, read_source
 from unstatic.generate.image import open_image, size_of
 from unstatic.generate.native import load_native
 from unstatic.generate.prompts.language_model import rewriter
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.storyboard import on_board, read_storyboard
-from unstatic.media.frames import enlarge, fit, retime
 from unstatic.media.read import Video
 from unstatic.models.manifest import Manifest, find_model
 
@@ -32,7 +32,8 @@ class EditOptions(TypedDict, total=False):
     `size` is "WIDTHxHEIGHT", `guidance` 1 is none, `variation` 1, 2, ... are other takes of a seed.
     `conditions` say what else is known beforehand (`unstatic.diffusion.condition`). `expand` (True) rewrites
     the prompt in words that the model was trained on, where it has an expander: `Model.plan` shows them;
-    before that the language model `expander` rewrites it, URL#MODEL of a chat server or a folder.
+    before that the language model `expander` rewrites it, URL#MODEL of a chat server or a folder. `upscaler`
+    and `interpolator` make more pixels and frames than the model does (`unstatic.generate.finish`).
     """
 
     size: str
@@ -45,6 +46,8 @@ class EditOptions(TypedDict, total=False):
     conditions: tuple[Condition, ...]
     expand: bool
     expander: str
+    upscaler: str
+    interpolator: str
 
 
 class Options(EditOptions, total=False):
@@ -211,14 +214,14 @@ class Model:
     def stream_plan(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Do what was planned, with frames at the size and the frame rate of the plan."""
         yield from map(Warned, plan.warnings)
-        shown = 0
+        shown, finisher = 0, Finisher(plan.finish, plan.frames, device=self.engine.device)
         for event in self.engine.stream(plan, previews_per_s=previews_per_s):
             if not isinstance(event, Frames):
                 yield event
                 continue
-            frames = retime(event.frames, event.first, self.manifest.fps, plan.fps)
+            frames = finisher.next(event.frames, event.first)
             if len(frames):
-                yield Frames(shown, finished(frames, plan.size))
+                yield Frames(shown, frames)
                 shown += len(frames)
 
 
@@ -238,16 +241,6 @@ def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Optio
     unstatic.generate("the ball rolls away", image="ball.png").save("away.mp4")
     """
     return load(model).generate(prompt, **options)
-
-
-def finished(
-    frames: UInt8[np.ndarray, "t h w 3"], size: Size
-) -> UInt8[np.ndarray, "t {size.height} {size.width} 3"]:
-    """Cut and scale frames to the size of the file; whole multiples are bicubic interpolation."""
-    factor = max(1, size.width // frames.shape[2])
-    if (size.height, size.width) == (factor * frames.shape[1], factor * frames.shape[2]):
-        return enlarge(frames, factor, "bicubic")
-    return fit(frames, size)
 
 
 def repaint_file(

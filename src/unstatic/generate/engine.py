@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import UInt8
 
 from unstatic.generate.request import Plan
@@ -67,6 +68,11 @@ class Engine(Protocol):
     @property
     def manifest(self) -> Manifest:
         """What the model can make."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
         ...
 
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:

@@ -23,7 +23,7 @@ from unstatic.generate.footage import lasting
 from unstatic.generate.known import first_frame, last_frame, outside, source, span
 from unstatic.generate.request import DISTILLED, Plan
 from unstatic.generate.stream import Chunk, Denoised, Sampling, Script, chunk_noise, stream_latents
-from unstatic.media.frames import to_frames
+from unstatic.media.frames import to_frames, to_tensor
 from unstatic.models.manifest import InstalledModel, Manifest
 from unstatic.models.prepare import prepare_for_cpu
 from unstatic.models.text import TextEncoder, load_text_encoder
@@ -136,6 +136,12 @@ class NativeEngine:
             other = chunk_noise(shape, plan.chunks, [stable_seed("variation", plan.seed, plan.variation)])
             static = vary(static, other, VARIATION)
         return LatentState.static(static.to(self.device))
+
+    @torch.inference_mode()
+    def reconstruct(self, frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "decoded h w 3"]:
+        """Send frames through the autoencoder, there and back; those that fill no latent frame are lost."""
+        video = to_tensor(frames)[None].to(self.device)
+        return to_frames(self.autoencoder.decode(self.autoencoder.encode(video)))[0]
 
     def sampling(self, plan: Plan) -> Sampling:
         """Return how the video is sampled."""

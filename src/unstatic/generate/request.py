@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -10,7 +11,8 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
-from unstatic.generate.defaults import DEFAULT_SECONDS
+from unstatic.generate.defaults import DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
+from unstatic.generate.finish import Finish, check_finish
 from unstatic.generate.footage import Footage, check_footage, fit_mask, lasting, placed, skipped
 from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size
 from unstatic.generate.prompts.expand import Wording, worded
@@ -40,7 +42,7 @@ class Request:
     `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations 1,
     2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if
     there is one and then in words of the model's training if it has an expander; that one adds nothing where
-    pictures show what there is.
+    pictures show what there is. `upscaler` and `interpolator` make what the file has beyond the model.
     """
 
     prompt: str
@@ -63,6 +65,8 @@ class Request:
     conditions: tuple[Condition, ...] = ()
     expand: bool = False
     rewriter: Rewriter | None = None
+    upscaler: str = UPSCALER
+    interpolator: str = INTERPOLATOR
 
     @property
     def shows(self) -> bool:
@@ -76,12 +80,12 @@ class Plan:
     """A `Request` with nothing left open: what an engine really does.
 
     `prompt` and `cues` are what was asked for, and `texts` what the model reads, and from which frame on: the
-    same, or what it was expanded to. The model works at `native` size, and its pictures are cut and scaled
-    to `size`. `frames` are the model's own, at the model's frame rate, and the file shows them at
-    `fps`; the last of them is the last that it shows. Before them `skip` more are made: the request's `lead`,
-    and a few that make footage fall on whole latent frames. The model denoises latent frames in chunks of the
-    lengths `chunks`; what they hold beyond is cut off. Pictures are cut and scaled to the native size,
-    footage counts from the first frame that is made, and `warnings` say what the user should know beforehand.
+    same, or what it was expanded to. The model works at its own size and frame rate, and `finish` says what
+    becomes of its `frames`; the last of them is the last that the file shows. Before them `skip` more are
+    made: the request's `lead`, and a few that make footage fall on whole latent frames. The model denoises
+    latent frames in chunks of the lengths `chunks`; what they hold beyond is cut off. Pictures are cut and
+    scaled to the native size, footage counts from the first frame that is made, and `warnings` say what the
+    user should know beforehand.
     """
 
     prompt: str
@@ -89,9 +93,7 @@ class Plan:
     texts: tuple[tuple[int, str], ...]
     frames: int
     chunks: tuple[int, ...]
-    native: Size
-    size: Size
-    fps: int
+    finish: Finish
     seed: int
     variation: int
     steps: int
@@ -106,6 +108,21 @@ class Plan:
     skip: int
     conditions: tuple[Condition, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def native(self) -> Size:
+        """The size that the model makes."""
+        return self.finish.native
+
+    @property
+    def size(self) -> Size:
+        """The size of the file."""
+        return self.finish.size
+
+    @property
+    def fps(self) -> int:
+        """The frame rate of the file."""
+        return self.finish.fps
 
     @property
     def text(self) -> str:
@@ -125,21 +142,12 @@ class Plan:
 
 def plan(request: Request, manifest: Manifest) -> Plan:
     """Answer `request` with the model of `manifest`. Raises InputError naming value and fix."""
-    defaults = manifest.defaults
-    solver, steps, few = request.solver, request.steps, manifest.distilled
-    if solver is None:
-        solver = DISTILLED if few else defaults.solver
-    if steps is None:
-        steps = few.steps if few and solver == DISTILLED else defaults.steps
-    guidance = defaults.guidance if request.guidance is None else request.guidance
+    way = _way(request, manifest)
     fps = manifest.fps if request.fps is None else request.fps
-
-    _check_range("steps", steps, 1, MAX_STEPS)
-    _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
-    _check_solver(solver, guidance, manifest)
     _check_range("fps", fps, 1, MAX_FPS)
     _check_range("seed", request.seed, 0, MAX_SEED)
     _check_range("variation", request.variation, 0, MAX_SEED)
+    check_finish(request.upscaler, request.interpolator)
     if any(isinstance(condition, Cue) for condition in request.conditions):
         raise InputError("conditions hold a Cue: give it among the cues")
 
@@ -178,14 +186,19 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         texts=tuple((first, wording.text) for first, wording in wordings),
         frames=frames,
         chunks=whole_chunks(skip + frames, manifest),
-        native=native,
-        size=size,
-        fps=fps,
+        finish=Finish(
+            native=native,
+            native_fps=manifest.fps,
+            size=size,
+            fps=fps,
+            upscaler=request.upscaler,
+            interpolator=request.interpolator,
+        ),
         seed=request.seed,
         variation=request.variation,
-        steps=steps,
-        guidance=guidance,
-        solver=solver,
+        steps=way.steps,
+        guidance=way.guidance,
+        solver=way.solver,
         image=None if request.image is None else fit(request.image[None], native)[0],
         last_image=None if request.last_image is None else fit(request.last_image[None], native)[0],
         footage=tuple(
@@ -203,6 +216,29 @@ def plan(request: Request, manifest: Manifest) -> Plan:
             *cut_warnings(pictures, size),
         ),
     )
+
+
+class _Way(NamedTuple):
+    """How static becomes a video."""
+
+    solver: str
+    steps: int
+    guidance: float | int
+
+
+def _way(request: Request, manifest: Manifest) -> _Way:
+    """Return what was asked for or the model's own choice. Raises InputError for what it cannot do."""
+    defaults, few = manifest.defaults, manifest.distilled
+    solver, steps = request.solver, request.steps
+    if solver is None:
+        solver = DISTILLED if few else defaults.solver
+    if steps is None:
+        steps = few.steps if few and solver == DISTILLED else defaults.steps
+    guidance = defaults.guidance if request.guidance is None else request.guidance
+    _check_range("steps", steps, 1, MAX_STEPS)
+    _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
+    _check_solver(solver, guidance, manifest)
+    return _Way(solver, steps, guidance)
 
 
 def pictures_of(request: Request) -> Images:

@@ -6,6 +6,7 @@ to the old ones repeated. Every frame stands for itself: there is no memory.
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,7 @@ class CompactUpscaler(nn.Module):
         self.config = config
         widths = [3, *[config.width] * (config.depth + 1)]
         layers: list[nn.Module] = []
-        for channels, width in zip(widths, widths[1:], strict=False):
+        for channels, width in pairwise(widths):
             layers += [nn.Conv2d(channels, width, 3, padding=1), nn.PReLU(width)]
         self.layers = nn.Sequential(*layers, nn.Conv2d(config.width, 3 * config.factor**2, 3, padding=1))
 
@@ -65,7 +66,7 @@ class CompactUpscaler(nn.Module):
 
 
 def from_ncnn(param: Path, weights: Path) -> CompactUpscaler:
-    """Read an upscaler from the two files of ncnn (github.com/Tencent/ncnn/wiki/param-and-model-file-structure).
+    """Read an upscaler from the two files of ncnn (its wiki: "param and model file structure").
 
     Raises InputError for a network of another kind.
     """

@@ -8,6 +8,7 @@ as a pixel can see, which changes nothing but the last digit.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from einops import rearrange, repeat
@@ -98,6 +99,33 @@ def tiles(height: int, width: int, side: int, reach: int) -> Iterator[Tile]:
             yield Tile(read, (top, bottom, left, right))
 
 
+class Reaching(Protocol):
+    """What a stream must know of an upscaler's shape."""
+
+    @property
+    def factor(self) -> int:
+        """How many times as many pixels a side there are."""
+        ...
+
+    @property
+    def reach(self) -> int:
+        """How many pixels of the small picture away a new pixel can see."""
+        ...
+
+
+class Enlarger(Protocol):
+    """An upscaler that streams."""
+
+    @property
+    def config(self) -> Reaching:
+        """Its shape."""
+        ...
+
+    def stream(self, video: Tensor, memory: Memory | None) -> tuple[Tensor, Memory]:
+        """Enlarge the next frames of a stream in [-1, 1]; `memory` is None at its start."""
+        ...
+
+
 class UpscalingStream:
     """A stream of one video through an upscaler, tile by tile: memory grows with the picture alone.
 
@@ -105,7 +133,7 @@ class UpscalingStream:
     for frames in stretches: large = stream.enlarge(frames)
     """
 
-    def __init__(self, upscaler: Upscaler, *, side: int = 256) -> None:
+    def __init__(self, upscaler: Enlarger, *, side: int = 256) -> None:
         self.upscaler, self.side = upscaler, side
         self.memories: dict[tuple[int, int, int, int], Memory] = {}
 

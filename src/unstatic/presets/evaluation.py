@@ -30,15 +30,16 @@ from unstatic.evals.i3d import clip_features, load_i3d
 from unstatic.evals.lpips import load_lpips
 from unstatic.evals.minute import MinuteResult, watch_minutes
 from unstatic.evals.parser import load_parser
+from unstatic.evals.physics import PhysicsResult, measure_physics
 from unstatic.evals.possible import SIDE, PossibleResult, draw_cases, judge, surprise
-from unstatic.evals.prompts import MINUTES, SUITES, Prompt, load_suite
+from unstatic.evals.prompts import MINUTES, PHYSICS, SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.evals.speed import FilmTimes
 from unstatic.generate.engine import Frames as Stretch
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import DISTILLED, Request, plan
-from unstatic.media.frames import retime, to_frames, to_tensor
+from unstatic.media.frames import retime, to_tensor
 from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
 from unstatic.presets.edit_evaluation import edit_prompts, edited_videos
@@ -47,7 +48,7 @@ from unstatic.presets.feature_store import FeatureStore
 POSSIBLE, DISTRIBUTION, EDITS = "possible", "distribution", "edits"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
-PARTS = (*SUITES[1:], POSSIBLE, MINUTES, EDITS, *RECONSTRUCTIONS)
+PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, *RECONSTRUCTIONS)
 SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
 SHOWN_CLIPS = 12
@@ -56,7 +57,7 @@ CASES, RECONSTRUCTED_CLIPS, EDITED_CLIPS = 120, 96, 48
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Watch = Callable[[str, FollowAnswer, Frames], None]
-Result = EditResult | FollowResult | MinuteResult | PossibleResult | ReconstructionResult
+Result = EditResult | FollowResult | MinuteResult | PhysicsResult | PossibleResult | ReconstructionResult
 
 
 class Way(TypedDict):
@@ -159,7 +160,7 @@ def _measure(
         with progress(name, count) as bar:
             return measure_reconstruction(
                 held_out_clips(count, mix=RECONSTRUCTIONS[name], enlarge=enlarge),
-                there_and_back(engine),
+                engine.reconstruct,
                 lpips=load_lpips().between if todo.networks else None,
                 advance=bar.advance,
             )
@@ -171,13 +172,24 @@ def _measure(
     if name == EDITS:
         prompts = edit_prompts(min(todo.prompts, EDITED_CLIPS))
         with progress(name, len(prompts)) as bar:
-            through = there_and_back(engine)
             return measure_edits(
-                edited_videos(engine, prompts, through, enlarge=enlarge, advance=bar.advance)
+                edited_videos(engine, prompts, engine.reconstruct, enlarge=enlarge, advance=bar.advance)
             )
+    if name == PHYSICS:
+        return _measure_physics(engine, todo, times)
     if name == MINUTES:
         return _watch_minutes(engine, todo, times)
     return _follow(engine, todo, name, times, store)
+
+
+def _measure_physics(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes) -> PhysicsResult:
+    """Measure films as the model makes them when nobody says otherwise."""
+    suite, columns = load_suite(PHYSICS).first(todo.prompts), ways_of_sampling(engine.manifest, todo)
+    column = usual(engine.manifest, columns)
+    makers = {column: _timed(engine, columns[column], times, column)}
+    with progress(PHYSICS, len(suite.prompts)) as bar:
+        enlarge = enlargement(engine.manifest)
+        return measure_physics(makers, suite, load_classical().tables, enlarge=enlarge, advance=bar.advance)
 
 
 def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes) -> MinuteResult:
@@ -207,7 +219,7 @@ def _follow(
             makers,
             suite,
             [load_parser(), load_classical()],
-            reconstruct=there_and_back(engine),
+            reconstruct=engine.reconstruct,
             only={each: todo.slow_prompts for each in columns if each != shown and engine.manifest.distilled},
             enlarge=enlargement(engine.manifest),
             watch=_watcher(_keeper(todo, name, shown), name, store),
@@ -293,17 +305,6 @@ def film(engine: NativeEngine, prompt: Prompt, way: Way) -> Frames:
 def enlargement(manifest: Manifest) -> int:
     """Tell how many times as many pixels a side the model's films have as the scenes of the suites say."""
     return max(1, manifest.sizes[0].height // SIDE)
-
-
-def there_and_back(engine: NativeEngine) -> Callable[[Frames], Frames]:
-    """Return the model's autoencoder as a function from frames to frames."""
-
-    @torch.inference_mode()
-    def through(frames: Frames) -> Frames:
-        video = to_tensor(frames)[None].to(engine.device)
-        return to_frames(engine.autoencoder.decode(engine.autoencoder.encode(video)))[0]
-
-    return through
 
 
 @torch.inference_mode()

@@ -1,0 +1,46 @@
+import pytest
+from publish_evaluation import figure, page, shortened, with_figures, with_table
+
+SCORES = {
+    name: {"right": 9, "total": 10, "share": 0.9, "interval_95": [0.6, 0.98]} for name in ("colour", "all")
+}
+FACTS = {
+    "model": "nano",
+    "digest": "abc",
+    "commit": "1234567",
+    "machine": "a machine",
+    "objects": {"columns": {"real render": {"scores": SCORES, "answers": [1, 2]}}, "prompts": 10},
+    "reconstruction": {"whole": {"pooled": 31.234}, "lpips": None, "clips": [3]},
+}
+
+
+def test_what_is_long_is_left_out_and_all_else_stays():
+    short = shortened(FACTS)
+    assert short["objects"]["columns"]["real render"] == {"scores": SCORES}
+    assert short["reconstruction"] == {"whole": {"pooled": 31.234}, "lpips": None}
+
+
+def test_a_figure_is_what_the_facts_have():
+    assert figure(FACTS, "objects / columns / real render / scores / colour") == "90.0%"
+    assert figure(FACTS, "reconstruction / whole / pooled") == "31.23"
+    assert figure(FACTS, "objects / prompts") == "10"
+    with pytest.raises(KeyError):
+        figure(FACTS, "objects / nothing")
+
+
+def test_figures_and_tables_of_a_document_are_replaced():
+    text = "| PSNR <!-- figure: reconstruction / whole / pooled -->?? dB | x |"
+    filled = with_figures(text, FACTS)
+    assert filled == "| PSNR <!-- figure: reconstruction / whole / pooled -->31.23 dB | x |"
+    assert with_figures(filled, FACTS) == filled
+    table = with_table("before\n<!-- evaluation -->\nold\n<!-- /evaluation -->\nafter\n", FACTS)
+    assert "| colour | 90.0% [60%, 98%] | 95% |" in table
+    assert "old" not in table
+    assert table.endswith("<!-- /evaluation -->\nafter\n")
+
+
+def test_the_page_has_a_section_for_every_part_in_order():
+    text = page(FACTS, {"reconstruction": "| B |", "objects": "| A |", "of another time": "| C |"})
+    assert text.index("## objects\n\n| A |") < text.index("## reconstruction\n\n| B |")
+    assert "of another time" not in text
+    assert "weights `abc`, at commit 1234567" in text
