@@ -7,10 +7,11 @@ followed from frame to frame by what is around them (Lucas and Kanade, 1981), co
 from itertools import pairwise
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from unstatic.evals.classical import FIRST_COLOUR, Tables, colour_cover
@@ -52,7 +53,7 @@ def track_hero(frames: Frames, tables: Tables) -> Track:
     return Track(video, cover, boxes_of(cover))
 
 
-def small_video(frames: Frames) -> Video:
+def small_video(frames: UInt8[np.ndarray, "t high wide 3"]) -> Video:
     """Return a clip in [0, 1], at the size at which clips are read."""
     video = rearrange(torch.from_numpy(frames).float() / 255, "t h w c -> t c h w")
     size = reading_size(*frames.shape[1:3])
@@ -64,7 +65,7 @@ def small_video(frames: Frames) -> Video:
 
 
 @torch.inference_mode()
-def follow_points(frames: Frames, first: int, last: int) -> Float[Tensor, "t points 2"]:
+def follow_points(frames: Frames, first: int, last: int) -> Float[Tensor, "steps points 2"]:
     """Follow corners of frame `first` to frame `last`, those that are still there and look alike."""
     grey = rearrange(torch.from_numpy(frames[first : last + 1]).float() / 255, "t h w c -> t 1 c h w").mean(2)
     places = [corners(grey[0, 0])]
@@ -97,7 +98,7 @@ def corners(grey: Float[Tensor, "h w"]) -> Points:
 
 def _followed(
     before: Float[Tensor, "1 h w"], now: Float[Tensor, "1 h w"], places: Points
-) -> tuple[Points, Float[Tensor, "points"]]:
+) -> tuple[Points, Bool[Tensor, "points"]]:
     """Return where points went, and whether they are still in the picture and well held."""
     pyramid = [(before[None], now[None])]
     for _ in range(LEVELS - 1):

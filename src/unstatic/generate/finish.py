@@ -32,6 +32,7 @@ SECOND, MOST_DOUBLINGS = 2, 3
 FRAMES_AT_ONCE = 4
 
 Frames = UInt8[np.ndarray, "t h w 3"]
+Finished = UInt8[np.ndarray, "shown high wide 3"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +89,7 @@ class Finisher:
         self.doubling: list[DoublingStream] | None = None
         self.enlarging: list[UpscalingStream] | None = None
 
-    def next(self, frames: Frames, first: int) -> Frames:
+    def next(self, frames: Frames, first: int) -> Finished:
         """Return what the file shows next, maybe nothing, when frames from number `first` on are final."""
         finish = self.finish
         ended = first + len(frames) == self.frames
@@ -105,7 +106,7 @@ class Finisher:
             return np.zeros((0, finish.size.height, finish.size.width, 3), np.uint8)
         return np.concatenate(pieces)
 
-    def _doubled(self, frames: Frames) -> Frames:
+    def _doubled(self, frames: Frames) -> UInt8[np.ndarray, "doubled h w 3"]:
         if self.doubling is None:
             make = partial(load_interpolator, self.device)
             self.doubling = [DoublingStream(make()) for _ in range(self.finish.doublings)]
@@ -113,7 +114,7 @@ class Finisher:
             frames = to_frames(stream.double(to_tensor(frames)[None].to(self.device)))[0]
         return frames
 
-    def _enlarged(self, frames: Frames) -> Frames:
+    def _enlarged(self, frames: Frames) -> UInt8[np.ndarray, "t high wide 3"]:
         finish = self.finish
         if self.enlarging is None:
             make = partial(load_upscaler, finish.upscaler, self.device)

@@ -8,7 +8,7 @@ as a pixel can see, which changes nothing but the last digit.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from einops import rearrange, repeat
@@ -99,6 +99,7 @@ def tiles(height: int, width: int, side: int, reach: int) -> Iterator[Tile]:
             yield Tile(read, (top, bottom, left, right))
 
 
+@runtime_checkable
 class Reaching(Protocol):
     """What a stream must know of an upscaler's shape."""
 
@@ -113,6 +114,7 @@ class Reaching(Protocol):
         ...
 
 
+@runtime_checkable
 class Enlarger(Protocol):
     """An upscaler that streams."""
 
