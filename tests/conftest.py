@@ -2,9 +2,10 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from unstatic.core.memory import give_back_memory
 from unstatic.core.threads import quiet_threads
 
 quiet_threads()  # before torch comes in
@@ -34,6 +35,13 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)  # type: ignore[arg-type]
 
     monkeypatch.setattr(socket.socket, "connect", connect_here)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def memory_of_its_own() -> Iterator[None]:
+    """Let no file of tests leave memory behind: two thousand tests of every shape would fill the machine."""
+    yield
+    give_back_memory()
 
 
 @pytest.fixture

@@ -33,3 +33,24 @@ def test_blocks_that_are_used_again_cost_no_new_pages():
     pages = 20 * 10 * 1_000_000 // 4096
     assert faults(keep=False) > pages // 2
     assert faults(keep=True) < pages // 10
+
+
+LEAVE_HOLES = """
+from unstatic.core.memory import give_back_memory, keep_freed_memory
+def held():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+keep_freed_memory()
+blocks = [b"x" * 1_000_000 for _ in range(200)]
+del blocks[::2]
+before = held()
+give_back_memory()
+print(before - held(), sum(len(block) for block in blocks))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_holes_between_what_is_used_are_given_back():
+    ran = subprocess.run([sys.executable, "-c", LEAVE_HOLES], capture_output=True, text=True, check=True)
+    given, used = (int(each) for each in ran.stdout.split())
+    assert given > 80_000_000
+    assert used == 100_000_000

@@ -1,6 +1,7 @@
 """How this process deals with memory that it no longer needs."""
 
 import ctypes
+import gc
 import platform
 import sys
 
@@ -21,3 +22,14 @@ def keep_freed_memory() -> None:
     allocator = ctypes.CDLL(None)
     allocator.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
     allocator.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
+
+
+def give_back_memory() -> None:
+    """Give freed memory back to the system, holes between what is still used included; glibc only.
+
+    For processes that do one thing after another: what is kept for the next tensors is not fitted by those
+    of another shape, and lies in pieces.
+    """
+    gc.collect()
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
