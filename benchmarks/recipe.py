@@ -1,7 +1,7 @@
 """The recipe at small scale: one change at a time, the same seed, the same samples.
 
     python benchmarks/recipe.py autoencoder --clips runs/nano-64/clips --samples 20000
-    python benchmarks/recipe.py transformer --run runs/nano-64 --samples 60000 --only base,velocity
+    python benchmarks/recipe.py transformer --run runs/nano-64 --samples 60000 --only "base;velocity"
 
 Autoencoders are trained from nothing on crops and measured on clips that no training has seen. Transformers
 are trained from nothing on stills, the first latent frame of every clip, and asked for stills of one object:
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, help="a folder of rendered clips")
     parser.add_argument("--run", type=Path, help="a run with latents and a finished autoencoder")
     parser.add_argument("--samples", type=int, default=20_000)
-    parser.add_argument("--only", default="", help="names of changes, separated by commas; all by default")
+    parser.add_argument("--only", default="", help="names of changes, semicolons between; all by default")
     options = parser.parse_args()
     keep_freed_memory()
 
@@ -108,7 +108,7 @@ def main() -> None:
             name: lambda change=change: transformer(options.run, change, options.samples)
             for name, change in TRANSFORMERS.items()
         }
-    for name in options.only.split(",") if options.only else runs:
+    for name in options.only.split(";") if options.only else runs:
         started_s = time.monotonic()
         figures = runs[name]()
         print(json.dumps({"change": name, "seconds": time.monotonic() - started_s, **figures}), flush=True)
