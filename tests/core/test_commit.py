@@ -30,9 +30,10 @@ def test_a_further_work_tree_has_a_head_of_its_own(tmp_path: Path, monkeypatch: 
     own = tmp_path / "main" / ".git" / "worktrees" / "other"
     own.mkdir(parents=True)
     (own / "HEAD").write_text("ref: refs/heads/other\n")
+    (own / "commondir").write_text("../..\n")
     (own.parent.parent / "packed-refs").write_text(f"{DIGITS} refs/heads/other\n")
     (tmp_path / "other").mkdir()
-    (tmp_path / "other" / ".git").write_text(f"gitdir: {own}\n")
+    (tmp_path / "other" / ".git").write_text("gitdir: ../main/.git/worktrees/other\n")
     monkeypatch.setattr(commit, "__file__", str(tmp_path / "other" / "src" / "commit.py"))
     assert commit.current_commit() == DIGITS[:7]
 

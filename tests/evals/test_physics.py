@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from unstatic.evals.classical import load_classical
@@ -79,6 +80,25 @@ def in_waves(clip: Clip) -> Frames:
     return frames
 
 
+def slid(clip: Clip) -> Frames:
+    return np.stack([np.roll(clip.frames[0], time, axis=1) for time in range(65)])
+
+
+def zoomed(clip: Clip) -> Frames:
+    picture, side = PIL.Image.fromarray(clip.frames[0]), clip.frames.shape[1]
+    boxes = [(edge, edge, side - edge, side - edge) for edge in np.linspace(0, side / 5, 65)]
+    size = (clip.frames.shape[2], side)
+    return np.stack([np.asarray(picture.resize(size, PIL.Image.Resampling.BICUBIC, box)) for box in boxes])
+
+
+def empty(clip: Clip) -> Frames:
+    return np.full_like(clip.frames, 120)
+
+
+def static(clip: Clip) -> Frames:
+    return np.random.default_rng(0).integers(0, 256, clip.frames.shape, dtype=np.uint8)
+
+
 @pytest.mark.parametrize(
     ("law", "scene", "broken"),
     [
@@ -90,6 +110,9 @@ def in_waves(clip: Clip) -> Frames:
         ("shadow", "prediction of ways", without_shadow),
         ("mirror", "mirror", without_image),
         ("orbit", "orbit", in_waves),
+        ("orbit", "orbit", slid),
+        ("orbit", "orbit", zoomed),
+        *((law, "orbit", make) for law in LAWS for make in (empty, static)),
     ],
 )
 def test_a_film_that_breaks_a_law_is_noticed(

@@ -9,6 +9,7 @@ import torch
 from unstatic.core.errors import InputError
 from unstatic.generate import edit
 from unstatic.generate.engine import Frames
+from unstatic.generate.finish import REPEAT
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk
@@ -64,7 +65,7 @@ def test_backward_ends_with_what_was_given(engine: NativeEngine, make_frames, co
 
 def test_a_loop_flows_into_its_beginning_and_shows_that_one(engine: NativeEngine, make_frames):
     video = make_frames(34, 32, 32)
-    asked = edit.loop(ASKED, video, engine.manifest, seconds=1)
+    asked = replace(edit.loop(ASKED, video, engine.manifest, seconds=1), interpolator=REPEAT)
     planned = plan(asked, engine.manifest)
     latent, shown = latents(engine, planned), made(engine, asked)
     assert len(shown) == 34 + 16

@@ -48,13 +48,20 @@ def test_warping_moves_and_repeats_the_border():
 
 @pytest.mark.parametrize("pieces", [(5,), (1, 4), (2, 2, 1)])
 def test_a_stream_is_doubled_as_the_whole_is(model: Interpolator, pieces: tuple[int, ...]):
-    video = pictures(5).movedim(0, 1)[None]
+    video = pictures(5).movedim(0, 1)[None] / 4  # pictures that are alike
     stream = DoublingStream(model)
     doubled = torch.cat([stream.double(piece) for piece in video.split(pieces, dim=2)], dim=2)
     assert doubled.shape[2] == 9
     assert torch.equal(doubled[:, :, ::2], video)
     middle = model(video[:, :, 1], video[:, :, 2]).clamp(-1, 1)
     torch.testing.assert_close(doubled[:, :, 3], middle, atol=1e-5, rtol=0)
+
+
+def test_a_cut_stays_a_cut(model: Interpolator):
+    red, blue = torch.full((2, 1, 3, 1, 40, 56), -1.0)
+    red[:, 0], blue[:, 2] = 1.0, 1.0
+    doubled = DoublingStream(model).double(torch.cat([red, blue], dim=2))
+    assert torch.equal(doubled, torch.cat([red, red, blue], dim=2))
 
 
 def test_the_names_of_rife_fit(model: Interpolator):

@@ -15,6 +15,7 @@ from unstatic.cli.options import (
     Device,
     Expand,
     Expander,
+    Interpolator,
     ModelName,
     Output,
     Preview,
@@ -27,7 +28,7 @@ from unstatic.cli.options import (
 from unstatic.cli.output import STDOUT, check_pipe, warn
 from unstatic.core.errors import InputError
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
-from unstatic.generate.defaults import DEFAULT_MODEL, UPSCALER
+from unstatic.generate.defaults import DEFAULT_MODEL, INTERPOLATOR, UPSCALER
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,7 @@ class Shared:
     expand: Expand = True
     expander: Expander = None
     upscaler: Upscaler = UPSCALER
+    interpolator: Interpolator = INTERPOLATOR
     device: Device = None
     as_json: AsJson = False
 
@@ -103,6 +105,7 @@ class Desk:
             expand=shared.expand,
             rewriter=rewriter_of(shared.expander),
             upscaler=shared.upscaler,
+            interpolator=shared.interpolator,
         )
         self.videos: list[Pixels] = []
         for path in paths:

@@ -52,7 +52,9 @@ Image = Annotated[
 Interpolator = Annotated[
     str,
     typer.Option(
-        "--interpolator", metavar="NAME", help="Makes frames beyond the model's rate: rife or repeat."
+        "--interpolator",
+        metavar="NAME",
+        help="Makes more frames, and smooths joints: rife; repeat does neither.",
     ),
 ]
 LastImage = Annotated[

@@ -13,8 +13,10 @@ def current_commit() -> str:
         if git.is_dir():
             return _head(git, git)[:7]
         if git.is_file():  # a further work tree: it has a HEAD of its own, and shares the branches
-            own = Path(git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip())
-            return _head(own, own.parent.parent)[:7]
+            own = folder / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
+            common = own / "commondir"
+            shared = own / common.read_text(encoding="utf-8").strip() if common.is_file() else own
+            return _head(own, shared)[:7] if (own / "HEAD").is_file() else ""
     return ""
 
 

@@ -2,13 +2,15 @@
 
     parabola      what flies follows a parabola: what a fitted one leaves over, in heights of the flight
     restitution   no bounce is higher than the one before: the largest ratio of two heights
-    prediction    the beginning says how it goes on: how far the rest of the film is from what is simulated of
-                  it, in sizes of the thing
-    permanence    what is there stays there: the largest jump from frame to frame, in sizes of the thing
+    prediction    the beginning says how it goes on: how far what comes after it is from what is simulated,
+                  in sizes of the thing
+    permanence    what is there stays there and moves evenly: the largest change of its change from frame to
+                  frame, in sizes of the thing
     shadow        the dark on the ground beside the thing goes with it: 1 - correlation of their places
     mirror        below the thing is its image upside down: 1 - correlation of the two
     orbit         points of a scene that rests lie in three dimensions: after Tomasi and Kanade (1992, IJCV 9,
-                  137-154) their places in all frames have rank 3; what a rank of 3 leaves over, in pixels
+                  137-154) their places in all frames have rank 3; what a rank of 3 leaves over, in pixels of
+                  128, where a rank of 2, a flat picture that is moved, leaves more
 
 Nothing is compared with the prompt's own scene: a film may be of another thing and keep every law.
 """
@@ -42,7 +44,10 @@ CONTACT_DROP, CONTACT_TURN = 0.02, 0.06  # sizes of the thing
 LEAST_TRAVEL = 1.0
 SHADOW_DEPTH, SHADOW_SEEN, SHADOW_SHARE = 0.06, 0.003, 0.5
 MIRROR_EVERY, MIRROR_ROWS, MIRROR_SHARE = 4, 4, 0.8
+SHORTEST_BOUNCE = 0.3  # frames: what bounces faster lies still
+LEAST_PIXELS = 12.0  # of pictures of about 64 x 64: what covers less is not there
 ORBIT_STEP, ORBIT_POINTS, ORBIT_WINDOWS, ORBIT_MOVED = 12, 10, 2, 0.5
+ORBIT_DEPTH, ORBIT_SIDE = 0.12, 128.0
 READ = 0.6  # of a film is read before the rest is foretold
 
 
@@ -131,7 +136,7 @@ def _bouncing(frames: int, gravity: float, speed: float, kept: float) -> Curve:
     """Return heights above the ground of what leaves it at `speed` and keeps a share of it at each bounce."""
     heights, start = np.zeros(frames), 0.0
     for frame in range(frames):
-        while frame - start > 2 * speed / gravity > LEAST_HEIGHT:
+        while frame - start > 2 * speed / gravity > SHORTEST_BOUNCE:
             start, speed = start + 2 * speed / gravity, speed * kept
         time = min(frame - start, 2 * speed / gravity)
         heights[frame] = speed * time - gravity * time**2 / 2
@@ -142,26 +147,41 @@ def _bouncing(frames: int, gravity: float, speed: float, kept: float) -> Curve:
 
 
 def glides_on(film: Film) -> float:
-    """Go on as the first part of the film does, with constant slowing; return how far off that is at last."""
+    """Go on as the first part of the film does, slowing evenly until it rests; return how far off that is."""
     boxes, size = film.track.boxes, film.track.size
     places = torch.stack([boxes.x, boxes.y], dim=1).double().numpy()
-    times = np.arange(len(places))
+    times = np.arange(float(len(places)))
     read = round(READ * len(places))
     ahead = times[read : read + len(places) // 4 + 1]
     if np.ptp(places[:, 0]) < LEAST_TRAVEL * size:
         return math.nan
-    foretold = np.stack([np.polyval(np.polyfit(times[:read], way[:read], 2), ahead) for way in places.T], 1)
-    return float(np.hypot(*(foretold - places[ahead]).T)[-1]) / size
+    foretold = np.stack([_slowing(times[:read], way[:read], ahead) for way in places.T], axis=1)
+    real = places[read : read + len(ahead)]
+    return float(np.hypot(*(foretold - real).T)[-1]) / size
+
+
+def _slowing(
+    times: Float[np.ndarray, "read"], way: Float[np.ndarray, "read"], ahead: Float[np.ndarray, "ahead"]
+) -> Float[np.ndarray, "ahead"]:
+    """Return where a way goes on to: a parabola up to its vertex, where what slows down comes to rest."""
+    fit = np.polyfit(times, way, 2)
+    rest = -fit[1] / (2 * fit[0]) if fit[0] else math.inf
+    return np.polyval(fit, np.minimum(ahead, rest) if rest > times[-1] else ahead)
 
 
 def permanence(film: Film) -> float:
-    """Return the largest jump, of the place or of the side of a square as large; infinite if it is gone."""
+    """Return the largest jerk, of the place or of the side of a square as large; infinite if it is gone.
+
+    NaN if there is nothing to follow.
+    """
     boxes, size = film.track.boxes, film.track.size
+    if float(boxes.area.median()) < LEAST_PIXELS:
+        return math.nan
     if float(boxes.area.min()) < 0.1 * float(boxes.area.median()):
         return math.inf
     sides = boxes.area.sqrt()
-    jumps = [each.diff().diff().abs().max() for each in (boxes.x, boxes.y, sides)]
-    return float(torch.stack(jumps).max()) / size
+    jerks = [each.diff().diff().abs().max() for each in (boxes.x, boxes.y, sides)]
+    return float(torch.stack(jerks).max()) / size
 
 
 def shadow(film: Film) -> float:
@@ -205,23 +225,32 @@ def mirror(film: Film) -> float:
 
 
 def orbit(film: Film) -> float:
-    """Return how far points are from a rigid scene: the median over points and stretches of the film."""
-    errors = list[float]()
+    """Return how far points are from a rigid scene: the median over points and stretches of the film.
+
+    NaN if a flat picture that is moved, zoomed or turned explains them as well.
+    """
+    errors = list[tuple[float, float]]()
     for first in range(0, len(film.frames) - ORBIT_STEP, ORBIT_STEP):
         points = follow_points(film.frames, first, first + ORBIT_STEP)
         if points.shape[1] < ORBIT_POINTS:
             continue
         if (points[-1] - points[0]).norm(dim=1).median() >= ORBIT_MOVED:
-            errors.append(rigid_error(points))
-    return float(np.median(errors)) if len(errors) >= ORBIT_WINDOWS else math.nan
+            errors.append((rank_error(points, 2), rank_error(points, 3)))
+    if len(errors) < ORBIT_WINDOWS:
+        return math.nan
+    flat, rigid = np.median(errors, axis=0) * ORBIT_SIDE / min(film.frames.shape[1:3])
+    return float(rigid) if flat > ORBIT_DEPTH else math.nan
 
 
-def rigid_error(points: Float[Tensor, "t points 2"]) -> float:
-    """Return the median distance of points, in pixels, from where a rigid scene seen from afar has them."""
+def rank_error(points: Float[Tensor, "t points 2"], rank: int) -> float:
+    """Return the median distance of points, in pixels, from places of a rank.
+
+    3 is a rigid scene seen from afar, 2 a flat one.
+    """
     places = rearrange(points, "t p xy -> (t xy) p").double()
     places = places - places.mean(1, keepdim=True)
     u, s, v = torch.linalg.svd(places, full_matrices=False)
-    left = places - (u[:, :3] * s[:3]) @ v[:3]
+    left = places - (u[:, :rank] * s[:rank]) @ v[:rank]
     return float(rearrange(left, "(t xy) p -> t p xy", xy=2).norm(dim=2).mean(0).median())
 
 
@@ -241,10 +270,10 @@ LAWS = {
     "restitution": Law(restitution, 1.0),
     "prediction of bounces": Law(bounces_on, 0.3),
     "prediction of ways": Law(glides_on, 0.3),
-    "permanence": Law(permanence, 0.3),
+    "permanence": Law(permanence, 0.2),
     "shadow": Law(shadow, 0.2),
     "mirror": Law(mirror, 0.4),
-    "orbit": Law(orbit, 0.45),
+    "orbit": Law(orbit, 0.27),
 }
 
 

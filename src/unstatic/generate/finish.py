@@ -92,8 +92,10 @@ class Finisher:
     def next(self, frames: Frames, first: int) -> Finished:
         """Return what the file shows next, maybe nothing, when frames from number `first` on are final."""
         finish = self.finish
+        if not len(frames):
+            return np.zeros((0, finish.size.height, finish.size.width, 3), np.uint8)
         ended = first + len(frames) == self.frames
-        times = 2**finish.doublings
+        times = 1 if self.frames == 1 else 2**finish.doublings  # a still is a still
         frames = self._doubled(frames)
         if ended:  # after the last frame there is nothing to go to
             frames = np.concatenate([frames, np.repeat(frames[-1:], times - 1, axis=0)])
@@ -109,7 +111,8 @@ class Finisher:
     def _doubled(self, frames: Frames) -> UInt8[np.ndarray, "doubled h w 3"]:
         if self.doubling is None:
             make = partial(load_interpolator, self.device)
-            self.doubling = [DoublingStream(make()) for _ in range(self.finish.doublings)]
+            count = 0 if self.frames == 1 else self.finish.doublings
+            self.doubling = [DoublingStream(make()) for _ in range(count)]
         for stream in self.doubling:
             frames = to_frames(stream.double(to_tensor(frames)[None].to(self.device)))[0]
         return frames

@@ -19,11 +19,14 @@ from unstatic.diffusion.process import Latent
 from unstatic.diffusion.schedule import shifted
 from unstatic.diffusion.solver import SOLVERS, euler
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
+from unstatic.generate.finish import REPEAT, load_interpolator
 from unstatic.generate.footage import lasting
+from unstatic.generate.joints import JointSmoother, stretches
 from unstatic.generate.known import first_frame, last_frame, outside, source, span
 from unstatic.generate.request import DISTILLED, Plan
 from unstatic.generate.stream import Chunk, Denoised, Sampling, Script, chunk_noise, stream_latents
 from unstatic.media.frames import to_frames, to_tensor
+from unstatic.models.interpolator import is_cut
 from unstatic.models.manifest import InstalledModel, Manifest
 from unstatic.models.prepare import prepare_for_cpu
 from unstatic.models.text import TextEncoder, load_text_encoder
@@ -55,7 +58,7 @@ class NativeEngine:
     @torch.inference_mode()
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
-        preview = Pace(previews_per_s)
+        preview, joints = Pace(previews_per_s), self.joints(plan)
         steps, chunks, made = 0, 0, 0
         memory = None
         for event in self.denoise(plan):
@@ -76,10 +79,28 @@ class NativeEngine:
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
                     decoded, memory = self._decode(latent, memory)
-                    first, frames = shown(plan, made, decoded)
+                    first, frames = shown(plan, *joints.next(decoded))
                     if len(frames):
                         yield Frames(first, frames)
                     made += len(decoded)
+
+    def joints(self, plan: Plan) -> JointSmoother:
+        """Return what smooths the joints of the plan's footage; without an interpolator they stay."""
+        smooth = bool(plan.footage) and plan.finish.interpolator != REPEAT
+        if not smooth:
+            return JointSmoother([], lambda one, _: one)
+        interpolator = load_interpolator(self.device)
+        anew = stretches(plan.footage, plan.made, self.manifest.compression)
+
+        def middle(
+            one: UInt8[np.ndarray, "h w 3"], other: UInt8[np.ndarray, "h w 3"]
+        ) -> UInt8[np.ndarray, "h w 3"] | None:
+            pair = to_tensor(np.stack([one, other])).to(self.device)
+            if is_cut(pair[None, :, 0], pair[None, :, 1]):
+                return None
+            return to_frames(interpolator(pair[None, :, 0], pair[None, :, 1])[:, :, None])[0, 0]
+
+        return JointSmoother(anew, middle)
 
     def _decode(
         self, latent: Latent, memory: Memory | None

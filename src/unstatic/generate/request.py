@@ -152,7 +152,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         raise InputError("conditions hold a Cue: give it among the cues")
 
     # Pictures
-    frames = frame_count(request.seconds, manifest)
+    frames = length = frame_count(request.seconds, manifest)
     if not request.footage:  # the last that is made is the last that is shown
         frames = shown_numbers(0, frames, manifest.fps, fps)[-1] + 1
     pictures = pictures_of(request)
@@ -160,7 +160,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     check_footage(request.footage, request.lead + frames)
     size = request.size or nearest_size(pictures, manifest)
     native = native_size(size, manifest)
-    if frames > 1:
+    if length > 1:
         check_even(size)
     aligning = skipped(request.footage, manifest.compression)
     skip = request.lead + aligning
@@ -177,7 +177,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     cues = sorted(request.cues, key=lambda cue: cue.at)
     for cue in cues:
         first = skip + round(cue.at * manifest.fps)
-        if first >= skip + frames:
+        if first >= skip + length:
             raise InputError(f"a cue begins at {cue.at:g} s, after the end: make the video longer")
         wordings.append((first, _worded(checked_prompt(cue.prompt), request, manifest)))
     return Plan(

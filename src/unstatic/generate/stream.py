@@ -28,6 +28,8 @@ from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput, VideoTransformer
 
+SOMETHING_NEW = 2.0  # times the deviation of a channel: that much is no error of the chunk before
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Sampling:
@@ -143,7 +145,8 @@ class Contrast:
 
     A chunk that came out a little too strong is copied by the next, which adds its own excess: in a minute
     edges grow hard and colours loud. Only the memory is damped, about its mean; what is shown is not. The
-    measure is the first chunk of more than one frame.
+    measure is the first chunk of more than one frame, until a channel is so much stronger at once that
+    something has come into the picture.
     """
 
     def __init__(self) -> None:
@@ -159,6 +162,7 @@ class Contrast:
         if self.most is None:
             self.most = deviation if latent.shape[2] > 1 else None
             return latent
+        self.most = torch.where(deviation > SOMETHING_NEW * self.most, deviation, self.most)
         damped = mean + (latent - mean) * (self.most / deviation.clamp_min(1e-6)).clamp_max(1.0)
         return torch.where(torch.tensor(given, device=latent.device)[:, None, None], latent, damped)
 

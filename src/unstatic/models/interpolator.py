@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
 
+CUT_SIDE, CUT = 8, 0.25  # of pictures shrunk to so many pixels a side; 32 levels of 255
 MULTIPLE = 32  # sides are padded to a multiple: a fourth of the size, halved three times
 
 Picture = Float[Tensor, "b 3 h w"]
@@ -99,10 +100,16 @@ class DoublingStream:
         frames = video if self.last is None else torch.cat([self.last, video], dim=2)
         parts = [] if self.last is not None else [frames[:, :, :1]]
         for one, other in _pairs(frames):
-            middle = self.interpolator(one, other).clamp(-1, 1).to(video)
+            middle = one if is_cut(one, other) else self.interpolator(one, other).clamp(-1, 1).to(video)
             parts += [middle[:, :, None], other[:, :, None]]
         self.last = video[:, :, -1:]
         return torch.cat(parts, dim=2)
+
+
+def is_cut(one: Picture, other: Picture) -> bool:
+    """Return whether two frames, in [-1, 1], have so little in common that nothing lies between them."""
+    small = [F.adaptive_avg_pool2d(each.float(), CUT_SIDE) for each in (one, other)]
+    return float((small[0] - small[1]).abs().mean()) > CUT
 
 
 def warp(picture: Picture, flow: Float[Tensor, "b 2 h w"]) -> Picture:
@@ -112,8 +119,8 @@ def warp(picture: Picture, flow: Float[Tensor, "b 2 h w"]) -> Picture:
     columns = torch.arange(width, dtype=torch.float32, device=picture.device)
     x = (columns + flow[:, 0].float()) * 2 / max(1, width - 1) - 1
     y = (rows + flow[:, 1].float()) * 2 / max(1, height - 1) - 1
-    places = torch.stack([x, y], dim=3)
-    read = F.grid_sample(picture.float(), places, padding_mode="border", align_corners=True)
+    places = torch.stack([x, y], dim=3).clamp(-1, 1)  # not every device knows a padding by the border
+    read = F.grid_sample(picture.float(), places, align_corners=True)
     return read.to(picture)
 
 
