@@ -1,7 +1,11 @@
 """Put the figures of an evaluation into the documents.
 
     unstatic eval nano -o report
-    python scripts/publish_evaluation.py report --machine "two cores of a Xeon with AMX"
+    unstatic bench --json > native.json
+    unstatic bench --json --seconds 5 --size 384x384 > default.json
+    unstatic bench --json --seconds 5 --size 1280x720 > 720p.json
+    unstatic bench --json --seconds 5 --size 1920x1080 --fps 32 > 1080p.json
+    python scripts/publish_evaluation.py report --machine "two cores of a Xeon with AMX" --bench *.json
 
 Writes docs/reference/evaluation.md and evaluation.json (scores without single answers), the table of the
 README, and every figure that a document names: after `<!-- figure: PART / KEY / ... -->` stands what the JSON
@@ -11,10 +15,11 @@ has there. A test compares all of them with the JSON.
 import argparse
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from unstatic.core.errors import InputError
 from unstatic.evals.report import to_markdown
 from unstatic.models.manifest import find_model
 
@@ -29,8 +34,8 @@ HEAD = """# Evaluation of {model}
 
 What `unstatic eval {model} -o report` measures, as explained in [how we know what a model can
 do](../explanation/evaluation.md): the shares of films in which both parsers read what the prompt asked for,
-with 95% Wilson intervals. Of the weights `{digest}`, at commit {commit}, on {machine}. The column of
-many steps has the first 50 prompts of each suite.
+with 95% Wilson intervals. Of the weights `{digest}`, at commit {commit}, on {machine}. A column of
+which a number stands in its name has the first so many prompts of each suite.
 
 ![films of the first prompts of the suite "objects", and what was read](../pictures/answers.jpg)
 
@@ -43,6 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Put the figures of an evaluation into the documents.")
     parser.add_argument("report", type=Path)
     parser.add_argument("--machine", required=True, help="what it was measured on")
+    parser.add_argument("--bench", type=Path, nargs="*", default=[], help="what `unstatic bench --json` said")
     options = parser.parse_args()
     facts = json.loads((options.report / "evaluation.json").read_text(encoding="utf-8"))
     parts = {
@@ -50,15 +56,26 @@ def main() -> None:
         for path in (options.report / "parts").glob("*.json")
     }
     digest = find_model(facts["model"]).digest()
-    short = {"digest": digest, "machine": options.machine} | shortened(facts)
-    FACTS.write_text(json.dumps(short, indent=1) + "\n", encoding="utf-8")
-    REPORT.write_text(page(short, parts), encoding="utf-8")
-    readme = ROOT / "README.md"
-    readme.write_text(with_table(readme.read_text(encoding="utf-8"), short), encoding="utf-8")
-    for document in (readme, *sorted(DOCS.rglob("*.md"))):
-        text = document.read_text(encoding="utf-8")
-        if (filled := with_figures(text, short)) != text:
-            document.write_text(filled, encoding="utf-8")
+    check_weights(options.report / "parts", digest)
+    short = (
+        {"digest": digest, "machine": options.machine} | shortened(facts) | {"bench": films(options.bench)}
+    )
+    # Make all texts, then write them: a figure that is missing leaves everything as it was
+    texts = {FACTS: json.dumps(short, indent=1) + "\n", REPORT: page(short, parts)}
+    for document in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
+        if document != REPORT:
+            text = document.read_text(encoding="utf-8")
+            texts[document] = with_figures(with_table(text, short), short)
+    for document, text in texts.items():
+        document.write_text(text, encoding="utf-8")
+
+
+def check_weights(parts: Path, digest: str) -> None:
+    """Raise InputError if a part was measured of other weights than those that are installed."""
+    for path in sorted(parts.glob("*.json")):
+        of = json.loads(path.read_text(encoding="utf-8"))["key"].split()[0]
+        if of != digest:
+            raise InputError(f"{path} is of the weights {of}, not {digest}: measure it again")
 
 
 def shortened(facts: Any) -> Any:
@@ -66,6 +83,12 @@ def shortened(facts: Any) -> Any:
     if not isinstance(facts, Mapping):
         return facts
     return {name: shortened(value) for name, value in facts.items() if name not in LONG}
+
+
+def films(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return benchmarks by the film that was made: "5 s, 128x128, 16 a second"."""
+    found = [each for path in paths for each in json.loads(path.read_text(encoding="utf-8"))]
+    return {f"{each['film_s']:g} s, {each['size']}, {each['fps']} a second": each for each in found}
 
 
 def page(facts: Mapping[str, Any], parts: Mapping[str, str]) -> str:

@@ -1,13 +1,16 @@
 """The documents keep their word: what they tell a reader to type works, and their links lead somewhere."""
 
+import json
 import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
+from publish_evaluation import FACTS, with_figures, with_table
+from typer.main import get_command
 
-from unstatic.cli.main import run
+from unstatic.cli.main import app, run
 from unstatic.media.write import write_picture
 from unstatic.models.manifest import find_model
 
@@ -74,13 +77,35 @@ def test_a_how_to_works_from_top_to_bottom(
         assert Path(arguments[-1]).stat().st_size > 1_000
 
 
-def test_the_figures_of_the_readme_are_those_of_the_report_on_the_shipped_weights():
+def test_the_table_of_the_readme_is_that_of_the_evaluation():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    report = (ROOT / "docs" / "reference" / "evaluation.md").read_text(encoding="utf-8")
-    (table,) = re.findall(r"<!-- evaluation -->\n(.*?)<!-- /evaluation -->", readme, re.DOTALL)
-    assert table.count("\n| ") > 8
-    assert table in report
-    assert f"weights `{find_model('nano').digest()}`" in report
+    assert "<!-- evaluation -->" in readme
+    assert with_table(readme, json.loads(FACTS.read_text(encoding="utf-8"))) == readme
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_figures_are_those_that_were_measured(path: Path):
+    text = path.read_text(encoding="utf-8")
+    facts = json.loads(FACTS.read_text(encoding="utf-8"))
+    assert with_figures(text, facts) == text
+    assert facts["digest"] == find_model("nano").digest()
+
+
+def test_every_claim_has_a_command_that_there_is_and_a_figure():
+    text = (ROOT / "docs" / "explanation" / "claims.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("| ") and "`" in line]
+    assert len(rows) > 20
+    assert "??" not in text
+    for *_, figure in rows:
+        assert "<!-- figure:" in figure or "](" in figure or "tests/" in figure, figure
+    root = get_command(app)
+    for command in re.findall(r"`((?:unstatic|python) [^`]+)`", text):
+        program, name, *arguments = shlex.split(command)
+        if program == "python":
+            assert (ROOT / name).is_file(), command
+        else:
+            found = root.get_command(root.make_context("unstatic", [], resilient_parsing=True), name)
+            found.make_context(name, arguments)  # raises for an option or a value that there is not
 
 
 def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

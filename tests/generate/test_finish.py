@@ -14,6 +14,7 @@ from unstatic.generate.finish import (
     Finish,
     Finisher,
     check_finish,
+    in_its_colours,
     load_upscaler,
 )
 from unstatic.media.frames import enlarge, fit, retime
@@ -97,6 +98,15 @@ def test_own_frames_stay_and_the_last_is_shown_to_its_end(frames: np.ndarray):
     assert np.array_equal(made[-3:], np.repeat(frames[-1:], 3, axis=0))
     moving = np.abs(made[2].astype(int) - frames[0]).sum(), np.abs(made[2].astype(int) - frames[1]).sum()
     assert max(moving) < np.abs(frames[0].astype(int) - frames[1]).sum(), "a middle lies between"
+
+
+def test_an_enlarged_video_has_the_colours_of_the_small_one_and_its_own_edges():
+    small = torch.rand((2, 3, 2, 24, 32), generator=torch.Generator().manual_seed(0)) - 0.5
+    large = small.repeat_interleave(4, 3).repeat_interleave(4, 4)
+    torch.testing.assert_close(in_its_colours(large, small), large, atol=1e-6, rtol=0)
+    torch.testing.assert_close(in_its_colours(large + 0.1, small), large, atol=1e-5, rtol=0)
+    detail = 0.1 * torch.tensor([1.0, -1.0]).repeat(64)
+    torch.testing.assert_close(in_its_colours(large + detail, small), large + detail, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", [name for name in UPSCALERS if name != BICUBIC])

@@ -98,7 +98,11 @@ class FollowResult:
 
     def to_markdown(self) -> str:
         """Return a table with one row per atom: shares with their 95% intervals."""
-        names = [column.name for column in self.columns]
+        count = len(self.columns[0].answers)
+        names = [
+            column.name if len(column.answers) == count else f"{column.name}, first {len(column.answers)}"
+            for column in self.columns
+        ]
         lines = [
             f"| {self.suite}, {len(self.columns[0].answers)} prompts | {' | '.join(names)} |",
             f"|---|{'---|' * len(names)}",

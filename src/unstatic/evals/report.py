@@ -80,7 +80,8 @@ def to_markdown(facts: Mapping[str, Any]) -> str:
     if not rows:
         return ""
     names = list(next(iter(rows.values())))
-    lines = [f"| | {' | '.join(names)} | aim |", f"|---|{'---|' * (len(names) + 1)}"]
+    shown = [f"{name}{_fewer(facts, name)}" for name in names]
+    lines = [f"| | {' | '.join(shown)} | aim |", f"|---|{'---|' * (len(names) + 1)}"]
     for atom, scores in rows.items():
         aim = f"{AIMS[atom.split(' ')[0]]:.0%}" if atom.split(" ")[0] in AIMS else ""
         lines.append(f"| {atom} | {' | '.join(str(scores[name]) for name in names)} | {aim} |")
@@ -127,6 +128,14 @@ def _said(value: object) -> str:
     if value is None:
         return "not computed"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _fewer(facts: Mapping[str, Any], column: str) -> str:
+    """Say of how many prompts of each suite a column is, if not of all."""
+    suites = [each for each in facts.values() if isinstance(each, dict) and column in each.get("columns", {})]
+    most = max(each["columns"][column]["scores"]["all"]["total"] for each in suites)
+    fewer = any(each["columns"][column]["scores"]["all"]["total"] < each["prompts"] for each in suites)
+    return f", first {most}" if fewer else ""
 
 
 def _scores(suite: Mapping[str, Any]) -> Mapping[str, Any]:
