@@ -30,7 +30,7 @@ from unstatic.core.shapes import Size  # noqa: E402
 from unstatic.evals.lpips import load_lpips  # noqa: E402
 from unstatic.evals.reconstruction import FIRST_SEED, FPS, SIZES, Distance  # noqa: E402
 from unstatic.evals.sharpness import edge_width_ratio  # noqa: E402
-from unstatic.generate.finish import BICUBIC, FOLDER, REPEAT, Finish, Finisher  # noqa: E402
+from unstatic.generate.finish import REPEAT, UPSCALERS, Finish, Finisher  # noqa: E402
 from unstatic.generate.native import load_native  # noqa: E402
 from unstatic.media.frames import fit  # noqa: E402
 from unstatic.models.manifest import find_model  # noqa: E402
@@ -69,11 +69,6 @@ def enlarging(count: int, factor: int, lpips: Distance | None) -> dict[str, list
     """Compare upscalers by `factor`."""
     engine = load_native(find_model("nano"), device="cpu")
     native = enlargement(engine.manifest)
-    names = [
-        name
-        for name in ("nano", "realesr")
-        if name == "realesr" or (FOLDER / f"nano-{factor}.safetensors").is_file()
-    ]
     found: dict[str, list[Figures]] = {}
     with progress(f"enlarging {factor}x", count) as bar:
         for spec in scenes(count):
@@ -81,7 +76,7 @@ def enlarging(count: int, factor: int, lpips: Distance | None) -> dict[str, list
             large = make_clip(spec, enlarge=native * factor)
             size = Size(large.spec.width, large.spec.height)
             ways: dict[str, Way] = {"Lanczos": partial(fit, size=size)}
-            for name in (BICUBIC, *names):
+            for name in UPSCALERS:
                 ways[name] = partial(finish, size=size, upscaler=name)
             inside = (large.ids > 0) & (large.ids != PROP_ID)
             measure(ways, small, large.frames, inside, lpips, found)

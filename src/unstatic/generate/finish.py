@@ -1,12 +1,11 @@
 """Finishing: frames as a model makes them become those of the file, more a second and larger, as they come.
 
 More frames a second are made by an interpolator, which doubles the rate until what is wanted can be picked
-evenly; larger ones by an upscaler, twice at most, and what is left by Lanczos. Both stream: memory depends on
+evenly; larger ones by an upscaler, once, and what is left by Lanczos. Both stream: memory depends on
 the size of a picture, not on the length of the video.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +22,14 @@ from unstatic.generate.defaults import INTERPOLATOR, UPSCALER
 from unstatic.media.frames import enlarge, fit, retime, to_frames, to_tensor
 from unstatic.models.compact_upscaler import CompactUpscaler, CompactUpscalerConfig
 from unstatic.models.interpolator import DoublingStream, Interpolator, InterpolatorConfig
-from unstatic.models.upscaler import Enlarger, Upscaler, UpscalerConfig, UpscalingStream
+from unstatic.models.upscaler import UpscalingStream
 from unstatic.models.weights import load_model
 
 FOLDER = Path(__file__).parent.parent / "weights" / "finish"
 BICUBIC, REPEAT = "bicubic", "repeat"
-# By name, the factors of its networks
-UPSCALERS: dict[str, tuple[int, ...]] = {"realesr": (4,), BICUBIC: ()}
+UPSCALERS = ("realesr", BICUBIC)
 INTERPOLATORS = ("rife", REPEAT)
-SECOND, MOST_DOUBLINGS = 2, 3
+MOST_DOUBLINGS = 3
 FRAMES_AT_ONCE = 4
 AREA = 9  # pixels of the small picture a side, over which colours are compared
 
@@ -62,17 +60,10 @@ class Finish:
         )
 
     @property
-    def stages(self) -> tuple[int, ...]:
-        """By which factors pictures are enlarged, one after the other, before Lanczos fits them.
-
-        The second time only twofold, where there is a network for it: details are made up by then.
-        """
-        factors = UPSCALERS[self.upscaler]
-        rest = max(self.size.width / self.native.width, self.size.height / self.native.height)
-        if not factors or rest <= 1:
-            return ()
-        first = next((each for each in factors if each >= rest), factors[-1])
-        return (first, SECOND) if rest > first and SECOND in factors else (first,)
+    def enlarges(self) -> bool:
+        """Whether a network makes the pictures larger, before Lanczos fits them."""
+        larger = self.size.width > self.native.width or self.size.height > self.native.height
+        return larger and self.upscaler != BICUBIC
 
 
 def check_finish(upscaler: str, interpolator: str) -> None:
@@ -90,58 +81,45 @@ class Finisher:
 
     def __init__(self, finish: Finish, frames: int, *, device: torch.device) -> None:
         self.finish, self.frames, self.device = finish, frames, device
+        # A still has no rate
+        self.fps, self.doublings = (finish.fps, finish.doublings) if frames > 1 else (finish.native_fps, 0)
         self.doubling: list[DoublingStream] | None = None
-        self.enlarging: list[UpscalingStream] | None = None
+        self.enlarging: UpscalingStream | None = None
 
     def next(self, frames: Frames, first: int) -> Finished:
         """Return what the file shows next, maybe nothing, when frames from number `first` on are final."""
-        finish = self.finish
-        if not len(frames):
-            return np.zeros((0, finish.size.height, finish.size.width, 3), np.uint8)
-        ended = first + len(frames) == self.frames
-        times = 1 if self.frames == 1 else 2**finish.doublings  # a still is a still
-        frames = self._doubled(frames)
-        if ended:  # after the last frame there is nothing to go to
-            frames = np.concatenate([frames, np.repeat(frames[-1:], times - 1, axis=0)])
-        shown = retime(frames, max(0, times * first - times + 1), finish.native_fps * times, finish.fps)
-        pieces = [
-            self._enlarged(shown[start : start + FRAMES_AT_ONCE])
-            for start in range(0, len(shown), FRAMES_AT_ONCE)
-        ]
-        if not pieces:
-            return np.zeros((0, finish.size.height, finish.size.width, 3), np.uint8)
+        size, times = self.finish.size, 2**self.doublings
+        pieces = [np.zeros((0, size.height, size.width, 3), np.uint8)]
+        if len(frames):
+            doubled = self._doubled(frames)
+            if first + len(frames) == self.frames:  # after the last frame there is nothing to go to
+                doubled = np.concatenate([doubled, np.repeat(doubled[-1:], times - 1, axis=0)])
+            begin = max(0, times * (first - 1) + 1)
+            shown = retime(doubled, begin, self.finish.native_fps * times, self.fps)
+            starts = range(0, len(shown), FRAMES_AT_ONCE)
+            pieces += [self._enlarged(shown[start : start + FRAMES_AT_ONCE]) for start in starts]
         return np.concatenate(pieces)
 
     def _doubled(self, frames: Frames) -> UInt8[np.ndarray, "doubled h w 3"]:
         if self.doubling is None:
-            make = partial(load_interpolator, self.device)
-            count = 0 if self.frames == 1 else self.finish.doublings
-            self.doubling = [DoublingStream(make()) for _ in range(count)]
+            self.doubling = [DoublingStream(load_interpolator(self.device)) for _ in range(self.doublings)]
         for stream in self.doubling:
             frames = to_frames(stream.double(to_tensor(frames)[None].to(self.device)))[0]
         return frames
 
     def _enlarged(self, frames: Frames) -> UInt8[np.ndarray, "t high wide 3"]:
-        finish = self.finish
-        if self.enlarging is None:
-            make = partial(load_upscaler, finish.upscaler, self.device)
-            self.enlarging = [UpscalingStream(make(factor)) for factor in finish.stages]
-        if self.enlarging:
+        if self.finish.enlarges:
+            if self.enlarging is None:
+                self.enlarging = UpscalingStream(load_upscaler(self.device))
             video = to_tensor(frames)[None].to(self.device)
-            for stream in self.enlarging:
-                video = in_its_colours(stream.enlarge(video), video)
-            frames = to_frames(video)[0]
-        return fitted(frames, finish.size)
+            frames = to_frames(in_its_colours(self.enlarging.enlarge(video), video))[0]
+        return fitted(frames, self.finish.size)
 
 
-def load_upscaler(name: str, device: torch.device, factor: int) -> Enlarger:
-    """Load a network of the package."""
-    if name == "realesr":
-        path = FOLDER / "realesr.safetensors"
-        network = load_model(path, "compact-upscaler", CompactUpscalerConfig, CompactUpscaler)
-    else:
-        path = FOLDER / f"{name}-{factor}.safetensors"
-        network = load_model(path, "upscaler", UpscalerConfig, Upscaler)
+def load_upscaler(device: torch.device) -> CompactUpscaler:
+    """Load the network of the package, which enlarges fourfold."""
+    path = FOLDER / "realesr.safetensors"
+    network = load_model(path, "compact-upscaler", CompactUpscalerConfig, CompactUpscaler)
     return network.eval().requires_grad_(False).to(device, compute_dtype(device))
 
 
