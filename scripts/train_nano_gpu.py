@@ -70,7 +70,7 @@ from unstatic.world.scenes import Sample  # noqa: E402
 
 Thing = TypeVar("Thing")
 
-LONG_EVERY, LONG_FRAMES = 8, 129
+LONG_EVERY, LONG_FRAMES, MINUTE_FRAMES = 8, 129, 960
 LONG = Window(latent_frames=33, batch_size=88, share=0.1)
 RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
 SAVE_INTERVAL_S, LOG_STEPS = 90.0, 50
@@ -80,10 +80,10 @@ SAVE_INTERVAL_S, LOG_STEPS = 90.0, 50
 
 
 def world_of(chosen: Preset, number: int) -> WorldRun:
-    """Return the world of a shard: every eighth has livelier and longer clips."""
+    """Return the world of a shard: every eighth has longer clips, windows of lively minutes."""
     if number % LONG_EVERY:
         return chosen.world
-    return replace(chosen.world, mix="lively", frames=LONG_FRAMES)
+    return replace(chosen.world, mix="lively", frames=LONG_FRAMES, simulated=MINUTE_FRAMES)
 
 
 def draw(chosen: Preset, number: int) -> list[Sample]:
@@ -117,7 +117,7 @@ def make_latents(
             arrays = encode_samples(samples, autoencoder, text_encoder, chosen, number, device)
             lines = [each.spec.to_json() for each in samples]
             write_shard(folder, "latents", number, arrays, lines, about={"encoder": name})
-            frames += sum(each.spec.frames for each in samples)
+            frames += sum(len(each.trajectory.positions) for each in samples)
             rate = frames / (time.monotonic() - began_s)
             print(f"shard {number}, {shard_size(chosen.world, number)}: {rate:.0f} frames/s", flush=True)
     finally:

@@ -41,7 +41,6 @@ from unstatic.training.loop import Run, TrainingConfig  # noqa: E402
 from unstatic.training.optim import OptimiserConfig, kernel_weights  # noqa: E402
 from unstatic.training.upscaler_step import UpscalerBatch, UpscalerStep, prepare  # noqa: E402
 from unstatic.world.render import render  # noqa: E402
-from unstatic.world.spec import Trajectory  # noqa: E402
 
 FIRST_SEED = 80_000_000
 FRAMES, LARGEST = 9, 4
@@ -76,7 +75,7 @@ def pairs_of(engine: NativeEngine, seed: int) -> list[Pair]:
     """Return crops of the beginning of one scene."""
     world = nano_128().world
     sample = draw_clip(world, world.sizes[seed % len(world.sizes)], seed)
-    trajectory = Trajectory(*(each[:FRAMES] for each in sample.trajectory))
+    trajectory = sample.trajectory.window(0, FRAMES)
     large = replace(sample.spec, width=LARGEST * sample.spec.width, height=LARGEST * sample.spec.height)
     small = render(sample.spec, trajectory, samples=4)
     low, high = engine.reconstruct(small.frames), render(large, trajectory, samples=4).frames

@@ -10,6 +10,7 @@ from unstatic.data.shards import Shard, open_shards, shard_path
 from unstatic.presets.nano import tiny
 from unstatic.presets.render import SEED_STRIDE, SPARE_SEEDS, draw_clip, render_clips, render_shard
 from unstatic.world import render, scenes
+from unstatic.world.mix import FIRST_LIGHT_MIX
 from unstatic.world.render import render_batch
 from unstatic.world.scenes import Sample, SceneNotFoundError, sample_clip
 
@@ -43,6 +44,21 @@ def test_a_lost_shard_comes_back_the_same(folder: Path, tmp_path: Path):
 def test_another_seed_is_another_world(folder: Path, tmp_path: Path):
     render_shard(WORLD, tmp_path, 1, 6)
     assert Shard(shard_path(folder, "clips", 1)).lines != Shard(shard_path(tmp_path, "clips", 1)).lines
+
+
+def test_a_clip_may_be_any_window_of_a_longer_scene():
+    world = replace(WORLD, simulated=80, frames=17)
+    drawn = [draw_clip(world, world.sizes[0], seed) for seed in range(12)]
+    starts = {each.trajectory.start for each in drawn}
+    assert len(starts) > 6
+    assert min(starts) >= 0
+    assert max(starts) <= 80 - 17
+    for seed, each in enumerate(drawn):
+        whole = sample_clip(seed, frames=80, fps=16, width=64, height=64, mix=FIRST_LIGHT_MIX)
+        assert each.spec == whole.spec
+        there = slice(each.trajectory.start, each.trajectory.start + 17)
+        np.testing.assert_array_equal(each.trajectory.positions, whole.trajectory.positions[there])
+    assert draw_clip(WORLD, world.sizes[0], 3).trajectory.start == 0
 
 
 def test_a_seed_without_a_scene_is_replaced(monkeypatch: pytest.MonkeyPatch):

@@ -78,7 +78,7 @@ def make_scene(*objects: ObjectSpec, num_frames: int = 1, **changes: object) -> 
 def pixels_of(points: Float[np.ndarray, "p 3"], scene: Scene) -> Float[np.ndarray, "p 2"]:
     """Return where points fall in the first frame: x to the right, y down, in pixels."""
     spec, trajectory = scene
-    still = Trajectory(*(np.repeat(each[:1], len(points), axis=0) for each in trajectory))
+    still = Trajectory(*(np.repeat(each[:1], len(points), axis=0) for each in trajectory[:-1]))
     seen = project(points, still, aspect=spec.width / spec.height)
     return np.stack([(1 + seen.x) * spec.width / 2, (1 - seen.y) * spec.height / 2], axis=-1)
 
@@ -321,6 +321,17 @@ def test_floors_are_calm_at_the_horizon(floor: str) -> None:
     assert far < 12
     if floor == "checker":
         assert near > 50
+
+
+def test_a_window_shows_what_the_whole_shows_there() -> None:
+    """Waves go by the time of the scene, not of the window."""
+    spec, trajectory = make_scene(floor="water", num_frames=8)
+    whole = render(spec, trajectory)
+    window = trajectory.window(1, 6).window(2, 3)
+    part = render(spec, window)
+    assert window.start == 3
+    np.testing.assert_array_equal(part.frames, whole.frames[3:6])
+    np.testing.assert_array_equal(part.ids, whole.ids[3:6])
 
 
 def test_water_moves() -> None:

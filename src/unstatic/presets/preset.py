@@ -19,7 +19,8 @@ class WorldRun:
     """Which clips are rendered: `clips` of `frames` frames, in shards that go through `sizes` in turn.
 
     `mix` names what is drawn how often (`unstatic.world.mix`); `samples` are rays a pixel. After `seconds`,
-    if any, no new shard is begun, however few there are.
+    if any, no new shard is begun, however few there are. With `simulated` a clip is any window of a scene of
+    so many frames, as a minute has them.
     """
 
     clips: int
@@ -30,6 +31,7 @@ class WorldRun:
     samples: int = 4
     shard_clips: int = 64
     seconds: float = 0.0
+    simulated: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

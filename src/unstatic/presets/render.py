@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from unstatic.core.log import progress
+from unstatic.core.seeds import numpy_generator
 from unstatic.core.shapes import Size
 from unstatic.data.shards import shard_path, write_shard
 from unstatic.presets.preset import WorldRun
@@ -129,14 +130,16 @@ def draw_clip(world: WorldRun, size: Size, seed: int) -> "Sample":
     attempt = 0
     while True:
         try:
-            return sample_clip(
+            sample = sample_clip(
                 seed + attempt * SEED_STRIDE,
-                frames=world.frames,
+                frames=max(world.simulated, world.frames),
                 fps=world.fps,
                 width=size.width,
                 height=size.height,
                 mix=MIXES[world.mix],
             )
+            first = numpy_generator("window", seed).integers(sample.spec.frames - world.frames + 1)
+            return sample._replace(trajectory=sample.trajectory.window(int(first), world.frames))
         except SceneNotFoundError as error:
             if attempt == SPARE_SEEDS:
                 raise

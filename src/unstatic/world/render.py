@@ -69,7 +69,7 @@ def render_batch(
     solids = np.zeros((len(views), most), kernels.SOLID_RECORD)
     for table, (spec, trajectory) in zip(np.split(solids, len(scenes)), scenes, strict=True):
         _place(table, spec, trajectory)
-        _pose(table, spec, kernels, device)
+        _pose(table, spec, trajectory.start, kernels, device)
     pixels, ids = kernels.launch(views, solids, width=width, height=height, samples=samples, device=device)
     pixels = rearrange(pixels, "(b t) h w c -> b t h w c", b=len(scenes))
     ids = rearrange(ids, "(b t) h w -> b t h w", b=len(scenes))
@@ -100,7 +100,7 @@ def _views(spec: SceneSpec, trajectory: Trajectory, dtype: np.dtype) -> Rows:
     rows["right"] = own.right * pixel[:, None]
     rows["up"] = own.up * pixel[:, None]
     rows["pixel"] = pixel
-    rows["time_s"] = np.arange(len(rows)) / spec.fps
+    rows["time_s"] = (trajectory.start + np.arange(len(rows))) / spec.fps
 
     # Light and sky
     sunlight = np.array(look.sun) * spec.light.strength
@@ -146,12 +146,12 @@ def _place(table: Table, spec: SceneSpec, trajectory: Trajectory) -> None:
             _place_box(cells, prop)
 
 
-def _pose(table: Table, spec: SceneSpec, kernels: ModuleType, device: str) -> None:
+def _pose(table: Table, spec: SceneSpec, start: int, kernels: ModuleType, device: str) -> None:
     """Give each animal the mesh of its pose in each frame; its triangles bring their colours with them."""
     for i, each in enumerate(spec.objects):
         if each.is_animal:
             herd = kernels.herd(device)
-            steps = [pose_step(each, frame / spec.fps) for frame in range(len(table))]
+            steps = [pose_step(each, (start + frame) / spec.fps) for frame in range(len(table))]
             poses = [herd.pose(each.shape, each.motion, step) for step in steps]
             cells = table[:, i]
             cells["kind"] = MESH_KIND

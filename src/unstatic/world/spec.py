@@ -197,13 +197,22 @@ class SceneSpec:
 
 
 class Trajectory(NamedTuple):
-    """Where everything is at each frame: objects by centre and orientation, the camera by its path."""
+    """Where everything is at each frame: objects by centre and orientation, the camera by its path.
+
+    The first of them is frame `start` of the scene: gaits and waves go by the scene's own time.
+    """
 
     positions: Float[np.ndarray, "t n 3"]
     quaternions: Float[np.ndarray, "t n 4"]
     eyes: Float[np.ndarray, "t 3"]
     targets: Float[np.ndarray, "t 3"]
     fields_of_view: Float[np.ndarray, "t"]
+    start: int = 0
+
+    def window(self, first: int, frames: int) -> "Trajectory":
+        """Return `frames` frames from frame `first` on."""
+        tables = (table[first : first + frames] for table in self[:-1])
+        return Trajectory(*tables, start=self.start + first)
 
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
