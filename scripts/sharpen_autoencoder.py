@@ -130,7 +130,11 @@ class AdversarialStep:
         real, fake = critic(batch.video).float(), critic(copy.detach()).float()
         terms += [F.relu(1 - real).mean(), F.relu(1 + fake).mean()]
         told_apart = ((real > 0).float().mean() + (fake < 0).float().mean()).item() / 2
-        metrics = {"psnr": psnr(error.detach().square().mean().item()), "told_apart": told_apart}
+        metrics = {
+            "psnr": psnr(error.detach().square().mean().item()),
+            "shimmer": error.detach().diff(dim=2).abs().mean().item(),
+            "told_apart": told_apart,
+        }
         return StepOutput(loss=torch.stack(terms).sum(), metrics=metrics)
 
 
@@ -176,6 +180,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=40_000, help="crops to train on")
     parser.add_argument("--critic", type=float, default=0.02, help="how much the critic's opinion weighs")
     parser.add_argument("--steepness", type=float, default=2.0, help="how much soft edges weigh")
+    parser.add_argument("--steadiness", type=float, default=0.0, help="how much shimmering weighs")
     parser.add_argument("--noise", type=float, default=0.05, help="how much noise on the latent it must bear")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for the run")
     options = parser.parse_args()
@@ -183,7 +188,9 @@ def main() -> None:
     model = load_autoencoder(find_model(options.model).weights("autoencoder"))
     config = AdversarialConfig(
         weight=options.critic,
-        errors=AutoencoderLossConfig(steepness=options.steepness, latent_noise=options.noise),
+        errors=AutoencoderLossConfig(
+            steepness=options.steepness, steadiness=options.steadiness, latent_noise=options.noise
+        ),
     )
     sharper = sharpen(model, open_shards(options.clips, "clips"), options.output, options.samples, config)
     save_model(options.output / "autoencoder.safetensors", sharper, model.config, "tiny_autoencoder")

@@ -12,6 +12,7 @@ from unstatic.training.autoencoder_step import (
     ViewConfig,
     error_weight,
     lost_steepness,
+    picture_errors,
     prepare,
     psnr,
     wavelet_error,
@@ -148,9 +149,22 @@ def test_step_is_decided_by_its_generator():
     assert first == again != other
 
 
-@pytest.mark.parametrize("term", ["absolute", "squared", "wavelet", "equivariance", "steepness"])
+def test_an_error_that_stays_does_not_shimmer_and_one_that_comes_and_goes_does():
+    real, weight = torch.zeros(1, 3, 5, 8, 8), torch.ones(1, 1, 5, 8, 8)
+    stays, comes = real + 0.1, real.clone()
+    comes[:, :, 1::2] = 0.1
+    config = AutoencoderLossConfig(absolute=0.0, squared=0.0, wavelet=0.0, steadiness=2.0)
+    *_, at_rest = picture_errors(stays, real, weight, config)
+    *_, shimmering = picture_errors(comes, real, weight, config)
+    assert at_rest.item() == 0
+    assert shimmering.item() == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    "term", ["absolute", "squared", "wavelet", "equivariance", "steepness", "steadiness"]
+)
 def test_every_term_counts(term: str):
-    views, every = batch(), AutoencoderLossConfig(steepness=1.0)
+    views, every = batch(), AutoencoderLossConfig(steepness=1.0, steadiness=1.0)
     without = dataclasses.replace(every, **{term: 0.0})
     assert step(config=every)(views, seeded()).loss > step(config=without)(views, seeded()).loss
 

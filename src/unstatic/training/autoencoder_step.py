@@ -132,7 +132,9 @@ class AutoencoderLossConfig:
     `latent_noise` is the largest deviation of the noise, in units of the latents' own; every sample draws its
     level uniformly from 0. `size` pulls latents towards 0, for nothing else keeps them from growing.
     `steepness` is what it costs that an edge is softer than it should be: where a latent does not say on
-    which side of a pixel an edge lies, a squared error is least for a soft one.
+    which side of a pixel an edge lies, a squared error is least for a soft one. `steadiness` is what it costs
+    that a picture changes from frame to frame otherwise than it should: errors too small to be seen in a
+    frame shimmer in a film.
     """
 
     absolute: float = 1.0
@@ -143,6 +145,7 @@ class AutoencoderLossConfig:
     size: float = 1e-3
     latent_noise: float = 0.05
     steepness: float = 0.0
+    steadiness: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +192,7 @@ def picture_errors(
     weight: Float[Tensor, "b 1 t h w"],
     config: AutoencoderLossConfig,
 ) -> list[Tensor]:
-    """Return the terms of a loss that tell made pictures from real ones: pixels, wavelets, soft edges."""
+    """Return what tells made films from real ones, terms of a loss: pixels, wavelets, soft edges, shimmer."""
     error = made - real
     terms = [
         config.absolute * weighted_mean(error.abs(), weight),
@@ -198,6 +201,8 @@ def picture_errors(
     ]
     if config.steepness:
         terms.append(config.steepness * lost_steepness(made, real, weight))
+    if config.steadiness:
+        terms.append(config.steadiness * weighted_mean(error.diff(dim=2).abs(), weight[:, :, 1:]))
     return terms
 
 
