@@ -20,6 +20,7 @@ from unstatic.training.diffusion_step import DiffusionConfig, DiffusionStep
 from unstatic.training.distill_step import Case, DistillConfig, DistillStep, read
 from unstatic.training.loop import Run, TrainingConfig, train
 from unstatic.training.optim import OptimiserConfig, linear_weights
+from unstatic.training.recycle import RecycleConfig
 
 CONFIG = TransformerConfig(
     in_channels=4,
@@ -179,6 +180,51 @@ def test_the_student_learns_to_land_where_the_teacher_does() -> None:
     with torch.no_grad():
         after = (landing(step, case, batch.text) - end).square().mean()
     assert float(after) < 0.5 * float(before)
+
+
+# ---------------------------------------------------------------------------------------- a past with errors
+
+
+def test_a_distilled_teacher_lands_in_one_pass() -> None:
+    step = a_step(DistillConfig(grids=(4,)))
+    student = step.plain.model
+    step = replace(step, teacher=student)
+    case = step.draw(a_batch(), generator("case"))
+    with torch.no_grad():
+        torch.testing.assert_close(step.teach(case, a_batch().text), landing(step, case, a_batch().text))
+
+
+def test_the_past_has_errors_where_it_is_not_given() -> None:
+    step, batch = a_step(DistillConfig(recycle=RecycleConfig(share=1.0))), a_batch(num_samples=40)
+    case = next(c for n in range(20) if (c := step.draw(batch, generator("case", n))).start == 5)
+    given = case.history_sigma == 0
+    assert bool(given.any())
+    assert not bool(given.all())
+    with torch.no_grad():
+        spoiled = step.spoil(case, batch, generator("spoil"))
+    before, after = case.history.movedim(1, -1), spoiled.history.movedim(1, -1)
+    assert torch.equal(before[given], after[given])
+    assert bool((before[~given] != after[~given]).any(-1).all())
+    for name in ("latent", "levels", "guidance", "anchors", "times", "history_sigma"):
+        assert getattr(case, name) is getattr(spoiled, name)
+
+
+def test_a_film_has_no_past_at_its_beginning_and_without_recycling_it_is_real() -> None:
+    batch = a_batch()
+    always, never = a_step(DistillConfig(recycle=RecycleConfig(share=1.0))), a_step(DistillConfig())
+    for number in range(20):
+        case = always.draw(batch, generator("case", number))
+        assert never.spoil(case, batch, generator("spoil")) is case
+        assert (always.spoil(case, batch, generator("spoil")) is case) == (case.start == 0)
+
+
+def test_a_student_learns_to_land_beside_a_past_with_errors() -> None:
+    """The teacher sees the real past: what the student makes of a spoiled one is an error."""
+    recycle = RecycleConfig(share=1.0)
+    step = a_step(DistillConfig(grids=(24,), max_guidance=1.0, plain=0.0, recycle=recycle))
+    losses = [step(a_batch(9), generator("loss", number)).loss.item() for number in range(12)]
+    assert max(losses) > 1e-6
+    assert min(losses) < 1e-8  # some chunks are the first
 
 
 def test_plain_batches_are_ordinary_training() -> None:

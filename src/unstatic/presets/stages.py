@@ -30,6 +30,7 @@ from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
 from unstatic.core.memory import keep_freed_memory
 from unstatic.core.seeds import generator
+from unstatic.core.shapes import Compression
 from unstatic.data.encode import encode_clips, to_video
 from unstatic.data.latents import LatentBatch, LatentBatches
 from unstatic.data.loader import AutoencoderBatches
@@ -195,22 +196,24 @@ def example_videos(shards: Sequence[Shard]) -> Iterator[Float[Tensor, "1 3 t h w
 
 def encode(preset: Preset, folder: Path, device: torch.device) -> None:
     """Encode all clips with the finished autoencoder."""
-    autoencoder = load_autoencoder(autoencoder_path(folder))
+    name = f"{preset.name} autoencoder"
+    encode_with(
+        autoencoder_path(folder), folder / "clips", folder / "latents", preset.compression, device, name=name
+    )
+
+
+def encode_with(
+    weights: Path, clips: Path, latents: Path, compression: Compression, device: torch.device, *, name: str
+) -> None:
+    """Encode a folder of clips with an autoencoder, under a `name` that tells it from others."""
+    autoencoder = load_autoencoder(weights)
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
 
     def to_latent(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c m y x"]:
         return autoencoder.encode(video.to(device, compute_dtype(device))).float()
 
-    clips = sum(len(shard) for shard in open_shards(folder / "clips", "clips"))
-    with progress("encoding", clips) as bar:
-        encode_clips(
-            folder / "clips",
-            folder / "latents",
-            to_latent,
-            preset.compression,
-            name=f"{preset.name} autoencoder",
-            progress=bar.advance,
-        )
+    with progress("encoding", sum(len(shard) for shard in open_shards(clips, "clips"))) as bar:
+        encode_clips(clips, latents, to_latent, compression, name=name, progress=bar.advance)
 
 
 # ----------------------------------------------------------------------------------------------- diffusion

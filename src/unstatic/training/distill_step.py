@@ -4,7 +4,9 @@ Progressive distillation (2202.00512) of a guided teacher (2210.03142), steps of
 
     draw      a chunk of the clip, a schedule, one of its steps for every sample, a guidance weight, a history
               as in streaming, and known frames, past or future
-    teach     from the noised latent the teacher walks the step in substeps, with and without the prompt
+    teach     from the noised latent the teacher walks the step in substeps, with and without the prompt; one
+              that was distilled itself goes in one
+    spoil     the student often reads a past with its own errors (`recycle`), where the teacher reads the real
     learn     the student is told the step and the weight; its target is the x0 at which a straight line from
               the start would end where the teacher did
 
@@ -12,8 +14,8 @@ Some batches stay ordinary ones, without the two numbers: the student remains a 
 edited with, and asked how likely a film is.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
@@ -26,9 +28,9 @@ from unstatic.core.errors import InputError
 from unstatic.core.seeds import normal_like
 from unstatic.core.shapes import chunk_lengths
 from unstatic.data.latents import LatentBatch
-from unstatic.diffusion.distilled import told
+from unstatic.diffusion.distilled import SCALARS, told
 from unstatic.diffusion.loss import denoising_loss
-from unstatic.diffusion.process import Latent, Sigma, mix, per_frame, to_velocity, to_x0
+from unstatic.diffusion.process import Latent, Prediction, Sigma, mix, per_frame, to_velocity, to_x0
 from unstatic.diffusion.schedule import shifted
 from unstatic.diffusion.solver import Step, multistep
 from unstatic.models.transformer import TransformerOutput, VideoTransformer
@@ -39,6 +41,7 @@ from unstatic.training.diffusion_step import (
     draw_kept,
     errors_by_level,
 )
+from unstatic.training.recycle import RecycleConfig, recycled
 from unstatic.training.step import StepOutput
 
 
@@ -47,7 +50,7 @@ class DistillConfig:
     """What is distilled: steps of schedules of so many `grids`, with guidance from 1 to `max_guidance`.
 
     The teacher takes as many substeps as make a schedule of about `finest` steps, at most `substeps`. The
-    share `plain` of all batches is ordinary training.
+    share `plain` of all batches is ordinary training. `recycle` says how often the past has errors.
     """
 
     grids: tuple[int, ...] = (4, 6, 8, 12, 24)
@@ -55,6 +58,7 @@ class DistillConfig:
     finest: int = 16
     max_guidance: float = 6.0
     plain: float = 0.25
+    recycle: RecycleConfig = field(default_factory=RecycleConfig)
 
     def __post_init__(self) -> None:
         if min(self.grids, default=0) < 1 or self.substeps < 1 or self.max_guidance < 1:
@@ -100,14 +104,14 @@ class DistillStep:
         case = self.draw(batch, generator)
         with torch.no_grad():
             end = self.teach(case, batch.text)
+            case = self.spoil(case, batch, generator)
         x, sigma, sigma_next = case.latent, case.levels[0], case.levels[-1]
 
-        # Where a straight line would have to head: end = x0 + sigma_next / sigma (x - x0)
-        left = torch.where(sigma > 0, sigma_next / sigma.clamp(min=1e-6), 0.0)
+        # Where a straight line would have to head
+        left = what_is_left(sigma, sigma_next)
         x0 = (end - left * x) / (1 - left)
 
-        student = self.plain.model
-        look = read(student, case, batch.text)
+        look = read(self.plain.model, case, batch.text)
         frames, frames_next = sigma[:, 0, :, 0, 0], sigma_next[:, 0, :, 0, 0]
         scalars = told(frames, frames_next, case.guidance)
         prediction = look(x, frames, scalars=scalars).prediction.float()
@@ -174,6 +178,9 @@ class DistillStep:
 
     def teach(self, case: Case, text: Float[Tensor, "b s e"]) -> Latent:
         """Return where the guided teacher gets from the start of the step to its end."""
+        if set(SCALARS) <= set(self.teacher.config.scalars):
+            look = read(self.teacher, case, text)
+            return land(look, self.plain.config.prediction, case.latent, case.levels, case.guidance)
         empty = self.plain.empty_text.to(text).expand_as(text)
         look = read(self.teacher, twice(case), torch.cat([text, empty]))
         weight = case.guidance[:, None, None, None, None]
@@ -189,6 +196,36 @@ class DistillStep:
         for sigma, sigma_next in pairwise(case.levels):
             latent, past = multistep(velocity, Step(latent, sigma, sigma_next, past))
         return latent
+
+    def spoil(self, case: Case, batch: LatentBatch, generator: torch.Generator) -> Case:
+        """Return a case with a past as the student makes it, in some cases; frames that were given stay."""
+        if not case.start or not chance(self.config.recycle.share, (), generator):
+            return case
+        past = batch.latent[:, :, : case.start]
+        look = read(self.plain.model, case._replace(start=0), batch.text)
+
+        def go(latent: Latent, sigma: float, sigma_next: float) -> Latent:
+            levels = tuple(torch.full_like(latent[:, :1, :, :1, :1], level) for level in (sigma, sigma_next))
+            return land(look, self.plain.config.prediction, latent, levels, case.guidance)
+
+        made = recycled(past, go, self.config.recycle, shift=self.shift, generator=generator)
+        sigma = per_frame(case.history_sigma)
+        return case._replace(history=case.history + (sigma > 0) * (1 - sigma) * (made - past))
+
+
+def land(
+    look: Look, prediction: Prediction, x: Latent, levels: Sequence[Sigma], guidance: Float[Tensor, "b"]
+) -> Latent:
+    """Return where a distilled model gets in one pass from the first of some levels to the last."""
+    frames, frames_next = levels[0][:, 0, :, 0, 0], levels[-1][:, 0, :, 0, 0]
+    said = look(x, frames, scalars=told(frames, frames_next, guidance)).prediction.float()
+    x0 = to_x0(said, prediction, x, levels[0])
+    return x0 + what_is_left(levels[0], levels[-1]) * (x - x0)
+
+
+def what_is_left(sigma: Sigma, sigma_next: Sigma) -> Sigma:
+    """Return the share of the way from x0 that is left after a step: end = x0 + left (x - x0)."""
+    return torch.where(sigma > 0, sigma_next / sigma.clamp(min=1e-6), 0.0)
 
 
 def twice(case: Case) -> Case:

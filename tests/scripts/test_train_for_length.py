@@ -1,0 +1,63 @@
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import train_for_length as script
+
+from unstatic.core.errors import InputError
+from unstatic.core.seeds import generator
+from unstatic.diffusion.distilled import SCALARS
+from unstatic.models.grow import grow_transformer
+from unstatic.models.manifest import Distilled, find_model, write_manifest
+from unstatic.models.transformer import VideoTransformer
+from unstatic.models.weights import save_model
+from unstatic.presets.stages import load_transformer
+from unstatic.world.mix import MIXES
+
+
+@pytest.fixture(scope="module")
+def few_step_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the tiny model, told steps and guidance."""
+    folder = tmp_path_factory.mktemp("few") / "tiny"
+    shutil.copytree(tiny_model, folder)
+    before = load_transformer(folder / "transformer.safetensors")
+    config = replace(before.config, scalars=("sigma", *SCALARS))
+    student = VideoTransformer(config, generator=generator("student"))
+    grow_transformer(student, before)
+    save_model(folder / "transformer.safetensors", student, config, "transformer")
+    manifest = find_model(str(tiny_model)).manifest
+    write_manifest(folder, replace(manifest, preset="tiny", distilled=Distilled(steps=4, max_guidance=6.0)))
+    return folder
+
+
+@pytest.mark.slow
+def test_a_model_is_taught_by_itself_and_goes_on_where_it_was_stopped(
+    few_step_model: Path, tmp_path: Path, store_clips, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_clips(tmp_path / "clips", [MIXES["first-light"]] * 4, 49)
+    output = tmp_path / "run"
+
+    def teach(samples: int) -> dict[str, torch.Tensor]:
+        words = ["script", str(few_step_model), "--clips", str(tmp_path / "clips"), "-o", str(output)]
+        monkeypatch.setattr("sys.argv", [*words, "--samples", str(samples), "--share", "1"])
+        script.main()
+        return load_transformer(output / "transformer.safetensors").state_dict()
+
+    before = load_transformer(few_step_model / "transformer.safetensors").state_dict()
+    after = teach(24)
+    assert before.keys() == after.keys()
+    assert any(not torch.equal(before[name], after[name]) for name in before)
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 3
+    teach(40)
+    assert len((output / "metrics.jsonl").read_text().splitlines()) == 5
+
+
+def test_a_model_of_many_steps_is_refused(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["script", str(tiny_model), "--clips", str(tmp_path), "-o", str(tmp_path / "run")]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(InputError, match="was not distilled"):
+        script.main()
