@@ -335,11 +335,19 @@ def test_behind_a_known_frame_there_may_be_nothing_to_see(model: VideoTransforme
     assert final(stream(model, state)).shape[2] == 13
 
 
+def test_the_chunk_that_arrives_sees_how_it_goes_on(model: VideoTransformer):
+    chunks = (1, 4, 4, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 4, 4, 4), start=17)])
+    assert seen(model, state, chunks) == [[17], [17], [17], [0, 17], [17, 18], [0, 17]]
+    alone = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 1, 4, 4), start=17)])
+    assert seen(model, alone, chunks) == [[17], [17], [17], [0, 17], [0, 17], [0, 17]]
+
+
 def test_what_comes_under_another_text_is_not_seen(model: VideoTransformer):
     chunks = (1, 4, 4, 4)
     state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 2, 4, 4), start=9)])
-    assert seen(model, state, chunks) == [[9], [9], [9], [0, 9]]
-    assert seen(model, state, chunks, begins=(0, 5)) == [[], [], [9], [9]]
+    assert seen(model, state, chunks) == [[9], [9], [9, 10], [0, 9]]
+    assert seen(model, state, chunks, begins=(0, 5)) == [[], [], [9, 10], [9]]
 
 
 def test_a_chunk_sees_the_first_frame_and_the_next_known_one(model: VideoTransformer):

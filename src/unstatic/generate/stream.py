@@ -28,6 +28,7 @@ from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput, VideoTransformer
 
+MOST_ANCHORS = 2  # in training there were never more
 SOMETHING_NEW = 2.0  # times the deviation of a channel: that much is no error of the chunk before
 
 
@@ -171,8 +172,9 @@ class Anchors:
     """The clean frames that a chunk sees beside the ring: the first under its text, and the next known one.
 
     The first frame is seen if it was given, or as soon as the ring has passed it; what comes under another
-    text is not seen, for it may be another scene. A model without anchors sees none, but may not be given
-    frames.
+    text is not seen, for it may be another scene. The chunk that arrives at known frames sees two of them
+    instead, where there are two: one says where to come to, the other how fast it goes on there. A model
+    without anchors sees none, but may not be given frames.
     """
 
     def __init__(self, model: VideoTransformer, state: LatentState, sampling: Sampling) -> None:
@@ -214,9 +216,9 @@ class Anchors:
             frames.append(self.first)
         known = [time for time in self.known if self.over is None or time < self.over]
         ahead = [time for time in known if time >= stop] or [x for x in known if start <= x < stop]
-        if ahead:
-            frames.append((ahead[0], self.state.clean[:, :, ahead[0] : ahead[0] + 1]))
-        return frames
+        ahead = ahead[:2] if ahead[:2] == [stop, stop + 1] else ahead[:1]
+        goal = [(time, self.state.clean[:, :, time : time + 1]) for time in ahead]
+        return frames[: MOST_ANCHORS - len(goal)] + goal
 
 
 Look = Callable[..., TransformerOutput]  # the transformer at one place of the stream: latent and levels in

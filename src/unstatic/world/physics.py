@@ -78,7 +78,8 @@ def simulate(spec: SceneSpec) -> Trajectory:
 
     # Film
     path = camera_path(spec.camera, positions[:, hero_index(spec)].astype(np.float64), fps=spec.fps)
-    return Trajectory(positions, quaternions, *(each.astype(np.float32) for each in path))
+    eyes, targets, fields_of_view = (each.astype(np.float32) for each in path)
+    return Trajectory(positions, quaternions, eyes, targets, fields_of_view)
 
 
 def _run(mujoco: ModuleType, spec: SceneSpec, things: list[int]) -> Poses:
