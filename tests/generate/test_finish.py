@@ -110,7 +110,7 @@ def test_an_enlarged_video_has_the_colours_of_the_small_one_and_its_own_edges():
 def test_the_network_of_the_package_enlarges_a_picture_as_it_is(make_frames):
     large = make_frames(5, width=256, height=192)
     small = fit(large, Size(64, 48))
-    factor = load_upscaler(torch.device("cpu")).config.factor
+    factor = load_upscaler("realesr", torch.device("cpu")).config.factor
     size = Size(64 * factor, 48 * factor)
     finish = Finish(native=Size(64, 48), native_fps=16, size=size, fps=16)
     made = finished(finish, small, (5,)).astype(float)

@@ -3,13 +3,13 @@
 import torch
 
 from unstatic.core.seeds import generator
-from unstatic.models.upscaler import Upscaler, UpscalerConfig
+from unstatic.models.compact_upscaler import CompactUpscaler, CompactUpscalerConfig
 from unstatic.training.autoencoder_step import AutoencoderLossConfig
 from unstatic.training.loop import Run, TrainingConfig, train
 from unstatic.training.optim import OptimiserConfig, kernel_weights
-from unstatic.training.upscaler_step import UpscalerBatch, UpscalerLossConfig, UpscalerStep, prepare
+from unstatic.training.upscaler_step import UpscalerBatch, UpscalerStep, prepare
 
-CONFIG = UpscalerConfig(factor=2, width=8, blocks=1)
+CONFIG = CompactUpscalerConfig(factor=2, width=8, depth=2)
 
 
 def edges(index: int = 0) -> UpscalerBatch:
@@ -28,15 +28,15 @@ class Batches:
         return edges(index)
 
 
-def a_model() -> Upscaler:
-    return Upscaler(CONFIG, generator=generator("upscaler"))
+def a_model() -> CompactUpscaler:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return CompactUpscaler(CONFIG)
 
 
-def loss(model: Upscaler, batch: UpscalerBatch, **weights: float) -> float:
+def loss(model: CompactUpscaler, batch: UpscalerBatch, **weights: float) -> float:
     zero = dict.fromkeys(("absolute", "squared", "wavelet", "steepness"), 0.0)
-    flicker = weights.pop("flicker", 0.0)
-    config = UpscalerLossConfig(errors=AutoencoderLossConfig(**zero | weights), flicker=flicker)
-    step = UpscalerStep(model=model, config=config)
+    step = UpscalerStep(model=model, config=AutoencoderLossConfig(**zero | weights))
     return float(step(batch, generator("step")).loss.detach())
 
 
@@ -58,7 +58,7 @@ def test_flicker_costs_though_every_picture_is_as_good():
     offset[:, :, ::2] = 0.2
     steady, flickering = offset * 0 + 0.1, offset
     costs = [
-        loss(model, UpscalerBatch(low=batch.low, high=model(batch.low).detach() + each), flicker=1.0)
+        loss(model, UpscalerBatch(low=batch.low, high=model(batch.low).detach() + each), steadiness=1.0)
         for each in (steady, flickering)
     ]
     assert costs[0] < 1e-6

@@ -110,16 +110,17 @@ class Finisher:
     def _enlarged(self, frames: Frames) -> UInt8[np.ndarray, "t high wide 3"]:
         if self.finish.enlarges:
             if self.enlarging is None:
-                self.enlarging = UpscalingStream(load_upscaler(self.device))
+                self.enlarging = UpscalingStream(load_upscaler(self.finish.upscaler, self.device))
             video = to_tensor(frames)[None].to(self.device)
             frames = to_frames(in_its_colours(self.enlarging.enlarge(video), video))[0]
         return fitted(frames, self.finish.size)
 
 
-def load_upscaler(device: torch.device) -> CompactUpscaler:
-    """Load the network of the package, which enlarges fourfold."""
-    path = FOLDER / "realesr.safetensors"
-    network = load_model(path, "compact-upscaler", CompactUpscalerConfig, CompactUpscaler)
+def load_upscaler(name: str, device: torch.device) -> CompactUpscaler:
+    """Load a network of the package, which enlarges fourfold."""
+    network = load_model(
+        FOLDER / f"{name}.safetensors", "compact-upscaler", CompactUpscalerConfig, CompactUpscaler
+    )
     return network.eval().requires_grad_(False).to(device, compute_dtype(device))
 
 

@@ -52,6 +52,10 @@ class CompactUpscaler(nn.Module):
         """The type that the layers compute in."""
         return next(self.parameters()).dtype
 
+    def forward(self, video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t high wide"]:
+        """Enlarge a whole video, without clamping: what training sees."""
+        return self.stream(video, None)[0]
+
     def stream(
         self, video: Float[Tensor, "b 3 t h w"], memory: Memory | None
     ) -> tuple[Float[Tensor, "b 3 t high wide"], Memory]:

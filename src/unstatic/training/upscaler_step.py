@@ -1,19 +1,21 @@
 """The upscaler's step: small pictures as a model's autoencoder gives them back, large ones as they are.
 
 What an upscaler meets later are decoded latents, not clean renders, so it learns from copies and also mends
-what the autoencoder does to edges. The change from frame to frame has an error of its own: flicker.
+what the autoencoder does to edges.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from unstatic.models.upscaler import Upscaler
-from unstatic.training.autoencoder_step import AutoencoderLossConfig, picture_errors, psnr, weighted_mean
+from unstatic.models.compact_upscaler import CompactUpscaler
+from unstatic.training.autoencoder_step import AutoencoderLossConfig, picture_errors, psnr
 from unstatic.training.step import StepOutput
+
+TERMS = AutoencoderLossConfig(steepness=1.0, steadiness=1.0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,28 +34,17 @@ class UpscalerBatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class UpscalerLossConfig:
-    """Weights of the terms: the errors of pictures, as the autoencoder's, and flicker."""
-
-    errors: AutoencoderLossConfig = field(default_factory=lambda: AutoencoderLossConfig(steepness=1.0))
-    flicker: float = 1.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class UpscalerStep:
-    """A training step for the upscaler."""
+    """A training step for the upscaler; the terms are those of the autoencoder's pictures."""
 
-    model: Upscaler
-    config: UpscalerLossConfig = UpscalerLossConfig()
+    model: CompactUpscaler
+    config: AutoencoderLossConfig = TERMS
 
     def __call__(self, batch: UpscalerBatch, generator: torch.Generator) -> StepOutput:
         del generator  # nothing is drawn
-        config, high = self.config, batch.high
-        made = self.model(batch.low).float()
-        error, weight = made - high, torch.ones_like(high[:, :1])
-        flicker = weighted_mean(error.diff(dim=2).abs(), weight[:, :, 1:])
-        terms = [*picture_errors(made, high, weight, config.errors), config.flicker * flicker]
-        metrics = {"psnr": psnr(error.detach().square().mean().item())}
+        made, high = self.model(batch.low).float(), batch.high
+        terms = picture_errors(made, high, torch.ones_like(high[:, :1]), self.config)
+        metrics = {"psnr": psnr((made - high).detach().square().mean().item())}
         return StepOutput(loss=torch.stack(terms).sum(), metrics=metrics)
 
 
