@@ -89,7 +89,7 @@ Steps = Annotated[
 Upscaler = Annotated[
     str,
     typer.Option(
-        "--upscaler", metavar="NAME", help="Makes what is larger than the model: realesr or bicubic."
+        "--upscaler", metavar="NAME", help="Makes what is larger than the model: realesr, nano or bicubic."
     ),
 ]
 Variation = Annotated[

@@ -27,7 +27,7 @@ from unstatic.models.weights import load_model
 
 FOLDER = Path(__file__).parent.parent / "weights" / "finish"
 BICUBIC, REPEAT = "bicubic", "repeat"
-UPSCALERS = ("realesr", BICUBIC)
+UPSCALERS = ("realesr", "nano", BICUBIC)
 INTERPOLATORS = ("rife", REPEAT)
 MOST_DOUBLINGS = 3
 FRAMES_AT_ONCE = 4
