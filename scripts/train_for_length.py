@@ -16,6 +16,9 @@ from unstatic.core.threads import quiet_threads
 
 quiet_threads()
 
+from jaxtyping import UInt8  # noqa: E402
+from numpy import ndarray  # noqa: E402
+
 from unstatic.core.device import compute_dtype, pick_device  # noqa: E402
 from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.memory import keep_freed_memory  # noqa: E402
@@ -64,7 +67,6 @@ def settings_of(model: InstalledModel, samples: int, recycle: RecycleConfig, see
         chosen.few_steps,
         training=training,
         step=DistillConfig(plain=0.1, recycle=recycle),
-        windows=WINDOWS,
     )
     return replace(chosen, seed=seed, few_steps=few, diffusion=replace(chosen.diffusion, windows=WINDOWS))
 
@@ -91,7 +93,7 @@ def lengthen(
     def finished() -> VideoTransformer:
         return averaged(run, VideoTransformer(student.config))
 
-    def picture():
+    def picture() -> UInt8[ndarray, "h w 3"]:
         made = finished().to(device, compute_dtype(device))
         return sample_sheet(NativeEngine(model.manifest, made, autoencoder, text_encoder, device))
 
@@ -104,9 +106,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", help="a few-step model's name or folder")
     parser.add_argument("--clips", type=Path, nargs="+", required=True, help="folders of rendered clips")
-    parser.add_argument("--samples", type=int, default=6_000, help="chunks to train on")
+    parser.add_argument("--samples", type=int, default=2_400, help="chunks to train on")
     parser.add_argument("--share", type=float, default=0.75, help="of all pasts, how many have errors")
-    parser.add_argument("--rounds", type=int, default=4, help="how many times over, at most")
+    parser.add_argument("--rounds", type=int, default=3, help="how many times over, at most")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for the run")
     options = parser.parse_args()

@@ -48,8 +48,8 @@ def test_files_of_ncnn_come_back_as_the_network(tmp_path: Path, halves: bool):
     read = from_ncnn(*write_ncnn(tmp_path, network, halves=halves))
     assert read.config == CONFIG
     video = torch.rand((2, 3, 4, 9, 7)) * 2 - 1
-    wanted, _ = network.stream(video, None)
-    torch.testing.assert_close(read.stream(video, None)[0], wanted, atol=2e-3 if halves else 0, rtol=0)
+    wanted = network(video)
+    torch.testing.assert_close(read(video), wanted, atol=2e-3 if halves else 0, rtol=0)
 
 
 def test_what_is_no_such_network_is_refused(tmp_path: Path):
@@ -64,15 +64,14 @@ def test_what_is_no_such_network_is_refused(tmp_path: Path):
 
 def test_frames_stand_for_themselves_and_a_network_that_adds_nothing_repeats_pixels():
     network, video = a_network(), torch.rand((1, 3, 3, 6, 5)) * 2 - 1
-    whole, _ = network.stream(video, None)
+    whole = network(video)
     assert whole.shape == (1, 3, 3, 12, 10)
     for number in range(3):
-        one, memory = network.stream(video[:, :, number : number + 1], ())
+        one = network(video[:, :, number : number + 1])
         torch.testing.assert_close(one[:, :, 0], whole[:, :, number], atol=1e-5, rtol=0)
-        assert memory == ()
     torch.nn.init.zeros_(network.layers[-1].weight)
     torch.nn.init.zeros_(network.layers[-1].bias)
-    repeated, _ = network.stream(video, None)
+    repeated = network(video)
     torch.testing.assert_close(repeated[..., ::2, 1::2], video, atol=1e-6, rtol=0)
 
 
@@ -81,6 +80,6 @@ def test_a_pixel_sees_no_farther_than_it_reaches():
     video = torch.zeros((1, 3, 1, 31, 31))
     spot = video.clone()
     spot[..., 15, 15] = 1
-    changed = (network.stream(spot, None)[0] != network.stream(video, None)[0]).any(1)[0, 0].nonzero()
+    changed = (network(spot) != network(video)).any(1)[0, 0].nonzero()
     assert changed.min() >= 2 * (15 - reach)
     assert changed.max() <= 2 * (15 + reach) + 1

@@ -22,7 +22,7 @@ from unstatic.generate.defaults import INTERPOLATOR, UPSCALER
 from unstatic.media.frames import enlarge, fit, retime, to_frames, to_tensor
 from unstatic.models.compact_upscaler import CompactUpscaler, CompactUpscalerConfig
 from unstatic.models.interpolator import DoublingStream, Interpolator, InterpolatorConfig
-from unstatic.models.upscaler import UpscalingStream
+from unstatic.models.upscaler import enlarge as enlarge_by_tiles
 from unstatic.models.weights import load_model
 
 FOLDER = Path(__file__).parent.parent / "weights" / "finish"
@@ -84,7 +84,7 @@ class Finisher:
         # A still has no rate
         self.fps, self.doublings = (finish.fps, finish.doublings) if frames > 1 else (finish.native_fps, 0)
         self.doubling: list[DoublingStream] | None = None
-        self.enlarging: UpscalingStream | None = None
+        self.upscaler: CompactUpscaler | None = None
 
     def next(self, frames: Frames, first: int) -> Finished:
         """Return what the file shows next, maybe nothing, when frames from number `first` on are final."""
@@ -109,10 +109,10 @@ class Finisher:
 
     def _enlarged(self, frames: Frames) -> UInt8[np.ndarray, "t high wide 3"]:
         if self.finish.enlarges:
-            if self.enlarging is None:
-                self.enlarging = UpscalingStream(load_upscaler(self.finish.upscaler, self.device))
+            if self.upscaler is None:
+                self.upscaler = load_upscaler(self.finish.upscaler, self.device)
             video = to_tensor(frames)[None].to(self.device)
-            frames = to_frames(in_its_colours(self.enlarging.enlarge(video), video))[0]
+            frames = to_frames(in_its_colours(enlarge_by_tiles(self.upscaler, video), video))[0]
         return fitted(frames, self.finish.size)
 
 

@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
-from unstatic.nn.causal import Memory
 
 HALF_PRECISION = 0x01306B47  # what ncnn writes before weights of 16 bits; 0 stands before those of 32
 
@@ -53,20 +52,13 @@ class CompactUpscaler(nn.Module):
         return next(self.parameters()).dtype
 
     def forward(self, video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 3 t high wide"]:
-        """Enlarge a whole video, without clamping: what training sees."""
-        return self.stream(video, None)[0]
-
-    def stream(
-        self, video: Float[Tensor, "b 3 t h w"], memory: Memory | None
-    ) -> tuple[Float[Tensor, "b 3 t high wide"], Memory]:
-        """Enlarge the next frames of a stream; nothing is remembered."""
-        del memory
+        """Enlarge frames, each for itself, without clamping."""
         batch, factor = len(video), self.config.factor
         pixels = rearrange(video, "b c t h w -> (b t) c h w") / 2 + 0.5
         added = self.layers(pixels.to(self.dtype, memory_format=torch.channels_last)).to(video)
         added = rearrange(added, "n (c p q) h w -> n c (h p) (w q)", p=factor, q=factor)
         large = repeat(pixels, "n c h w -> n c (h p) (w q)", p=factor, q=factor) + added
-        return rearrange(large * 2 - 1, "(b t) c h w -> b c t h w", b=batch), ()
+        return rearrange(large * 2 - 1, "(b t) c h w -> b c t h w", b=batch)
 
 
 def from_ncnn(param: Path, weights: Path) -> CompactUpscaler:

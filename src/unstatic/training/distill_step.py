@@ -112,11 +112,9 @@ class DistillStep:
         x0 = (end - left * x) / (1 - left)
 
         look = read(self.plain.model, case, batch.text)
-        frames, frames_next = sigma[:, 0, :, 0, 0], sigma_next[:, 0, :, 0, 0]
-        scalars = told(frames, frames_next, case.guidance)
-        prediction = look(x, frames, scalars=scalars).prediction.float()
-        x0_hat = to_x0(prediction, self.plain.config.prediction, x, sigma)
+        x0_hat = aim(look, self.plain.config.prediction, x, case.levels, case.guidance)
 
+        frames = sigma[:, 0, :, 0, 0]
         counted = frames > 0
         stop = case.start + x.shape[2]
         objects = None if batch.objects is None else batch.objects[:, :, case.start : stop]
@@ -213,13 +211,20 @@ class DistillStep:
         return case._replace(history=case.history + (sigma > 0) * (1 - sigma) * (made - past))
 
 
+def aim(
+    look: Look, prediction: Prediction, x: Latent, levels: Sequence[Sigma], guidance: Float[Tensor, "b"]
+) -> Latent:
+    """Return the x0 at which a distilled model aims, told to go from the first of some levels to the last."""
+    frames, frames_next = levels[0][:, 0, :, 0, 0], levels[-1][:, 0, :, 0, 0]
+    said = look(x, frames, scalars=told(frames, frames_next, guidance)).prediction.float()
+    return to_x0(said, prediction, x, levels[0])
+
+
 def land(
     look: Look, prediction: Prediction, x: Latent, levels: Sequence[Sigma], guidance: Float[Tensor, "b"]
 ) -> Latent:
     """Return where a distilled model gets in one pass from the first of some levels to the last."""
-    frames, frames_next = levels[0][:, 0, :, 0, 0], levels[-1][:, 0, :, 0, 0]
-    said = look(x, frames, scalars=told(frames, frames_next, guidance)).prediction.float()
-    x0 = to_x0(said, prediction, x, levels[0])
+    x0 = aim(look, prediction, x, levels, guidance)
     return x0 + what_is_left(levels[0], levels[-1]) * (x - x0)
 
 
