@@ -26,8 +26,8 @@ video: $(INSTALLED)  ## Make a clip: make video PROMPT="a blue cube falls onto g
 test: export OMP_WAIT_POLICY ?= PASSIVE
 test: export GOMP_SPINCOUNT ?= 0
 test: lint  ## Check style, types, layers, and run all tests
-	$(BIN)/pytest -m compile || test $$? -eq 5  # 5: no test is marked so
-	$(BIN)/pytest -m "not compile" --jaxtyping-packages=unstatic,beartype.beartype
+	$(BIN)/pytest -m plain
+	$(BIN)/pytest -m "not plain" --jaxtyping-packages=unstatic,beartype.beartype
 
 lint: $(INSTALLED_DEV)  ## Check style, types and layers
 	$(BIN)/ruff check

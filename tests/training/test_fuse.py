@@ -48,7 +48,7 @@ def has_compiler() -> bool:
 
 
 @pytest.mark.slow
-@pytest.mark.compile
+@pytest.mark.plain
 @pytest.mark.skipif(not has_compiler(), reason="needs a C++ compiler")
 @pytest.mark.filterwarnings("default")  # the compiler's own
 def test_fused_blocks_give_the_same_loss_and_gradients():
