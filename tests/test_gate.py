@@ -32,7 +32,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     folder = tmp_path_factory.mktemp("report")
     installed = find_model("nano")
     engine = load_native(installed)
-    common = {"folder": folder, "digest": installed.digest()}
+    common = {"folder": folder, "digest": installed.digest(), "steps": 24, "few_steps": 6}
     following = EvaluationPlan(parts=("objects",), prompts=PROMPTS, **common)
     physics = EvaluationPlan(parts=("possible",), prompts=CASES, **common)
     facts: dict = {"model": "nano", "folder": folder, "engine": engine, "plan": following}

@@ -102,15 +102,19 @@ def test_features_of_other_weights_never_stand_for_these(tmp_path: Path) -> None
 
 def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distilled() -> None:
     manifest = replace(find_model("nano").manifest, distilled=Distilled(steps=5, max_guidance=6.0))
-    many, few = ways_of_sampling(manifest, EvaluationPlan()).items()
-    assert many == ("nano, 24 steps", {"steps": 24, "solver": "multistep"})
+    many, few, fewer = ways_of_sampling(manifest, EvaluationPlan()).items()
+    assert many == ("nano, 32 steps", {"steps": 32, "solver": "multistep"})
     assert few == ("nano, 5 steps distilled", {"steps": 5, "solver": "distilled"})
-    assert usual(manifest, (many[0], few[0])) == few[0]
-    assert len(ways_of_sampling(manifest, EvaluationPlan(steps=5))) == 2
+    assert fewer == ("nano, 4 steps distilled", {"steps": 4, "solver": "distilled"})
+    assert usual(manifest, (many[0], few[0], fewer[0])) == few[0]
+    assert list(ways_of_sampling(manifest, EvaluationPlan(steps=5, few_steps=6))) == [
+        "nano, 5 steps",
+        "nano, 6 steps distilled",
+    ]
     plain = replace(manifest, distilled=None)
     assert usual(plain, ways_of_sampling(plain, EvaluationPlan())) == "nano, 24 steps"
     assert ways_of_sampling(plain, EvaluationPlan(few_steps=3))["nano, 3 steps"]["solver"] == "multistep"
-    assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 24 steps"]
+    assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 32 steps"]
 
 
 @pytest.mark.parametrize(("side", "times"), [(32, 1), (64, 1), (128, 2), (256, 4)])

@@ -27,11 +27,18 @@ def evaluate(
     ] = 1_000,
     steps: Steps = None,
     few_steps: Annotated[
-        int | None, typer.Option(min=0, max=100, help="The steps of the second column; 0 leaves it out.")
+        int | None,
+        typer.Option(
+            min=0,
+            max=100,
+            help="The steps of a second column, instead of a distilled model's own; 0 leaves it out.",
+        ),
     ] = None,
     slow_prompts: Annotated[
         int,
-        typer.Option(min=1, max=10_000, help="A distilled model films no more of a suite in many steps."),
+        typer.Option(
+            min=1, max=10_000, help="A distilled model films no more of a suite in other steps than its own."
+        ),
     ] = 50,
     fvd: Annotated[
         bool,
@@ -75,7 +82,6 @@ def evaluate(
     # Measure, telling each part as it is done
     facts: dict[str, Any] = {
         "model": installed.manifest.name,
-        "steps": steps or installed.manifest.defaults.steps,
         "commit": current_commit(),
     }
     for name, table, found in run_evaluation(engine, todo):

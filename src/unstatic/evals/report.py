@@ -15,7 +15,7 @@ import jinja2
 from unstatic.evals.intervals import Score
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
-COLUMN_TINTS = ("#4c72b0", "#8172b2", "#dd8452", "#55a868")
+COLUMN_TINTS = ("#4c72b0", "#8172b2", "#dd8452", "#55a868", "#937860")
 # What the project asks of a model, as shares
 AIMS = {
     "colour": 0.95,

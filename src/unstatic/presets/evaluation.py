@@ -51,6 +51,8 @@ RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "who
 PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, *RECONSTRUCTIONS)
 SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
+# A distilled model is compared with how it films when nothing is spared, and in a hurry
+MANY_STEPS, HURRIED_STEPS = 32, 4
 SHOWN_CLIPS = 12
 SHEET_ANSWERS = 40
 CASES, RECONSTRUCTED_CLIPS, EDITED_CLIPS = 120, 96, 48
@@ -71,8 +73,9 @@ class Way(TypedDict):
 class EvaluationPlan:
     """What to measure: which parts, at most how many prompts of each, with how many steps.
 
-    `few_steps` adds a column of the same model in a hurry, by default as it was distilled; 0 leaves it out.
-    A distilled model films in many steps no more than the first `slow_prompts` of a suite.
+    `few_steps` adds a column of the same model in fewer steps, by default as it was distilled, and then one
+    of a distilled model in still fewer; 0 leaves them out. A distilled model films no more than the first
+    `slow_prompts` of a suite in other ways than its own.
     Without a `folder` nothing is kept. `digest` says which weights these are: what was measured of others is
     measured anew. `networks` asks for FVD and LPIPS.
     """
@@ -274,17 +277,16 @@ def _keeper(todo: EvaluationPlan, suite: str, shown: str) -> Watch:
 
 
 def ways_of_sampling(manifest: Manifest, todo: EvaluationPlan) -> dict[str, Way]:
-    """Return the columns of the model: many steps, and few unless there shall be none."""
-    many = manifest.defaults.steps if todo.steps is None else todo.steps
-    ways = {f"{manifest.name}, {many} steps": Way(steps=many, solver=manifest.defaults.solver)}
-    few = todo.few_steps
-    if few is None:
-        few = manifest.distilled.steps if manifest.distilled else FEW_STEPS
-    if few:
-        solver = DISTILLED if manifest.distilled else manifest.defaults.solver
-        how = f" {solver}" if manifest.distilled else ""
-        ways[f"{manifest.name}, {few} steps{how}"] = Way(steps=few, solver=solver)
-    return ways
+    """Return the columns of the model: many steps, its own few if it is distilled, and fewer still."""
+    own, usually = manifest.distilled, manifest.defaults
+    many = todo.steps if todo.steps is not None else MANY_STEPS if own else usually.steps
+    ways = {f"{manifest.name}, {many} steps": Way(steps=many, solver=usually.solver)}
+    if todo.few_steps is None:
+        few = [own.steps, HURRIED_STEPS] if own else [FEW_STEPS]
+    else:
+        few = [todo.few_steps] if todo.few_steps else []
+    how, solver = (f" {DISTILLED}", DISTILLED) if own else ("", usually.solver)
+    return ways | {f"{manifest.name}, {steps} steps{how}": Way(steps=steps, solver=solver) for steps in few}
 
 
 def usual(manifest: Manifest, columns: Iterable[str]) -> str:
