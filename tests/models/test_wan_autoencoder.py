@@ -1,0 +1,170 @@
+"""Parity with diffusers on small random weights, in both published layouts; streaming; memory."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from unstatic.core.errors import InputError
+from unstatic.models.wan_autoencoder import WAN_2_1, WAN_2_2, WanAutoencoder, WanAutoencoderConfig
+from unstatic.models.wan_autoencoder_keys import from_wan_autoencoder
+
+CONFIGS = {"2.1": WAN_2_1, "2.2": WAN_2_2}
+
+
+def small(config: WanAutoencoderConfig) -> WanAutoencoderConfig:
+    return dataclasses.replace(
+        config,
+        encoder_width=8,
+        decoder_width=16 if config.shortcuts else 8,
+        blocks=1,
+        latent_channels=4,
+        latent_mean=config.latent_mean[:4],
+        latent_std=config.latent_std[:4],
+    )
+
+
+def oracle(config: WanAutoencoderConfig) -> AutoencoderKLWan:
+    """Return diffusers' model of these sizes with random weights, norms and biases included."""
+    channels = 3 * config.patch**2
+    model: Any = AutoencoderKLWan(
+        base_dim=config.encoder_width,
+        decoder_base_dim=config.decoder_width,
+        z_dim=config.latent_channels,
+        dim_mult=list(config.multipliers),
+        num_res_blocks=config.blocks,
+        temperal_downsample=list(config.halves_time),
+        latents_mean=list(config.latent_mean),
+        latents_std=list(config.latent_std),
+        is_residual=config.shortcuts,
+        in_channels=channels,
+        out_channels=channels,
+        patch_size=config.patch if config.patch > 1 else None,
+        scale_factor_spatial=config.compression.space,
+    )
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return model.eval()
+
+
+@pytest.fixture(scope="module", params=CONFIGS)
+def pair(request: pytest.FixtureRequest) -> tuple[WanAutoencoder, Any]:
+    config = small(CONFIGS[request.param])
+    theirs = oracle(config)
+    ours = WanAutoencoder(config)
+    ours.load_state_dict(from_wan_autoencoder(theirs.state_dict(), config))
+    return ours.eval(), theirs
+
+
+def clip(frames: int, side: int = 48) -> Tensor:
+    return torch.rand(1, 3, frames, side, 2 * side, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+def scales(config: WanAutoencoderConfig) -> tuple[Tensor, Tensor]:
+    mean, std = torch.tensor(config.latent_mean), torch.tensor(config.latent_std)
+    return mean[:, None, None, None], std[:, None, None, None]
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 5, 13])
+def test_encoding_is_that_of_diffusers(pair: tuple[WanAutoencoder, Any], frames: int) -> None:
+    ours, theirs = pair
+    mean, std = scales(ours.config)
+    expected = (theirs.encode(clip(frames)).latent_dist.mode() - mean) / std
+    found = ours.encode(clip(frames))
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_decoding_is_that_of_diffusers(pair: tuple[WanAutoencoder, Any], frames: int) -> None:
+    ours, theirs = pair
+    mean, std = scales(ours.config)
+    latent = torch.randn(1, 4, frames, 3, 5, generator=torch.Generator().manual_seed(2))
+    expected = theirs.decode(latent * std + mean).sample
+    found = ours.decode(latent)
+    assert found.shape == expected.shape
+    assert expected.std() > 0.05, "an oracle that says nothing"
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cuts", [(1, 1, 1, 1, 1), (1, 4), (2, 3), (5,)])
+def test_a_stream_decodes_to_what_the_whole_decodes_to(
+    pair: tuple[WanAutoencoder, Any], cuts: tuple[int, ...]
+) -> None:
+    ours, _ = pair
+    latent = torch.randn(1, 4, 5, 2, 3, generator=torch.Generator().manual_seed(3))
+    state, frames = None, []
+    for piece in latent.split(cuts, 2):
+        decoded, state = ours.decode_stream(piece, state)
+        frames.append(decoded)
+    torch.testing.assert_close(torch.cat(frames, 2), ours.decode(latent), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("cuts", [(1,) * 14, (1, 4, 4, 4, 1), (3, 7, 4), (14,)])
+def test_a_stream_encodes_to_what_the_whole_encodes_to(
+    pair: tuple[WanAutoencoder, Any], cuts: tuple[int, ...]
+) -> None:
+    """Fourteen frames: the last fills no group and is dropped, or waits."""
+    ours, _ = pair
+    state, latents = None, []
+    for piece in clip(14, 32).split(cuts, 2):
+        latent, state = ours.encode_stream(piece, state)
+        latents.append(latent)
+    assert state is not None
+    assert state.waiting.shape[2] == 1
+    torch.testing.assert_close(torch.cat(latents, 2), ours.encode(clip(14, 32)), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_comes_later_changes_nothing_before(pair: tuple[WanAutoencoder, Any]) -> None:
+    ours, _ = pair
+    latent = torch.randn(1, 4, 4, 2, 2, generator=torch.Generator().manual_seed(4))
+    other = latent.clone()
+    other[:, :, 3] += 1
+    one, two = ours.decode(latent), ours.decode(other)
+    assert torch.equal(one[:, :, :9], two[:, :, :9])
+    assert not torch.equal(one[:, :, 9], two[:, :, 9])
+
+
+@torch.no_grad()
+def test_a_batch_is_its_samples(pair: tuple[WanAutoencoder, Any]) -> None:
+    ours, _ = pair
+    latent = torch.randn(3, 4, 3, 2, 2, generator=torch.Generator().manual_seed(5))
+    alone = torch.cat([ours.decode(each[None]) for each in latent])
+    torch.testing.assert_close(ours.decode(latent), alone, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_what_a_stream_keeps_does_not_grow(pair: tuple[WanAutoencoder, Any]) -> None:
+    ours, _ = pair
+    state, sizes = None, []
+    for _ in range(4):
+        _, state = ours.decode_stream(torch.zeros(1, 4, 2, 2, 2), state)
+        sizes.append(sum(each.untyped_storage().nbytes() for each in state))
+    assert len(set(sizes)) == 1
+
+
+def test_a_size_that_does_not_divide_is_refused(pair: tuple[WanAutoencoder, Any]) -> None:
+    ours, _ = pair
+    with pytest.raises(InputError, match="must be multiples of"):
+        ours.encode(torch.zeros(1, 3, 1, 20, 20))
+
+
+@pytest.mark.parametrize(("name", "million"), [("2.1", 127), ("2.2", 705)])
+def test_the_published_sizes(name: str, million: int) -> None:
+    """As many parameters as the published models have; of the encoder's last product half is not kept."""
+    config = CONFIGS[name]
+    with torch.device("meta"):
+        model = WanAutoencoder(config)
+    count = sum(each.numel() for each in model.parameters())
+    assert round(count / 1e6) == million
+    assert (config.compression.time, config.compression.space) == (4, 16 if config.shortcuts else 8)
