@@ -12,12 +12,13 @@ from diffusers import (
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
     FlowMatchHeunDiscreteScheduler,
+    UniPCMultistepScheduler,
 )
 
 from unstatic.core.seeds import generator
 from unstatic.diffusion.process import MarkovChain, chain_to_flow, flow_view
-from unstatic.diffusion.schedule import from_chain, shifted
-from unstatic.diffusion.solver import Ddim, Evaluation, Solver, Step, ancestral, euler, heun, multistep
+from unstatic.diffusion.schedule import from_chain, shifted, wan
+from unstatic.diffusion.solver import Ddim, Evaluation, Solver, Step, ancestral, euler, heun, multistep, unipc
 
 Network = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 closely = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-5)
@@ -157,3 +158,18 @@ def test_multistep_is_dpm_solver_multistep(steps: int) -> None:
     for time, sigma in zip(theirs.timesteps, theirs.sigmas, strict=False):
         x = theirs.step(network(x, sigma), time, x).prev_sample
     closely(solve(network, theirs.sigmas, noise(0), multistep), x)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # theirs, under numpy 2
+@pytest.mark.parametrize("steps", [1, 2, 3, 6, 20, 50])
+@pytest.mark.parametrize("shift", [3.0, 8.0])
+def test_unipc_is_unipc_multistep_on_the_schedule_of_wan(steps: int, shift: float) -> None:
+    theirs = UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift, solver_order=2
+    )
+    theirs.set_timesteps(steps)
+    closely(wan(steps, shift), theirs.sigmas)
+    x = noise(0)
+    for time, sigma in zip(theirs.timesteps, theirs.sigmas, strict=False):
+        x = theirs.step(network(x, sigma), time, x).prev_sample
+    closely(solve(network, wan(steps, shift), noise(0), unipc), x)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from unstatic.core.errors import InputError
 from unstatic.diffusion.process import MarkovChain, half_log_snr
-from unstatic.diffusion.schedule import Schedule, cosine, from_chain, karras, linear, log_snr, shifted
+from unstatic.diffusion.schedule import Schedule, cosine, from_chain, karras, linear, log_snr, shifted, wan
 
 closely = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
 
@@ -77,10 +77,27 @@ def test_a_chain_is_visited_at_its_own_levels() -> None:
     assert float(from_chain(chain, 4)[0]) < 1
 
 
+@settings(deadline=None, database=None, derandomize=True, max_examples=30)
+@given(steps=st.integers(1, 900), shift=st.sampled_from([1.0, 3.0, 8.0]))
+def test_the_schedule_of_wan_begins_a_millionth_below_static(steps: int, shift: float) -> None:
+    sigmas = wan(steps, shift)
+    assert sigmas.shape == (steps + 1,)
+    assert float(sigmas[0]) == pytest.approx(1 - 1e-6, abs=1e-7)
+    assert float(sigmas[-1]) == 0
+    assert bool((sigmas.diff() < 0).all())
+    closely(wan(3, 1.0)[1:], torch.tensor([1 - 0.333, 1 - 0.666, 0]))
+
+
 @pytest.mark.parametrize("shift", [0.0, -1.0, math.nan, math.inf])
 def test_a_shift_must_be_positive(shift: float) -> None:
-    with pytest.raises(InputError, match="shift"):
-        shifted(4, shift)
+    for schedule in (shifted, wan):
+        with pytest.raises(InputError, match="shift"):
+            schedule(4, shift)
+
+
+def test_wan_refuses_no_steps() -> None:
+    with pytest.raises(InputError, match="0"):
+        wan(0, 3.0)
 
 
 @pytest.mark.parametrize(("largest", "smallest"), [(1.0, 0.1), (0.9, 0.0), (0.1, 0.9)])

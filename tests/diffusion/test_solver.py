@@ -149,7 +149,7 @@ def test_ancestral_samples_have_the_mean_and_variance_that_the_chain_predicts() 
 
 @pytest.mark.parametrize(
     ("name", "calls"),
-    [("ancestral", 8), ("ddim", 8), ("euler", 8), ("adams", 8), ("multistep", 8), ("heun", 15)],
+    [("ancestral", 8), ("ddim", 8), ("euler", 8), ("adams", 8), ("multistep", 8), ("unipc", 8), ("heun", 15)],
 )
 def test_calls_per_run_of_8_steps(name: str, calls: int) -> None:
     asked: list[float] = []
@@ -185,7 +185,7 @@ def test_a_solver_has_no_memory_of_its_own(solver: Solver) -> None:
 
 def test_only_stochastic_solvers_draw() -> None:
     start = LatentState.static(noise(1, 1, 1, 2, 2))
-    for name in ("ddim", "euler", "heun", "adams", "multistep"):
+    for name in ("ddim", "euler", "heun", "adams", "multistep", "unipc"):
         sample_to_end(start, linear(3), blurred, SOLVERS[name], ())
     with pytest.raises(InputError, match="0 noise generators for a batch of 1"):
         sample_to_end(start, linear(3), blurred, ancestral, ())

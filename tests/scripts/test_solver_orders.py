@@ -61,7 +61,7 @@ def test_clean_frames_are_finite_and_decide_which_point_it_is() -> None:
 
 # ------------------------------------------------------------------------------------------------- the orders
 
-ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "adams": 2, "multistep": 2}
+ORDERS = {"ddim": 1, "euler": 1, "heun": 2, "adams": 2, "multistep": 2, "unipc": 3}
 
 
 @pytest.mark.parametrize("name", ORDERS)

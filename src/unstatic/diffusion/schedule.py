@@ -26,10 +26,17 @@ def shifted(steps: int, shift: float) -> Schedule:
 
     It divides signal / noise by `shift` > 0, which makes up for a larger picture; Wan 2.1 takes 3 or 5.
     """
-    if not (math.isfinite(shift) and shift > 0):
-        raise InputError(f"the schedule's shift must be a positive number, got {shift}; 1 shifts nothing")
-    sigma = 1 - _progress(steps)
-    return (shift * sigma / (1 + (shift - 1) * sigma)).float()
+    return _shift(1 - _progress(steps), shift).float()
+
+
+def wan(steps: int, shift: float) -> Schedule:
+    """Space sigma evenly from 1 to 1/1000 and shift it, then end at 0: what Wan's weights are sampled with.
+
+    It begins a millionth below 1, where the log-SNR is finite: second-order solvers use it (diffusers,
+    `UniPCMultistepScheduler` with `use_flow_sigmas`). `shift` is as for `shifted`.
+    """
+    sigmas = _shift(1 - _progress(steps) * (1 - 1 / 1000), shift).clamp(max=1 - 1e-6)
+    return torch.cat([sigmas[:-1], sigmas.new_zeros(1)]).float()
 
 
 def cosine(steps: int) -> Schedule:
@@ -60,6 +67,12 @@ def from_chain(chain: MarkovChain, steps: int) -> Schedule:
     signal-to-noise ratio is zero, and its model knows nothing beyond.
     """
     return chain.strided(steps).sigmas.flip(0).float()
+
+
+def _shift(sigma: Schedule, shift: float) -> Schedule:
+    if not (math.isfinite(shift) and shift > 0):
+        raise InputError(f"the schedule's shift must be a positive number, got {shift}; 1 shifts nothing")
+    return shift * sigma / (1 + (shift - 1) * sigma)
 
 
 def _progress(steps: int) -> Schedule:
