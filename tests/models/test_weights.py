@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
-from unstatic.models.weights import count_parameters, load_model, load_state, save_model
+from unstatic.models.weights import count_parameters, find_files, load_model, load_state, save_model
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +68,7 @@ def test_round_trip_keeps_the_numbers_and_the_layout(tmp_path: Path) -> None:
     for name, tensor in net.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
     assert loaded.conv.weight.is_contiguous(memory_format=torch.channels_last)
-    assert count_parameters(path) == sum(tensor.numel() for tensor in net.state_dict().values())
+    assert count_parameters(find_files(path)) == sum(tensor.numel() for tensor in net.state_dict().values())
 
 
 def test_weights_are_saved_and_loaded_in_bfloat16(saved: Path) -> None:

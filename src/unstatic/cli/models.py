@@ -40,12 +40,13 @@ def show_model(
 ) -> None:
     """Show everything that a model says about itself."""
     from unstatic.core.config import to_dict
-    from unstatic.models.manifest import PARTS, find_model
+    from unstatic.models.manifest import find_model
+    from unstatic.models.parts import part_files
     from unstatic.models.weights import count_parameters
 
     model = find_model(name)
     facts = to_dict(model.manifest)
-    facts["parameters"] = {part: count_parameters(model.weights(part)) for part in PARTS}
+    facts["parameters"] = {part: count_parameters(files) for part, files in part_files(model).items()}
     facts["size_bytes"] = model.size_bytes()
     facts["folder"] = str(model.folder)
     typer.echo(json.dumps(facts) if as_json else "\n".join(_readable(facts)))

@@ -62,6 +62,9 @@ LastImage = Annotated[
 ]
 MaybePrompt = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
 ModelName = Annotated[str, typer.Option("--model", help="A model's name (`unstatic models list`) or folder.")]
+Negative = Annotated[
+    str | None, typer.Option("--negative", metavar="TEXT", help="What guidance leads away from.")
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The file to write; a new name by default.")
 ]

@@ -46,12 +46,12 @@ class LatentState:
     estimate: Latent
 
     @classmethod
-    def static(cls, noise: Latent) -> "LatentState":
-        """Start from pure static, with nothing known."""
+    def static(cls, noise: Latent, level: float = 1.0) -> "LatentState":
+        """Start from pure static, with nothing known; some schedules call it a level a little below 1."""
         unknown = torch.zeros_like(noise)
         return cls(
             latent=noise,
-            sigma=torch.ones_like(noise[:, :1, :, :1, :1]),
+            sigma=torch.full_like(noise[:, :1, :, :1, :1], level),
             noise=noise,
             clean=unknown,
             keep_mask=torch.zeros_like(noise[:, :1], dtype=torch.bool),

@@ -20,7 +20,7 @@ from unstatic.core.seeds import generator, numpy_generator
 from unstatic.core.shapes import chunk_lengths
 from unstatic.diffusion.process import Prediction, mix, to_x0
 from unstatic.evals.intervals import Score
-from unstatic.models.transformer import VideoTransformer
+from unstatic.models.parts import Transformer
 from unstatic.world.captions import caption
 from unstatic.world.mix import BALANCED_MIX, contrast
 from unstatic.world.physics import simulate
@@ -135,7 +135,7 @@ def draw_case(law: str, seed: int, *, enlarge: int = 1) -> Case:
 
 @torch.inference_mode()
 def surprise(
-    model: VideoTransformer,
+    model: Transformer,
     latent: Float[Tensor, "1 c t h w"],
     text: Float[Tensor, "1 s e"],
     prediction: Prediction,

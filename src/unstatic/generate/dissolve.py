@@ -26,7 +26,7 @@ from unstatic.generate.request import Plan
 from unstatic.generate.stream import Denoised
 from unstatic.media.frames import grid, pick_evenly, to_frames, to_tensor
 from unstatic.models.manifest import Manifest
-from unstatic.models.tiny_autoencoder import TinyAutoencoder
+from unstatic.models.parts import Autoencoder
 
 MAX_CLIP_SECONDS = 4.0
 
@@ -107,7 +107,7 @@ def read_clip(path: Path, manifest: Manifest) -> Clip:
 
 
 @torch.inference_mode()
-def film(autoencoder: TinyAutoencoder, walk: Walk) -> Iterator[Pixels]:
+def film(autoencoder: Autoencoder, walk: Walk) -> Iterator[Pixels]:
     """Run the clip while the noise changes, as often as that takes; then, or first, run it clean.
 
     Every latent frame shows the next level, so one pass of the decoder makes one run of the clip.
@@ -124,7 +124,7 @@ def film(autoencoder: TinyAutoencoder, walk: Walk) -> Iterator[Pixels]:
 
 @torch.inference_mode()
 def sheet(
-    autoencoder: TinyAutoencoder, walk: Walk, *, moments: int = 4, columns: int = 8
+    autoencoder: Autoencoder, walk: Walk, *, moments: int = 4, columns: int = 8
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Draw moments of the clip, one a row, at noise levels picked evenly, one a column."""
     picked = torch.linspace(0, len(walk.levels) - 1, min(columns, len(walk.levels))).round().long()
@@ -133,5 +133,5 @@ def sheet(
     return grid(rearrange(cells, "levels t h w c -> (t levels) h w c"), columns=len(clips))
 
 
-def _decode(autoencoder: TinyAutoencoder, latent: Float[Tensor, "1 c m y x"]) -> Pixels:
+def _decode(autoencoder: Autoencoder, latent: Float[Tensor, "1 c m y x"]) -> Pixels:
     return rearrange(to_frames(autoencoder.decode(latent)), "1 t h w c -> t h w c")

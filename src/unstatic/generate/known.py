@@ -12,23 +12,23 @@ from unstatic.diffusion.condition import FirstFrame, LastFrame, Region, Span
 from unstatic.diffusion.condition import Source as SourceCondition
 from unstatic.generate.footage import Footage, covered
 from unstatic.media.frames import to_tensor
-from unstatic.models.tiny_autoencoder import TinyAutoencoder
+from unstatic.models.parts import Autoencoder
 
 HELD_LATENT_FRAMES = 4  # longer than an encoder's memory: at the end of them nothing but the image is known
 
 
-def first_frame(autoencoder: TinyAutoencoder, image: UInt8[ndarray, "h w 3"]) -> FirstFrame:
+def first_frame(autoencoder: Autoencoder, image: UInt8[ndarray, "h w 3"]) -> FirstFrame:
     """Encode an image, of a size that the model makes, as the start of a video."""
     return FirstFrame(latent=_encode(autoencoder, image[None]))
 
 
-def last_frame(autoencoder: TinyAutoencoder, image: UInt8[ndarray, "h w 3"]) -> LastFrame:
+def last_frame(autoencoder: Autoencoder, image: UInt8[ndarray, "h w 3"]) -> LastFrame:
     """Encode an image, of a size that the model makes, as the end of a video that has come to rest."""
     frames = autoencoder.config.compression.frames(HELD_LATENT_FRAMES)
     return LastFrame(latent=_encode(autoencoder, image[None].repeat(frames, 0))[:, :, -1:])
 
 
-def span(autoencoder: TinyAutoencoder, footage: Footage) -> Span | None:
+def span(autoencoder: Autoencoder, footage: Footage) -> Span | None:
     """Encode all latent frames that footage covers whole; None if there are none.
 
     `footage.first` counts every frame that is made, and the frames have a size that the model makes. What
@@ -47,15 +47,13 @@ def span(autoencoder: TinyAutoencoder, footage: Footage) -> Span | None:
     return Span(latent=latent[:, :, HELD_LATENT_FRAMES:], start=start)
 
 
-def source(
-    autoencoder: TinyAutoencoder, frames: UInt8[ndarray, "t h w 3"], strength: float
-) -> SourceCondition:
+def source(autoencoder: Autoencoder, frames: UInt8[ndarray, "t h w 3"], strength: float) -> SourceCondition:
     """Encode a whole video as what another one starts from."""
     return SourceCondition(latent=_encode(autoencoder, frames), strength=strength)
 
 
 def outside(
-    autoencoder: TinyAutoencoder, frames: UInt8[ndarray, "t h w 3"], mask: Bool[ndarray, "h w"]
+    autoencoder: Autoencoder, frames: UInt8[ndarray, "t h w 3"], mask: Bool[ndarray, "h w"]
 ) -> Region:
     """Encode a video of which all stays that lies outside a mask; a cell that the mask touches is new."""
     latent, space = _encode(autoencoder, frames), autoencoder.config.compression.space
@@ -65,6 +63,6 @@ def outside(
 
 
 @torch.inference_mode()
-def _encode(autoencoder: TinyAutoencoder, frames: UInt8[ndarray, "t h w 3"]) -> Float[Tensor, "1 c m y x"]:
+def _encode(autoencoder: Autoencoder, frames: UInt8[ndarray, "t h w 3"]) -> Float[Tensor, "1 c m y x"]:
     device = next(autoencoder.parameters()).device
     return autoencoder.encode(to_tensor(frames)[None].to(device)).float()

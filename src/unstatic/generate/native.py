@@ -16,7 +16,7 @@ from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
 from unstatic.diffusion.distilled import SCALARS
 from unstatic.diffusion.process import Latent
-from unstatic.diffusion.schedule import shifted
+from unstatic.diffusion.schedule import Schedule, shifted, wan
 from unstatic.diffusion.solver import SOLVERS, euler
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
 from unstatic.generate.finish import REPEAT, load_interpolator
@@ -24,17 +24,26 @@ from unstatic.generate.footage import lasting
 from unstatic.generate.joints import JointSmoother, stretches
 from unstatic.generate.known import first_frame, last_frame, outside, source, span
 from unstatic.generate.request import DISTILLED, Plan
-from unstatic.generate.stream import Chunk, Denoised, Sampling, Script, chunk_noise, stream_latents
+from unstatic.generate.stream import (
+    Chunk,
+    Denoised,
+    LateGuidance,
+    Sampling,
+    Script,
+    chunk_noise,
+    stream_latents,
+)
 from unstatic.media.frames import to_frames, to_tensor
+from unstatic.models.experts import Experts
 from unstatic.models.interpolator import is_cut
 from unstatic.models.manifest import InstalledModel, Manifest
+from unstatic.models.parts import Autoencoder, Parts, Transformer, load_parts
 from unstatic.models.prepare import prepare_for_cpu
-from unstatic.models.text import TextEncoder, load_text_encoder
-from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
-from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTransformer
-from unstatic.models.weights import load_model
+from unstatic.models.text import TextEncoder
+from unstatic.models.transformer import TextMemory
 from unstatic.nn.causal import Memory
 
+SCHEDULES = {"shifted": shifted, "wan": wan}
 VARIATION = 0.25  # of the static's variance is new in a variation: the scene stays, its details change
 
 
@@ -44,8 +53,8 @@ class NativeEngine:
     def __init__(
         self,
         manifest: Manifest,
-        transformer: VideoTransformer,
-        autoencoder: TinyAutoencoder,
+        transformer: Transformer,
+        autoencoder: Autoencoder,
         text_encoder: TextEncoder,
         device: torch.device,
     ) -> None:
@@ -114,7 +123,7 @@ class NativeEngine:
         """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
         # Read the prompts
         sampling, compression = self.sampling(plan), self.manifest.compression
-        empty = [] if sampling.in_one_pass else [""]
+        empty = [] if sampling.in_one_pass else [plan.negative]
         for _, text in plan.texts:
             if dropped := self.text_encoder.encode([text]).dropped[0]:
                 yield Warned(f"the last {dropped} words or parts of words of the prompt do not fit: ignored")
@@ -156,7 +165,7 @@ class NativeEngine:
         if plan.variation:
             other = chunk_noise(shape, plan.chunks, [stable_seed("variation", plan.seed, plan.variation)])
             static = vary(static, other, VARIATION)
-        return LatentState.static(static.to(self.device))
+        return LatentState.static(static.to(self.device), float(self.schedule(plan)[0]))
 
     @torch.inference_mode()
     def reconstruct(self, frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "decoded h w 3"]:
@@ -164,15 +173,23 @@ class NativeEngine:
         video = to_tensor(frames)[None].to(self.device)
         return to_frames(self.autoencoder.decode(self.autoencoder.encode(video)))[0]
 
+    def schedule(self, plan: Plan) -> Schedule:
+        """Return the levels from static to clean."""
+        defaults = self.manifest.defaults
+        return SCHEDULES[defaults.schedule](plan.steps, defaults.shift)
+
     def sampling(self, plan: Plan) -> Sampling:
         """Return how the video is sampled."""
+        boundary, late = self.manifest.boundary, plan.late_guidance
         return Sampling(
-            sigmas=shifted(plan.steps, self.manifest.defaults.shift),
+            sigmas=self.schedule(plan),
             solver=euler if plan.solver == DISTILLED else SOLVERS[plan.solver],
             prediction=self.manifest.prediction,
             guidance=plan.guidance,
+            late_guidance=None if boundary is None or late is None else LateGuidance(boundary, late),
             history_sigma=self.manifest.defaults.history_sigma,
             distilled=plan.solver == DISTILLED,
+            thousandths=self.manifest.defaults.schedule == "wan",
         )
 
 
@@ -200,34 +217,32 @@ def chunk_starts(firsts: Sequence[int], chunks: Sequence[int], compression: Comp
     return tuple(edges[number] for number in nearest)
 
 
-def load_native(model: InstalledModel, *, device: str | None = None) -> NativeEngine:
+def load_native(
+    model: InstalledModel, *, device: str | None = None, dtype: torch.dtype | None = None
+) -> NativeEngine:
     """Load the weights of `model` on a device ("cpu", "cuda", ...; the best one when None).
 
-    The process keeps freed memory from here on. Raises InputError for missing, damaged or foreign files.
+    They compute as `dtype`, by default what is fastest there. The process keeps freed memory from here on.
+    Raises InputError for missing, damaged or foreign files.
     """
     keep_freed_memory()
     target = pick_device(device)
-    dtype = compute_dtype(target)
-    transformer = load_model(model.weights("transformer"), "transformer", TransformerConfig, VideoTransformer)
-    autoencoder = load_model(
-        model.weights("autoencoder"), "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder
-    )
-    text_encoder = load_text_encoder(model.manifest.text_encoder)
-    _check_that_parts_fit(model, transformer, autoencoder, text_encoder)
-    transformer = transformer.to(target, dtype).eval()
+    parts = load_parts(model, dtype or compute_dtype(target))
+    _check_that_parts_fit(model, parts)
+    transformer = parts.transformer.to(target).eval()
     if target.type == "cpu":
-        prepare_for_cpu(transformer)
-    autoencoder = autoencoder.to(target, dtype).eval()
-    return NativeEngine(model.manifest, transformer, autoencoder, text_encoder, target)
+        for each in (
+            (transformer.early, transformer.late) if isinstance(transformer, Experts) else (transformer,)
+        ):
+            prepare_for_cpu(each)
+    return NativeEngine(
+        model.manifest, transformer, parts.autoencoder.to(target).eval(), parts.text_encoder, target
+    )
 
 
-def _check_that_parts_fit(
-    model: InstalledModel,
-    transformer: VideoTransformer,
-    autoencoder: TinyAutoencoder,
-    text_encoder: TextEncoder,
-) -> None:
+def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
     manifest = model.manifest
+    transformer, autoencoder, text_encoder = parts.transformer, parts.autoencoder, parts.text_encoder
     facts = {
         "chunk": (manifest.chunk, transformer.config.chunk),
         "compression": (manifest.compression, autoencoder.config.compression),

@@ -34,15 +34,16 @@ DISTILLED = "distilled"
 class Request:
     """One video or still to be made.
 
-    `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance` and `solver` are the model's own when
-    None, but with pictures the size is the one whose shape is nearest to theirs. `image` is the first frame
-    and `last_image` the last. `footage` is what the video has at other places, `source` what it starts from:
-    noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The first `lead`
-    frames are made, and footage counts from them, but not shown. `cues` change the prompt on the way;
-    `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations 1,
-    2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if
-    there is one and then in words of the model's training if it has an expander; that one adds nothing where
-    pictures show what there is. `upscaler` and `interpolator` make what the file has beyond the model.
+    `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance`, `negative` (the prompt that guidance
+    leads away from) and `solver` are the model's own when None, but with pictures the size is the one whose
+    shape is nearest to theirs. `image` is the first frame and `last_image` the last. `footage` is what the
+    video has at other places, `source` what it starts from: noised to `strength`, or outside `mask` (true
+    where all is made anew) kept as it is. The first `lead` frames are made, and footage counts from them, but
+    not shown. `cues` change the prompt on the way; `conditions` say what else is known about the result
+    (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed makes, variation 0. With
+    `expand` prompts are rewritten, by `rewriter` if there is one and then in words of the model's training if
+    it has an expander; that one adds nothing where pictures show what there is. `upscaler` and `interpolator`
+    make what the file has beyond the model.
     """
 
     prompt: str
@@ -53,6 +54,7 @@ class Request:
     variation: int = 0
     steps: int | None = None
     guidance: float | int | None = None
+    negative: str | None = None
     solver: str | None = None
     image: UInt8[np.ndarray, "first_h first_w 3"] | None = None
     last_image: UInt8[np.ndarray, "last_h last_w 3"] | None = None
@@ -98,6 +100,8 @@ class Plan:
     variation: int
     steps: int
     guidance: float | int
+    late_guidance: float | int | None
+    negative: str
     solver: str
     image: UInt8[np.ndarray, "h w 3"] | None
     last_image: UInt8[np.ndarray, "h w 3"] | None
@@ -152,6 +156,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         raise InputError("conditions hold a Cue: give it among the cues")
 
     # Pictures
+    _check_frames(request, manifest)
     frames = length = frame_count(request.seconds, manifest)
     if not request.footage:  # the last that is made is the last that is shown
         frames = shown_numbers(0, frames, manifest.fps, fps)[-1] + 1
@@ -198,6 +203,8 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         variation=request.variation,
         steps=way.steps,
         guidance=way.guidance,
+        late_guidance=manifest.defaults.late_guidance if request.guidance is None else None,
+        negative=way.negative,
         solver=way.solver,
         image=None if request.image is None else fit(request.image[None], native)[0],
         last_image=None if request.last_image is None else fit(request.last_image[None], native)[0],
@@ -224,6 +231,7 @@ class _Way(NamedTuple):
     solver: str
     steps: int
     guidance: float | int
+    negative: str
 
 
 def _way(request: Request, manifest: Manifest) -> _Way:
@@ -238,7 +246,10 @@ def _way(request: Request, manifest: Manifest) -> _Way:
     _check_range("steps", steps, 1, MAX_STEPS)
     _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
     _check_solver(solver, guidance, manifest)
-    return _Way(solver, steps, guidance)
+    negative = defaults.negative if request.negative is None else request.negative
+    if request.negative and (solver == DISTILLED or guidance == 1):
+        raise InputError("a negative prompt needs guidance in two passes: name a solver and guidance above 1")
+    return _Way(solver, steps, guidance, checked_prompt(negative, may_be_empty=True))
 
 
 def pictures_of(request: Request) -> Images:
@@ -250,6 +261,16 @@ def pictures_of(request: Request) -> Images:
     }
     found |= {f"footage {number}": each.frames[0] for number, each in enumerate(request.footage, 1)}
     return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def _check_frames(request: Request, manifest: Manifest) -> None:
+    """Raise InputError for frames that are given to a model which has not learned to go on from any."""
+    if manifest.knows_frames:
+        return
+    if request.image is not None or request.last_image is not None or request.footage:
+        raise InputError(
+            f"{manifest.name} cannot begin or go on with given frames: take another model, or remix them"
+        )
 
 
 def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:
@@ -288,6 +309,8 @@ def frame_count(seconds: float | int, manifest: Manifest) -> int:
 def whole_chunks(frames: int, manifest: Manifest) -> tuple[int, ...]:
     """Return the shortest whole chunks that cover `frames`; models are trained on whole chunks only."""
     latent_frames = manifest.compression.latent_frames_covering(frames)
+    if manifest.chunk is None:
+        return (latent_frames,)
     first, *later = chunk_lengths(latent_frames, manifest.chunk)
     return (first, *(manifest.chunk for _ in later))
 

@@ -26,19 +26,28 @@ from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, 
 from unstatic.diffusion.sampling import sample
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
-from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput, VideoTransformer
+from unstatic.models.parts import Transformer
+from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
 
 MOST_ANCHORS = 2  # in training there were never more
 SOMETHING_NEW = 2.0  # times the deviation of a channel: that much is no error of the chunk before
+
+
+class LateGuidance(NamedTuple):
+    """The guidance below a level."""
+
+    level: float
+    weight: float | int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Sampling:
     """How static becomes a video.
 
-    `prediction` is what the model was trained to output, `guidance` 1 is none, `history_sigma` is the level
-    of the static that is put on a finished chunk before later ones look back at it. With `distilled` the
-    model is told how far each step goes and how guided it shall be.
+    `prediction` is what the model was trained to output, `guidance` 1 is none, `late_guidance` another one
+    below some level, and `history_sigma` the level of the static that is put on a finished chunk before later
+    ones look back at it. With `distilled` the model is told how far each step goes and how guided it shall
+    be, with `thousandths` levels rounded down to whole thousandths, as it learned them.
     """
 
     sigmas: Schedule
@@ -46,7 +55,9 @@ class Sampling:
     prediction: Prediction
     guidance: float | int
     history_sigma: float
+    late_guidance: LateGuidance | None = None
     distilled: bool = False
+    thousandths: bool = False
 
     @property
     def in_one_pass(self) -> bool:
@@ -107,15 +118,16 @@ def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Seque
 
 
 def stream_latents(
-    model: VideoTransformer, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
+    model: Transformer, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
 ) -> Iterator[Denoised | Chunk]:
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
-    The model must be chunk-causal; `seeds`, one per sample, decide all randomness after the static of
-    `state`. Raises InputError if frames are known and the model has no anchors.
+    To a model that is not chunk-causal the whole video is one chunk. `seeds`, one per sample, decide all
+    randomness after the static of `state`. Raises InputError if a chunk-causal model without anchors is given
+    frames.
     """
-    assert model.config.chunk is not None, "streaming needs a chunk-causal model"
-    edges = list(accumulate(chunk_lengths(state.latent.shape[2], model.config.chunk), initial=0))
+    frames, chunk = state.latent.shape[2], model.config.chunk
+    edges = [0, frames] if chunk is None else [*accumulate(chunk_lengths(frames, chunk), initial=0)]
     ring: Ring | None = None
     text: TextMemory | None = None
     number, anchors, contrast = -1, Anchors(model, state, sampling), Contrast()
@@ -177,7 +189,7 @@ class Anchors:
     without anchors sees none, but may not be given frames.
     """
 
-    def __init__(self, model: VideoTransformer, state: LatentState, sampling: Sampling) -> None:
+    def __init__(self, model: Transformer, state: LatentState, sampling: Sampling) -> None:
         self.model, self.state, self.sampling = model, state, sampling
         # Conditions bind all samples alike
         self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()
@@ -209,7 +221,8 @@ class Anchors:
 
     def _frames(self, start: int, stop: int) -> list[tuple[int, Latent]]:
         config = self.model.config
-        assert config.chunk is not None, "streaming needs a chunk-causal model"
+        if config.chunk is None:  # one chunk sees everything
+            return []
         frames: list[tuple[int, Latent]] = []
         passed = start - config.history_chunks * config.chunk
         if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
@@ -233,13 +246,22 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
         if sampling.distilled:
             guidance = levels.new_full((len(levels),), sampling.guidance)
             scalars = told(levels, next_level(levels, sampling.sigmas), guidance)
-        prediction = look(latent, levels, scalars=scalars).prediction
+        shown = (levels * 1000).floor() / 1000 if sampling.thousandths else levels
+        prediction = look(latent, shown, scalars=scalars).prediction
         return to_velocity(prediction, sampling.prediction, latent, sigma)
 
     if sampling.in_one_pass:
         return velocity
     both = in_one_batch(velocity)
-    return guided(lambda latent, sigma: both(latent, sigma).conditional, both, weight=sampling.guidance)
+
+    def by(weight: float | int) -> Predict:
+        return guided(lambda latent, sigma: both(latent, sigma).conditional, both, weight=weight)
+
+    early = by(sampling.guidance)
+    if sampling.late_guidance is None:
+        return early
+    level, late = sampling.late_guidance.level, by(sampling.late_guidance.weight)
+    return lambda latent, sigma: (early if bool(sigma.max() >= level) else late)(latent, sigma)
 
 
 def _remember(

@@ -15,6 +15,7 @@ from unstatic.core.shapes import Compression, Size
 
 MANIFEST_NAME = "model.json"
 EMBEDDED_MODELS = Path(__file__).parent.parent / "weights"
+INDEX_NAME = "model_index.json"  # of open weights, see `open_weights.py`
 PARTS = ("transformer", "autoencoder")
 
 
@@ -22,8 +23,10 @@ PARTS = ("transformer", "autoencoder")
 class SamplingDefaults:
     """How the model samples when nobody says otherwise; the values are measured, see its model card.
 
-    `shift` bends the noise schedule towards static (1 = straight), `history_sigma` is the level of the static
-    that is put on finished chunks before the next chunk looks back at them.
+    `schedule` names a noise schedule of `diffusion/schedule.py` and `shift` bends it towards static (1 =
+    straight), `history_sigma` is the level of the static that is put on finished chunks before the next chunk
+    looks back at them. Guidance leads away from the prompt `negative`, and is `late_guidance` below the level
+    `boundary` of the manifest unless that is None.
     """
 
     steps: int
@@ -31,6 +34,9 @@ class SamplingDefaults:
     solver: str
     shift: float
     history_sigma: float
+    schedule: Literal["shifted", "wan"] = "shifted"
+    negative: str = ""
+    late_guidance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,11 +51,14 @@ class Distilled:
 class Manifest:
     """One model: its name and origin, what it can make, and how it likes to be sampled.
 
-    `prediction` is what its transformer outputs. `sizes` are the model's own, the first is the default;
+    `prediction` is what its transformer outputs. It denoises `chunk` latent frames at a time, or the whole
+    video at once if that is None. `sizes` are the model's own, the first is the default;
     frames are enlarged by `enlarge` when nobody names a size, and at most by `max_enlarge`. `expander` names
     the words that prompts are rewritten in before the model reads them: those of the whole "world", those of
     its "objects" for a model that has not seen animals, or "" for none. With `distilled` few steps are the
-    default, and `defaults` hold for who asks for another solver.
+    default, and `defaults` hold for who asks for another solver. `knows_frames` says whether some frames may
+    be given, as pictures or footage. From the level `boundary` down a second transformer takes over, if not
+    None.
     """
 
     name: str
@@ -59,7 +68,7 @@ class Manifest:
     text_encoder: str
     prediction: Literal["x0", "velocity", "eps"]
     compression: Compression
-    chunk: int
+    chunk: int | None
     sizes: tuple[Size, ...]
     fps: int
     max_seconds: float
@@ -68,9 +77,11 @@ class Manifest:
     defaults: SamplingDefaults
     expander: Literal["", "objects", "world"] = ""
     distilled: Distilled | None = None
+    knows_frames: bool = True
+    boundary: float | None = None
 
     def __post_init__(self) -> None:
-        if not self.sizes or self.fps < 1 or self.chunk < 1:
+        if not self.sizes or self.fps < 1 or (self.chunk is not None and self.chunk < 1):
             raise InputError("a model needs at least one size, one frame a second and one frame in a chunk")
 
     @property
@@ -92,13 +103,16 @@ class InstalledModel:
 
     def size_bytes(self) -> int:
         """Return how many bytes the weights of all parts take on disk."""
-        return sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+        return sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
 
     def digest(self) -> str:
         """Return sixteen hex digits that change with any weight and with the manifest."""
         found = hashlib.sha256()
-        for path in sorted([self.folder / MANIFEST_NAME, *self.folder.glob("*.safetensors")]):
-            found.update(path.read_bytes())
+        about = [path for name in (MANIFEST_NAME, INDEX_NAME) if (path := self.folder / name).is_file()]
+        for path in sorted([*about, *self.folder.rglob("*.safetensors")]):
+            with path.open("rb") as file:
+                while piece := file.read(1 << 24):
+                    found.update(piece)
         return found.hexdigest()[:16]
 
 
@@ -132,7 +146,14 @@ def installed_folders() -> list[Path]:
 
 
 def open_model(folder: Path) -> InstalledModel:
-    """Return the model in `folder`, its weights unread. Raises InputError as `read_manifest` does."""
+    """Return the model in `folder`, its weights unread. Raises InputError as `read_manifest` does.
+
+    Open weights need no manifest: without one, it is made of what their own files say.
+    """
+    if (folder / INDEX_NAME).is_file() and not (folder / MANIFEST_NAME).is_file():
+        from unstatic.models.open_manifest import manifest_of
+
+        return InstalledModel(folder, manifest_of(folder))
     return InstalledModel(folder, read_manifest(folder))
 
 

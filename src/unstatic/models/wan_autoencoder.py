@@ -230,16 +230,11 @@ class WanAutoencoder(nn.Module):
     it. Latents are the mean of what the encoder predicts, never drawn.
     """
 
-    latent_mean: Tensor
-    latent_std: Tensor
-
     def __init__(self, config: WanAutoencoderConfig) -> None:
         super().__init__()
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.register_buffer("latent_mean", torch.tensor(config.latent_mean), persistent=False)
-        self.register_buffer("latent_std", torch.tensor(config.latent_std), persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -284,10 +279,9 @@ class WanAutoencoder(nn.Module):
 
         stream = Stream(memory)
         pixels = rearrange(frames.to(self.dtype), "b c t (h p) (w q) -> b t h w (c q p)", p=patch, q=patch)
-        latent = self.encoder(pixels, stream).movedim(-1, 1)
-        return (latent - self._row(self.latent_mean)) / self._row(self.latent_std), EncoderState(
-            waiting.clone(), stream.memory
-        )
+        mean, std = self._scales()
+        latent = (self.encoder(pixels, stream).movedim(-1, 1) - mean) / std
+        return latent, EncoderState(waiting.clone(), stream.memory)
 
     # --- latents to videos
 
@@ -315,13 +309,18 @@ class WanAutoencoder(nn.Module):
     ) -> tuple[Float[Tensor, "b 3 t h w"], Memory]:
         """Decode the next latent frames of a stream; `state` is None at its start."""
         patch, stream = self.config.patch, Stream(state)
-        latent = chunk.to(self.dtype) * self._row(self.latent_std) + self._row(self.latent_mean)
+        mean, std = self._scales()
+        latent = chunk.to(self.dtype) * std + mean
         folded = self.decoder(latent.movedim(1, -1), stream)
         video = rearrange(folded, "b t h w (c q p) -> b c t (h p) (w q)", p=patch, q=patch)
         return video.clamp(-1, 1), stream.memory
 
-    def _row(self, scale: Float[Tensor, "c"]) -> Float[Tensor, "c 1 1 1"]:
-        return scale.to(self.dtype)[:, None, None, None]
+    def _scales(self) -> Float[Tensor, "2 c 1 1 1"]:
+        """Return mean and deviation of the latents."""
+        both = [self.config.latent_mean, self.config.latent_std]
+        return torch.tensor(both, dtype=self.dtype, device=self.decoder.latent.weight.device)[
+            ..., None, None, None
+        ]
 
 
 # ---------------------------------------------------------------------------------------------------- configs

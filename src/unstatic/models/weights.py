@@ -170,10 +170,10 @@ def load_state(path: Path) -> tuple[Metadata, State]:
     return headers[0], state
 
 
-def count_parameters(path: Path) -> int:
-    """Count the numbers in the weights at `path` without reading them."""
+def count_parameters(files: Iterable[Path]) -> int:
+    """Count the numbers in safetensors files without reading them."""
     total = 0
-    for file in find_files(path):
+    for file in files:
         with _opened(file) as handle:
             total += sum(math.prod(handle.get_slice(name).get_shape()) for name in handle.keys())  # noqa: SIM118
     return total

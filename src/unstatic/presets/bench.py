@@ -67,7 +67,7 @@ def bench(model: str, options: Mapping[str, Any], device: str | None = None) -> 
     rates = [_rate(engine)]
     made = planned(options, engine.manifest)
     finisher = Finisher(made.finish, made.frames, device=engine.device)
-    layers = list(engine.autoencoder.decoder)
+    layers = list(engine.autoencoder.decoder.children())
     watches = Stopwatch(engine.device), Stopwatch(engine.device)
     with watches[0].on(engine.transformer), watches[1].on(layers[0], layers[-1]):
         started, first_s, finish_s = time.perf_counter(), 0.0, 0.0

@@ -1,0 +1,69 @@
+"""Two transformers that share a film: one makes of static what can be seen, the other what is sharp in it.
+
+Wan 2.2's models with 14 billion parameters are such pairs. To whoever samples, a pair is a transformer.
+"""
+
+from collections.abc import Mapping
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from unstatic.models.transformer import (
+    AnchorMemory,
+    Ring,
+    TextMemory,
+    TransformerConfig,
+    TransformerOutput,
+    VideoTransformer,
+)
+
+
+class Experts(nn.Module):
+    """Ask `early` down to the level `boundary` of the noisiest frame, and below it `late`."""
+
+    def __init__(self, early: VideoTransformer, late: VideoTransformer, boundary: float) -> None:
+        super().__init__()
+        self.early = early
+        self.late = late
+        self.boundary = boundary
+
+    @property
+    def config(self) -> TransformerConfig:
+        """The sizes of both."""
+        return self.early.config
+
+    def encode_text(self, states: Float[Tensor, "b s e"]) -> TextMemory:
+        """Let the blocks of both read a batch of prompts."""
+        return TextMemory(self.early.encode_text(states).blocks + self.late.encode_text(states).blocks)
+
+    def encode_anchors(
+        self, latent: Float[Tensor, "b c m h w"], times: Int[Tensor, "*b m"], text: TextMemory
+    ) -> AnchorMemory:
+        """Refuse: there is no pair that streams."""
+        return self.early.encode_anchors(latent, times, text)
+
+    def forward(
+        self,
+        latent: Float[Tensor, "b c t h w"],
+        sigma: Float[Tensor, "b t"],
+        text: TextMemory,
+        *,
+        start: int = 0,
+        history: Ring | None = None,
+        anchors: AnchorMemory | None = None,
+        scalars: Mapping[str, Tensor] | None = None,
+        remember: bool = False,
+    ) -> TransformerOutput:
+        """Predict as the one does whose level it is; see `VideoTransformer.forward`."""
+        is_early = bool(sigma.max() >= self.boundary)
+        depth = len(self.early.blocks)
+        return (self.early if is_early else self.late)(
+            latent,
+            sigma,
+            TextMemory(text.blocks[:depth] if is_early else text.blocks[depth:]),
+            start=start,
+            history=history,
+            anchors=anchors,
+            scalars=scalars,
+            remember=remember,
+        )

@@ -1,0 +1,121 @@
+"""What open weights in a folder can do, as diffusers lays them out: an index, and a folder for every part.
+
+Sizes are read from the folder's own config files, the rest of what a manifest says is known of the published
+models of these sizes.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Compression, Size
+from unstatic.models.manifest import INDEX_NAME, Manifest, SamplingDefaults
+
+PIPELINES = ("WanPipeline",)
+# Translated from what Wan's own code takes (github.com/Wan-Video, wan/configs/shared_config.py)
+NEGATIVE = (
+    "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
+    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, "
+    "poorly drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still "
+    "picture, messy background, three legs, many people in the background, walking backwards"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Published:
+    """What is known of a published model beside its sizes."""
+
+    sizes: tuple[Size, ...]
+    steps: int
+    guidance: float
+    late_guidance: float | None = None
+    fps: int = 16
+    frames: int = 81
+
+
+PORTRAIT_480, PORTRAIT_720 = Size(480, 832), Size(720, 1280)
+LANDSCAPE_480, LANDSCAPE_720 = Size(832, 480), Size(1280, 720)
+SMALL = Published(sizes=(LANDSCAPE_480, PORTRAIT_480, Size(624, 624)), steps=50, guidance=6.0)
+LARGE_SIZES = (LANDSCAPE_480, PORTRAIT_480, LANDSCAPE_720, PORTRAIT_720, Size(624, 624), Size(960, 960))
+PAIR = Published(sizes=LARGE_SIZES, steps=40, guidance=4.0, late_guidance=3.0)
+# By width and latent channels
+PUBLISHED = {
+    (1536, 16): SMALL,
+    (5120, 16): Published(sizes=LARGE_SIZES, steps=50, guidance=5.0),
+    (3072, 48): Published(
+        sizes=(Size(1280, 704), Size(704, 1280)), steps=50, guidance=5.0, fps=24, frames=121
+    ),
+}
+
+
+def manifest_of(folder: Path) -> Manifest:
+    """Say what the open weights in a folder can do. Raises InputError for those of another family."""
+    index = read_json(folder / INDEX_NAME)
+    pipeline = index.get("_class_name")
+    if pipeline not in PIPELINES:
+        raise InputError(f"{folder} holds a {pipeline}: the native engine knows {', '.join(PIPELINES)}")
+    transformer, autoencoder = read_config(folder / "transformer"), read_config(folder / "vae")
+    try:
+        width = transformer["num_attention_heads"] * transformer["attention_head_dim"]
+        boundary = index.get("boundary_ratio")
+        known = PAIR if boundary else PUBLISHED.get((width, transformer["out_channels"]), SMALL)
+        compression = Compression(
+            time=2 ** sum(autoencoder["temperal_downsample"]),
+            space=2 ** len(autoencoder["temperal_downsample"]) * (autoencoder.get("patch_size") or 1),
+        )
+    except (KeyError, TypeError) as wrong:
+        raise InputError(f"the config files in {folder} are not those of Wan: {wrong} is missing") from None
+    return Manifest(
+        name=folder.name,
+        preset="",
+        summary=f"open weights of {pipeline}",
+        licence="Apache-2.0",
+        text_encoder="umt5",
+        prediction="velocity",
+        compression=compression,
+        chunk=None,
+        sizes=known.sizes,
+        fps=known.fps,
+        max_seconds=known.frames / known.fps,
+        enlarge=1,
+        max_enlarge=4,
+        defaults=SamplingDefaults(
+            steps=known.steps,
+            guidance=known.guidance,
+            solver="unipc",
+            shift=_shift(folder / "scheduler" / "scheduler_config.json"),
+            history_sigma=0.0,
+            schedule="wan",
+            negative=NEGATIVE,
+            late_guidance=known.late_guidance,
+        ),
+        # Only a model that is told a level for every frame knows clean ones among them
+        knows_frames=bool(index.get("expand_timesteps", False)),
+        boundary=boundary,
+    )
+
+
+def read_config(part: Path) -> dict[str, Any]:
+    """Read the config file of a part. Raises InputError as `read_json` does."""
+    return read_json(part / "config.json")
+
+
+def _shift(path: Path) -> float:
+    fields = read_json(path)
+    return float(fields.get("flow_shift") or fields.get("shift") or 1.0)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object. Raises InputError when it is missing or is something else."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: pull the model again") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not JSON ({reason}): pull the model again") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"{path} holds no JSON object: pull the model again")
+    return cast(dict[str, Any], fields)

@@ -1,0 +1,68 @@
+"""The parts of a model, loaded on the CPU: our own files, or open weights as diffusers lays them out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from unstatic.models.experts import Experts
+from unstatic.models.manifest import INDEX_NAME, PARTS, InstalledModel
+from unstatic.models.open_weights import load_autoencoder, load_transformer, weight_files
+from unstatic.models.text import TextEncoder, load_text_encoder
+from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from unstatic.models.transformer import TransformerConfig, VideoTransformer
+from unstatic.models.umt5 import load_umt5
+from unstatic.models.wan_autoencoder import WanAutoencoder
+from unstatic.models.weights import find_files, load_model
+
+Autoencoder = TinyAutoencoder | WanAutoencoder
+Transformer = VideoTransformer | Experts
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that makes a film."""
+
+    transformer: Transformer
+    autoencoder: Autoencoder
+    text_encoder: TextEncoder
+
+
+def part_files(model: InstalledModel) -> dict[str, list[Path]]:
+    """Return the weights of every part, in order. Raises InputError where some are missing."""
+    if not is_open(model):
+        return {part: find_files(model.weights(part)) for part in PARTS}
+    folders = sorted({file.parent for file in model.folder.glob("*/*.safetensors")})
+    return {folder.name: weight_files(folder) for folder in folders}
+
+
+def is_open(model: InstalledModel) -> bool:
+    """Tell whether a model's parts lie in folders of their own, as diffusers lays out open weights."""
+    return (model.folder / INDEX_NAME).is_file()
+
+
+def load_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
+    """Load the parts of a model, to compute as `dtype`; a text encoder computes as it likes.
+
+    Raises InputError for missing, damaged or foreign files.
+    """
+    if is_open(model):
+        return _open_parts(model, dtype)
+    transformer = load_model(model.weights("transformer"), "transformer", TransformerConfig, VideoTransformer)
+    autoencoder = load_model(
+        model.weights("autoencoder"), "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder
+    )
+    text_encoder = load_text_encoder(model.manifest.text_encoder)
+    return Parts(transformer.to(dtype=dtype), autoencoder.to(dtype=dtype), text_encoder)
+
+
+def _open_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
+    transformer: Transformer = load_transformer(model.folder / "transformer", dtype)
+    if model.manifest.boundary is not None:
+        late = load_transformer(model.folder / "transformer_2", dtype)
+        transformer = Experts(transformer, late, model.manifest.boundary)
+    return Parts(
+        transformer,
+        load_autoencoder(model.folder / "vae", dtype),
+        load_umt5(model.folder / "text_encoder", model.folder / "tokenizer", dtype=dtype),
+    )

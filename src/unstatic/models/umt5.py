@@ -1,0 +1,98 @@
+"""UMT5, the text encoder of Wan (2304.09151): token states of 512 tokens, zeros after the last.
+
+Model and tokenizer are those of the package transformers and of the file `tokenizer.json`; what is ours is
+how Wan asks them: the prompt is cleaned as in its training, and encoded without padding, which is the same
+and takes as long as the prompt is.
+"""
+
+import html
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from unstatic.core.errors import InputError
+from unstatic.models.text import TextStates
+
+MAX_TOKENS = 512
+END = "</s>"
+
+
+class Umt5:
+    """A `TextEncoder` made of a tokenizer and an encoder of transformers; make one with `load_umt5`."""
+
+    def __init__(self, encoder: Any, tokenizer: Tokenizer, *, max_tokens: int = MAX_TOKENS) -> None:
+        self.encoder = encoder
+        self.max_tokens = max_tokens
+        self._tokenizer = tokenizer
+        self._tokenizer.no_padding()  # files may carry the settings of who saved them
+        self._tokenizer.no_truncation()
+        end = tokenizer.token_to_id(END)
+        if end is None:
+            raise InputError(f"the tokenizer has no token {END}: it is not UMT5's, pull the model again")
+        self._end = end
+
+    @property
+    def width(self) -> int:
+        """Channels of a token state."""
+        return self.encoder.config.d_model
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """Encode prompts into `max_tokens` states each; what is longer loses its end."""
+        pieces = [self._tokenizer.encode(cleaned(each), add_special_tokens=False).ids for each in prompts]
+        room = self.max_tokens - 1
+        states = [self._states([*each[:room], self._end]) for each in pieces]
+        padded = [torch.nn.functional.pad(each, (0, 0, 0, self.max_tokens - len(each))) for each in states]
+        device = padded[0].device
+        lengths = torch.tensor([len(each) for each in states], device=device)
+        dropped = torch.tensor([max(len(each) - room, 0) for each in pieces], device=device)
+        return TextStates(torch.stack(padded), lengths, dropped)
+
+    def _states(self, row: Sequence[int]) -> Float[Tensor, "s e"]:
+        tokens = torch.tensor([row], device=self.encoder.device)
+        return self.encoder(tokens, torch.ones_like(tokens)).last_hidden_state[0]
+
+
+def cleaned(prompt: str) -> str:
+    """Mend broken characters, resolve HTML's names of characters, and make every white space one blank."""
+    ftfy = _needed("ftfy")
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
+
+
+def load_umt5(encoder: Path, tokenizer: Path, *, dtype: torch.dtype = torch.float32) -> Umt5:
+    """Load the encoder in one folder and the tokenizer in another, laid out as transformers saves them.
+
+    Raises InputError when a package or a file is missing, or is not what it should be.
+    """
+    transformers = _needed("transformers")
+    file = tokenizer / "tokenizer.json"
+    if not file.is_file():
+        raise InputError(f"there is no {file}: pull the model again")
+    talk: Any = transformers.utils.logging
+    talks = talk.is_progress_bar_enabled()
+    talk.disable_progress_bar()
+    try:
+        model = transformers.UMT5EncoderModel.from_pretrained(
+            encoder, dtype=dtype, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the text encoder in {encoder} cannot be read ({reason}): pull it again") from None
+    finally:
+        if talks:
+            talk.enable_progress_bar()
+    return Umt5(model.requires_grad_(False).eval(), Tokenizer.from_file(str(file)))
+
+
+def _needed(package: str) -> Any:
+    """Import a package that open weights need, or say how it is installed."""
+    try:
+        return __import__(package)
+    except ImportError:
+        raise InputError(f"open weights need the package {package}: pip install 'unstatic[hub]'") from None

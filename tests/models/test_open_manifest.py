@@ -1,0 +1,96 @@
+"""What open weights can do, read from their config files alone."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_wan
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Compression, Size
+from unstatic.models.manifest import open_model, write_manifest
+from unstatic.models.open_manifest import manifest_of
+
+TRANSFORMER = {"num_attention_heads": 12, "attention_head_dim": 128, "out_channels": 16}
+AUTOENCODER = {"temperal_downsample": [False, True, True], "patch_size": None}
+
+
+def folder_of(path: Path, index: dict[str, Any], transformer: dict[str, Any], vae: dict[str, Any]) -> Path:
+    """Write the config files of a model, without weights."""
+    files = {
+        "model_index.json": {"_class_name": "WanPipeline", **index},
+        "transformer/config.json": transformer,
+        "vae/config.json": vae,
+        "scheduler/scheduler_config.json": {"flow_shift": 3.0},
+    }
+    for name, fields in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(json.dumps(fields))
+    return path
+
+
+def test_the_small_model_of_2_1(tmp_path: Path) -> None:
+    manifest = manifest_of(folder_of(tmp_path / "wan2.1-1.3b", {}, TRANSFORMER, AUTOENCODER))
+    assert (manifest.name, manifest.licence, manifest.text_encoder) == ("wan2.1-1.3b", "Apache-2.0", "umt5")
+    assert (manifest.prediction, manifest.chunk, manifest.fps) == ("velocity", None, 16)
+    assert manifest.compression == Compression(time=4, space=8)
+    assert Size(832, 480) == manifest.default_size
+    assert manifest.max_seconds * manifest.fps == 81
+    defaults = manifest.defaults
+    assert (defaults.solver, defaults.schedule, defaults.shift, defaults.steps) == ("unipc", "wan", 3.0, 50)
+    assert "worst quality" in defaults.negative
+    assert not manifest.knows_frames
+
+
+def test_the_model_of_2_2_that_is_told_a_level_for_every_frame(tmp_path: Path) -> None:
+    transformer = {"num_attention_heads": 24, "attention_head_dim": 128, "out_channels": 48}
+    manifest = manifest_of(
+        folder_of(tmp_path, {"expand_timesteps": True}, transformer, AUTOENCODER | {"patch_size": 2})
+    )
+    assert manifest.knows_frames
+    assert (manifest.fps, manifest.compression.space) == (24, 16)
+    assert Size(1280, 704) == manifest.default_size
+
+
+def test_the_pair_of_2_2(tmp_path: Path) -> None:
+    transformer = {"num_attention_heads": 40, "attention_head_dim": 128, "out_channels": 16}
+    manifest = manifest_of(folder_of(tmp_path, {"boundary_ratio": 0.875}, transformer, AUTOENCODER))
+    assert (manifest.boundary, manifest.defaults.guidance, manifest.defaults.late_guidance) == (0.875, 4, 3)
+    assert Size(1280, 720) in manifest.sizes
+
+
+def test_a_manifest_in_the_folder_counts(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "mine", {}, TRANSFORMER, AUTOENCODER)
+    made = open_model(folder).manifest
+    assert made == manifest_of(folder)
+    write_manifest(folder, made)
+    text = (folder / "model.json").read_text().replace('"steps": 50', '"steps": 20')
+    (folder / "model.json").write_text(text)
+    assert open_model(folder).manifest.defaults.steps == 20
+
+
+@pytest.mark.parametrize("kind", tiny_wan.KINDS)
+def test_what_diffusers_saves_can_be_read(kind: str, tmp_path: Path) -> None:
+    model = open_model(tiny_wan.saved(kind, tmp_path))
+    assert model.manifest.name == f"tiny-wan-{kind}"
+    assert model.size_bytes() > 100_000
+    assert len(model.digest()) == 16
+
+
+def test_other_families_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    other = folder_of(tmp_path / "other", {"_class_name": "LTXPipeline"}, TRANSFORMER, AUTOENCODER)
+    with pytest.raises(InputError, match="holds a LTXPipeline: the native engine knows WanPipeline"):
+        manifest_of(other)
+    without = folder_of(tmp_path / "without", {}, {"num_attention_heads": 2}, AUTOENCODER)
+    with pytest.raises(InputError, match="'attention_head_dim' is missing"):
+        manifest_of(without)
+    (without / "transformer" / "config.json").unlink()
+    with pytest.raises(InputError, match=r"config\.json is missing: pull the model again"):
+        manifest_of(without)
+    (without / "model_index.json").write_text("{")
+    with pytest.raises(InputError, match="is not JSON"):
+        manifest_of(without)
+    (without / "model_index.json").write_text("[]")
+    with pytest.raises(InputError, match="holds no JSON object"):
+        manifest_of(without)
