@@ -43,7 +43,15 @@ MACHINE_PATH = re.compile(r"/(home|Users|root|" + r"work)/\w|C:\\Users")
 # The one package whose __init__.py is more than a docstring, and why: `unstatic.generate(...)` is public.
 CALLABLE_ROOM = ROOT / "src/unstatic/generate/__init__.py"
 # Test files that stand for no single module.
-WHOLE = ("diffusers_parity", "docs", "gate", "house", "public_api", "setup_environment", "wan_pipeline_parity")
+WHOLE = (
+    "diffusers_parity",
+    "docs",
+    "gate",
+    "house",
+    "public_api",
+    "setup_environment",
+    "wan_pipeline_parity",
+)
 TESTS_OF_THE_WHOLE = {f"tests/test_{name}.py" for name in WHOLE}
 
 

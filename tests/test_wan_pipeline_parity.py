@@ -1,5 +1,6 @@
 """The whole way from a prompt to frames gives what diffusers' WanPipeline gives, from the same files."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -7,7 +8,10 @@ import numpy as np
 import pytest
 import tiny_wan
 import torch
+from PIL import Image
+from torch import Tensor
 
+from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import LatentState
 from unstatic.generate.native import NativeEngine, load_native
@@ -36,42 +40,79 @@ def load(folder: Path) -> NativeEngine:
     return load_native(open_model(folder), device="cpu", dtype=torch.float32)
 
 
-@pytest.mark.parametrize("steps", [1, 2, 6])
-def test_a_film_is_that_of_diffusers(pair: Pair, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine, pipeline = load(pair.folder), pair.pipeline
-    channels = engine.transformer.config.in_channels
+def draw_static(engine: NativeEngine, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+    """Draw static, and let the engine begin with it."""
+    channels = engine.transformer.config.out_channels
     width, height = engine.manifest.compression.latent_size(SIZE.width, SIZE.height)
     static = torch.randn(1, channels, 3, height, width, generator=torch.Generator().manual_seed(1))
-    ways = {
+    monkeypatch.setattr(
+        engine, "static", lambda plan: LatentState.static(static, float(engine.schedule(plan)[0]))
+    )
+    return static
+
+
+def ways(engine: NativeEngine, steps: int, static: Tensor) -> dict[str, Any]:
+    """Say for diffusers how to sample, with the guidance that is ours by default."""
+    defaults = engine.manifest.defaults
+    return {
         "height": SIZE.height,
         "width": SIZE.width,
         "num_frames": FRAMES,
         "num_inference_steps": steps,
-        "guidance_scale": 4.0,
+        "guidance_scale": defaults.guidance,
         "latents": static.clone(),
-    }
-    late = engine.manifest.defaults.late_guidance
-    if late is not None:
-        ways["guidance_scale_2"] = late
-    expected = pipeline(PROMPT, NEGATIVE, output_type="latent", **ways).frames
-    pictures = pipeline(PROMPT, NEGATIVE, output_type="np", **ways).frames
+    } | ({"guidance_scale_2": defaults.late_guidance} if defaults.late_guidance else {})
 
-    guidance = None if late is not None else 4.0
-    request = Request(
-        prompt=PROMPT, negative=NEGATIVE, seconds=FRAMES / engine.manifest.fps, steps=steps, guidance=guidance
-    )
-    monkeypatch.setattr(
-        engine, "static", lambda plan: LatentState.static(static, float(engine.schedule(plan)[0]))
-    )
-    events = engine.denoise(plan(request, engine.manifest))
-    (latent,) = [event.latent for event in events if isinstance(event, Chunk)]
+
+def film(engine: NativeEngine, **options: Any) -> Tensor:
+    request = Request(prompt=PROMPT, negative=NEGATIVE, seconds=FRAMES / engine.manifest.fps, **options)
+    made = plan(request, replace(engine.manifest, sizes=(SIZE,)))
+    (latent,) = [event.latent for event in engine.denoise(made) if isinstance(event, Chunk)]
+    return latent
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_a_film_is_that_of_diffusers(pair: Pair, steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, pipeline = load(pair.folder), pair.pipeline
+    asked = ways(engine, steps, draw_static(engine, monkeypatch))
+    latent = film(engine, steps=steps)
+    expected = pipeline(PROMPT, NEGATIVE, output_type="latent", **asked).frames
     torch.testing.assert_close(latent, expected, atol=1e-4, rtol=1e-4)
 
+    pictures = pipeline(PROMPT, NEGATIVE, output_type="np", **asked).frames
     with torch.inference_mode():
         decoded = (engine.autoencoder.decode(latent) + 1) / 2
-    found = decoded[0].permute(1, 2, 3, 0).numpy()
     assert pictures[0].std() > 0.01
-    np.testing.assert_allclose(found, pictures[0], atol=1e-4)
+    np.testing.assert_allclose(decoded[0].permute(1, 2, 3, 0).numpy(), pictures[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_a_picture_beside_the_latent_is_that_of_diffusers(
+    last: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_frames: Any
+) -> None:
+    engine = load(tiny_wan.saved(tiny_wan.PICTURES, tmp_path))
+    first, end = make_frames(2, 64, 64)
+    asked = ways(engine, 2, draw_static(engine, monkeypatch)) | {"image": Image.fromarray(first)}
+    ours = {"image": first} | ({"last_image": end} if last else {})
+    theirs = {"last_image": Image.fromarray(end)} if last else {}
+    pipeline = tiny_wan.pipeline(tiny_wan.PICTURES)
+    expected = pipeline(
+        prompt=PROMPT, negative_prompt=NEGATIVE, output_type="latent", **asked, **theirs
+    ).frames
+    torch.testing.assert_close(film(engine, steps=2, **ours), expected, atol=1e-4, rtol=1e-4)
+    with pytest.raises(InputError, match="begins with a picture"):
+        film(engine, steps=2)
+
+
+def test_a_first_frame_that_is_clean_is_that_of_diffusers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_frames: Any
+) -> None:
+    engine = load(tiny_wan.saved("2.2-5b", tmp_path))
+    (first,) = make_frames(1, 64, 64)
+    asked = ways(engine, 4, draw_static(engine, monkeypatch)) | {"image": Image.fromarray(first)}
+    pipeline = tiny_wan.with_pictures("2.2-5b")
+    expected = pipeline(prompt=PROMPT, negative_prompt=NEGATIVE, output_type="latent", **asked).frames
+    torch.testing.assert_close(film(engine, steps=4, image=first), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_words_matter(pair: Pair) -> None:

@@ -11,6 +11,7 @@ import pytest
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
+from unstatic.generate.footage import Footage
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.media.frames import fit
 from unstatic.models.manifest import Distilled, Manifest, read_manifest
@@ -186,3 +187,35 @@ def test_any_size_is_cut_from_the_nearest_shape_and_much_of_it_said(planned):
     made = planned(size=Size(160, 90))
     assert made.native == Size(48, 32)
     assert made.warnings == ("tiny films in 48x32: 16% of it is cut away to fill 160x90",)
+
+
+def test_what_a_model_cannot_go_on_from_is_refused(manifest: Manifest, make_frames):
+    (picture,) = make_frames(1, width=48, height=32)
+    footage = (Footage(frames=picture[None], first=0),)
+    words, pictures = replace(manifest, given="nothing"), replace(manifest, given="pictures")
+    for request in (Request(prompt="a ball", image=picture), Request(prompt="a ball", footage=footage)):
+        with pytest.raises(InputError, match="cannot go on from what is given"):
+            plan(request, words)
+    assert plan(Request(prompt="a ball", source=picture[None], strength=0.5), words).source is not None
+    assert plan(Request(prompt="a ball", image=picture), pictures).image is not None
+    with pytest.raises(InputError, match="begins with a picture: give it an image"):
+        plan(Request(prompt="a ball", last_image=picture), pictures)
+    with pytest.raises(InputError, match="cannot go on from what is given"):
+        plan(Request(prompt="a ball", image=picture, footage=footage), pictures)
+
+
+def test_a_model_that_does_not_stream_makes_one_chunk(manifest: Manifest):
+    made = plan(Request(prompt="a ball", seconds=2), replace(manifest, chunk=None))
+    assert len(made.chunks) == 1
+    assert made.total_steps == made.steps
+
+
+def test_guidance_leads_away_from_a_negative_prompt(manifest: Manifest):
+    defaults = replace(manifest.defaults, negative="grey", late_guidance=2.0)
+    model = replace(manifest, defaults=defaults)
+    assert plan(Request(prompt="a ball"), model).negative == "grey"
+    assert plan(Request(prompt="a ball"), model).late_guidance == 2.0
+    made = plan(Request(prompt="a ball", negative=" still ", guidance=3.0), model)
+    assert (made.negative, made.late_guidance) == ("still", None)
+    with pytest.raises(InputError, match="a negative prompt needs guidance in two passes"):
+        plan(Request(prompt="a ball", negative="still", guidance=1.0), model)

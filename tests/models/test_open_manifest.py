@@ -12,7 +12,7 @@ from unstatic.core.shapes import Compression, Size
 from unstatic.models.manifest import open_model, write_manifest
 from unstatic.models.open_manifest import manifest_of
 
-TRANSFORMER = {"num_attention_heads": 12, "attention_head_dim": 128, "out_channels": 16}
+TRANSFORMER = {"num_attention_heads": 12, "attention_head_dim": 128, "in_channels": 16, "out_channels": 16}
 AUTOENCODER = {"temperal_downsample": [False, True, True], "patch_size": None}
 
 
@@ -40,21 +40,26 @@ def test_the_small_model_of_2_1(tmp_path: Path) -> None:
     defaults = manifest.defaults
     assert (defaults.solver, defaults.schedule, defaults.shift, defaults.steps) == ("unipc", "wan", 3.0, 50)
     assert "worst quality" in defaults.negative
-    assert not manifest.knows_frames
+    assert manifest.given == "nothing"
 
 
 def test_the_model_of_2_2_that_is_told_a_level_for_every_frame(tmp_path: Path) -> None:
-    transformer = {"num_attention_heads": 24, "attention_head_dim": 128, "out_channels": 48}
+    transformer = {
+        "num_attention_heads": 24,
+        "attention_head_dim": 128,
+        "in_channels": 48,
+        "out_channels": 48,
+    }
     manifest = manifest_of(
         folder_of(tmp_path, {"expand_timesteps": True}, transformer, AUTOENCODER | {"patch_size": 2})
     )
-    assert manifest.knows_frames
+    assert manifest.given == "frames"
     assert (manifest.fps, manifest.compression.space) == (24, 16)
     assert Size(1280, 704) == manifest.default_size
 
 
 def test_the_pair_of_2_2(tmp_path: Path) -> None:
-    transformer = {"num_attention_heads": 40, "attention_head_dim": 128, "out_channels": 16}
+    transformer = TRANSFORMER | {"num_attention_heads": 40}
     manifest = manifest_of(folder_of(tmp_path, {"boundary_ratio": 0.875}, transformer, AUTOENCODER))
     assert (manifest.boundary, manifest.defaults.guidance, manifest.defaults.late_guidance) == (0.875, 4, 3)
     assert Size(1280, 720) in manifest.sizes

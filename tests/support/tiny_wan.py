@@ -5,7 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
+from diffusers import (
+    AutoencoderKLWan,
+    UniPCMultistepScheduler,
+    WanImageToVideoPipeline,
+    WanPipeline,
+    WanTransformer3DModel,
+)
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
@@ -13,6 +19,7 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 from unstatic.models.wan_autoencoder import WAN_2_2
 
 KINDS = ("2.1", "2.2-14b", "2.2-5b")
+PICTURES = "2.2-14b-i2v"
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -32,11 +39,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def transformer(channels: int) -> WanTransformer3DModel:
+def transformer(channels: int, beside: int = 0) -> WanTransformer3DModel:
     return WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=12,
-        in_channels=channels,
+        in_channels=channels + beside,
         out_channels=channels,
         text_dim=16,
         freq_dim=32,
@@ -66,20 +73,23 @@ def autoencoder(kind: str) -> AutoencoderKLWan:
 
 @cache
 def pipeline(kind: str) -> Any:
-    """Return the pipeline of one of `KINDS`; its weights are far from where training begins: all matter."""
+    """Return the pipeline of one of `KINDS`, or `PICTURES`.
+
+    Its weights are far from where training begins: all matter.
+    """
     torch.manual_seed(0)
-    channels = 48 if kind == "2.2-5b" else 16
+    channels, beside = 48 if kind == "2.2-5b" else 16, 20 if kind == PICTURES else 0
     text = UMT5Config(vocab_size=29, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, dropout_rate=0.0)
-    made: Any = WanPipeline(
+    made: Any = (WanImageToVideoPipeline if beside else WanPipeline)(
         tokenizer=tokenizer(),
         text_encoder=UMT5EncoderModel(text).eval(),
         vae=autoencoder(kind).eval(),
         scheduler=UniPCMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
-        transformer=transformer(channels),
-        transformer_2=transformer(channels) if kind == "2.2-14b" else None,
-        boundary_ratio=0.875 if kind == "2.2-14b" else None,
+        transformer=transformer(channels, beside),
+        transformer_2=transformer(channels, beside) if "14b" in kind else None,
+        boundary_ratio=0.875 if "14b" in kind else None,
         expand_timesteps=kind == "2.2-5b",
     )
     with torch.no_grad():
@@ -94,3 +104,11 @@ def saved(kind: str, folder: Path) -> Path:
     """Save the pipeline into a new folder inside `folder`, and return it."""
     pipeline(kind).save_pretrained(folder / f"tiny-wan-{kind}")
     return folder / f"tiny-wan-{kind}"
+
+
+def with_pictures(kind: str) -> Any:
+    """Return the pipeline that begins with a picture, of the parts of one that need not."""
+    parts = pipeline(kind).components
+    made: Any = WanImageToVideoPipeline(**parts, expand_timesteps=True)
+    made.set_progress_bar_config(disable=True)
+    return made

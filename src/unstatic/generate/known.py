@@ -22,6 +22,31 @@ def first_frame(autoencoder: Autoencoder, image: UInt8[ndarray, "h w 3"]) -> Fir
     return FirstFrame(latent=_encode(autoencoder, image[None]))
 
 
+def beside(
+    autoencoder: Autoencoder,
+    first: UInt8[ndarray, "h w 3"],
+    last: UInt8[ndarray, "h w 3"] | None,
+    frames: int,
+) -> Float[Tensor, "1 k t y x"]:
+    """Return what a model that reads pictures beside the latent sees of a video of `frames` frames.
+
+    A mask comes first, with a channel for each frame that a latent frame stands for; the first of all fills
+    its own. Then comes the latent of the video, grey where nothing is given.
+    """
+    compression, numbers = (
+        autoencoder.config.compression,
+        {0: first} | ({frames - 1: last} if last is not None else {}),
+    )
+    video, mask = torch.zeros(1, 3, frames, *first.shape[:2]), torch.zeros(1, 1, frames)
+    for number, picture in numbers.items():
+        video[:, :, number] = to_tensor(picture[None])[None, :, 0]
+        mask[:, :, number] = 1
+    latent = _encoded(autoencoder, video)
+    given = torch.cat([mask[:, :, :1].expand(-1, -1, compression.time), mask[:, :, 1:]], 2)
+    channels = rearrange(given, "1 1 (t s) -> 1 s t 1 1", s=compression.time)
+    return torch.cat([channels.to(latent).expand(-1, -1, -1, *latent.shape[3:]), latent], 1)
+
+
 def last_frame(autoencoder: Autoencoder, image: UInt8[ndarray, "h w 3"]) -> LastFrame:
     """Encode an image, of a size that the model makes, as the end of a video that has come to rest."""
     frames = autoencoder.config.compression.frames(HELD_LATENT_FRAMES)
@@ -62,7 +87,10 @@ def outside(
     return Region(latent=latent, keep_mask=keep)
 
 
-@torch.inference_mode()
 def _encode(autoencoder: Autoencoder, frames: UInt8[ndarray, "t h w 3"]) -> Float[Tensor, "1 c m y x"]:
-    device = next(autoencoder.parameters()).device
-    return autoencoder.encode(to_tensor(frames)[None].to(device)).float()
+    return _encoded(autoencoder, to_tensor(frames)[None])
+
+
+@torch.inference_mode()
+def _encoded(autoencoder: Autoencoder, video: Float[Tensor, "1 3 t h w"]) -> Float[Tensor, "1 c m y x"]:
+    return autoencoder.encode(video.to(next(autoencoder.parameters()).device)).float()

@@ -22,7 +22,7 @@ from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, War
 from unstatic.generate.finish import REPEAT, load_interpolator
 from unstatic.generate.footage import lasting
 from unstatic.generate.joints import JointSmoother, stretches
-from unstatic.generate.known import first_frame, last_frame, outside, source, span
+from unstatic.generate.known import beside, first_frame, last_frame, outside, source, span
 from unstatic.generate.request import DISTILLED, Plan
 from unstatic.generate.stream import (
     Chunk,
@@ -34,6 +34,7 @@ from unstatic.generate.stream import (
     stream_latents,
 )
 from unstatic.media.frames import to_frames, to_tensor
+from unstatic.models.beside import Beside
 from unstatic.models.experts import Experts
 from unstatic.models.interpolator import is_cut
 from unstatic.models.manifest import InstalledModel, Manifest
@@ -138,8 +139,16 @@ class NativeEngine:
         end = compression.latent_frames_covering(plan.made)
         state = apply_conditions(self.static(plan), self.conditions(plan), end=end)
         yield from stream_latents(
-            self.transformer, state, Script(starts=starts, read=read), sampling, [plan.seed]
+            self.shown(plan), state, Script(starts=starts, read=read), sampling, [plan.seed]
         )
+
+    def shown(self, plan: Plan) -> Transformer | Beside:
+        """Return the transformer, with the plan's pictures beside its latent if it reads them there."""
+        if self.manifest.given != "pictures":
+            return self.transformer
+        assert plan.image is not None, "the plan was checked"
+        frames = self.manifest.compression.frames_covering(plan.made)
+        return Beside(self.transformer, beside(self.autoencoder, plan.image, plan.last_image, frames))
 
     def conditions(self, plan: Plan) -> list[Condition]:
         """Return what is known of the video, its images encoded."""
@@ -151,6 +160,8 @@ class NativeEngine:
                 known.append(outside(self.autoencoder, frames, plan.mask))
         for footage in plan.footage:
             known += filter(None, [span(self.autoencoder, footage)])
+        if self.manifest.given == "pictures":  # seen beside the latent
+            return [*known, *plan.conditions]
         if plan.image is not None:
             known.append(first_frame(self.autoencoder, plan.image))
         if plan.last_image is not None:
@@ -160,7 +171,7 @@ class NativeEngine:
     def static(self, plan: Plan) -> LatentState:
         """Return the static that the video starts from."""
         width, height = self.manifest.compression.latent_size(plan.native.width, plan.native.height)
-        shape = (self.transformer.config.in_channels, height, width)
+        shape = (self.transformer.config.out_channels, height, width)
         static = chunk_noise(shape, plan.chunks, [plan.seed])
         if plan.variation:
             other = chunk_noise(shape, plan.chunks, [stable_seed("variation", plan.seed, plan.variation)])
@@ -246,7 +257,7 @@ def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
     facts = {
         "chunk": (manifest.chunk, transformer.config.chunk),
         "compression": (manifest.compression, autoencoder.config.compression),
-        "latent channels": (autoencoder.config.latent_channels, transformer.config.in_channels),
+        "latent channels": (autoencoder.config.latent_channels, transformer.config.out_channels),
         "text width": (text_encoder.width, transformer.config.text_width),
     }
     for name, (one, other) in facts.items():

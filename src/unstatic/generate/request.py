@@ -264,13 +264,12 @@ def pictures_of(request: Request) -> Images:
 
 
 def _check_frames(request: Request, manifest: Manifest) -> None:
-    """Raise InputError for frames that are given to a model which has not learned to go on from any."""
-    if manifest.knows_frames:
-        return
-    if request.image is not None or request.last_image is not None or request.footage:
-        raise InputError(
-            f"{manifest.name} cannot begin or go on with given frames: take another model, or remix them"
-        )
+    """Raise InputError for frames given to a model that has not learned to go on from them, or not given."""
+    name, pictures = manifest.name, request.image is not None or request.last_image is not None
+    if manifest.given == "pictures" and request.image is None:
+        raise InputError(f"{name} begins with a picture: give it an image, or take another model")
+    if (manifest.given == "nothing" and pictures) or (manifest.given != "frames" and request.footage):
+        raise InputError(f"{name} cannot go on from what is given: take another model, or remix it")
 
 
 def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:

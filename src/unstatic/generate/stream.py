@@ -26,6 +26,7 @@ from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, 
 from unstatic.diffusion.sampling import sample
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
+from unstatic.models.beside import Beside
 from unstatic.models.parts import Transformer
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
 
@@ -118,7 +119,7 @@ def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Seque
 
 
 def stream_latents(
-    model: Transformer, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
+    model: Transformer | Beside, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
 ) -> Iterator[Denoised | Chunk]:
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
@@ -189,7 +190,7 @@ class Anchors:
     without anchors sees none, but may not be given frames.
     """
 
-    def __init__(self, model: Transformer, state: LatentState, sampling: Sampling) -> None:
+    def __init__(self, model: Transformer | Beside, state: LatentState, sampling: Sampling) -> None:
         self.model, self.state, self.sampling = model, state, sampling
         # Conditions bind all samples alike
         self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()

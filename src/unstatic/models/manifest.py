@@ -56,9 +56,9 @@ class Manifest:
     frames are enlarged by `enlarge` when nobody names a size, and at most by `max_enlarge`. `expander` names
     the words that prompts are rewritten in before the model reads them: those of the whole "world", those of
     its "objects" for a model that has not seen animals, or "" for none. With `distilled` few steps are the
-    default, and `defaults` hold for who asks for another solver. `knows_frames` says whether some frames may
-    be given, as pictures or footage. From the level `boundary` down a second transformer takes over, if not
-    None.
+    default, and `defaults` hold for who asks for another solver. `given` says what may be known of the result
+    beforehand: "frames" anywhere, "pictures" (the first frame, which it needs, and the last) or "nothing".
+    From the level `boundary` down a second transformer takes over, if not None.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Manifest:
     defaults: SamplingDefaults
     expander: Literal["", "objects", "world"] = ""
     distilled: Distilled | None = None
-    knows_frames: bool = True
+    given: Literal["nothing", "pictures", "frames"] = "frames"
     boundary: float | None = None
 
     def __post_init__(self) -> None:

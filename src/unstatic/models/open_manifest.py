@@ -5,15 +5,16 @@ models of these sizes.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.models.manifest import INDEX_NAME, Manifest, SamplingDefaults
 
-PIPELINES = ("WanPipeline",)
+PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
 # Translated from what Wan's own code takes (github.com/Wan-Video, wan/configs/shared_config.py)
 NEGATIVE = (
     "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
@@ -91,10 +92,17 @@ def manifest_of(folder: Path) -> Manifest:
             negative=NEGATIVE,
             late_guidance=known.late_guidance,
         ),
-        # Only a model that is told a level for every frame knows clean ones among them
-        knows_frames=bool(index.get("expand_timesteps", False)),
+        given=_given(index, transformer),
         boundary=boundary,
     )
+
+
+def _given(
+    index: Mapping[str, Any], transformer: Mapping[str, Any]
+) -> Literal["nothing", "pictures", "frames"]:
+    if index.get("expand_timesteps"):  # it is told a level for every frame: some may be clean
+        return "frames"
+    return "pictures" if transformer["in_channels"] > transformer["out_channels"] else "nothing"
 
 
 def read_config(part: Path) -> dict[str, Any]:
