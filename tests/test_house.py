@@ -30,7 +30,7 @@ MAX_ROOM_LINES = {
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,
-    "models": 3_600,
+    "models": 4_800,
     "diffusion": 1_300,
     "nn": 600,
     "media": 800,

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_wan
+from safetensors.torch import save_file
 
+from unstatic.media.read import read_picture
 from unstatic.models import manifest
 
 Command = Callable[..., Any]
@@ -59,3 +62,30 @@ def test_an_unknown_model_names_the_nearest(unstatic: Command, installed: Path):
 
 def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def test_open_weights_are_converted_shown_and_filmed_with(unstatic: Command, tmp_path: Path):
+    """Single files become a model, by one command whose output is the model's name."""
+    save_file(tiny_wan.single_file("2.1"), tmp_path / "t2v.safetensors")
+    save_file(tiny_wan.original_autoencoder(), tmp_path / "vae.safetensors")
+    save_file(tiny_wan.original_text_encoder(), tmp_path / "umt5.safetensors")
+    tiny_wan.pipeline("2.1").tokenizer.save_pretrained(tmp_path)
+    asked = ["models", "convert", "-o", "mine", "--transformer", tmp_path / "t2v.safetensors"]
+    asked += ["--autoencoder", tmp_path / "vae.safetensors"]
+    ran = unstatic(*asked, "--tokenizer", tmp_path)
+    assert (ran.code, ran.out) == (2, "")
+    assert "the text encoder is missing: name it with --text-encoder" in ran.err
+    ran = unstatic(*asked, "--tokenizer", tmp_path, "--text-encoder", tmp_path / "umt5.safetensors")
+    assert (ran.code, ran.out, ran.err) == (0, "mine\n", "")
+
+    facts = json.loads(unstatic("models", "show", "mine", "--json").out)
+    assert facts["parameters"].keys() == {"transformer", "vae", "text_encoder"}
+    assert (facts["text_encoder"], facts["given"], facts["chunk"]) == ("umt5", "nothing", None)
+    ran = unstatic(
+        "image", "a red ball", "--model", "mine", "--steps", 1, "--negative", "grey", "-o", "a.png"
+    )
+    assert (ran.code, ran.out) == (0, "a.png\n"), ran.err
+    assert read_picture(Path("a.png")).shape == (1, 480, 832, 3)
+    ran = unstatic("video", "a ball", "--model", "mine", "--image", "a.png")
+    assert ran.code == 2
+    assert "mine cannot go on from what is given" in ran.err

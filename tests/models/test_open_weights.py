@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from unstatic.core.errors import InputError
-from unstatic.models.open_weights import load_autoencoder, load_transformer, transformer_config, weight_files
+from unstatic.models.open_weights import load_autoencoder, load_transformer, transformer_config
+from unstatic.models.weight_files import weight_files
 
 ONLY = "diffusion_pytorch_model.safetensors"
 INDEX = "diffusion_pytorch_model.safetensors.index.json"

@@ -18,11 +18,11 @@ def test_a_shipped_model_has_two_parts_in_files_of_ours() -> None:
 
 def test_open_weights_have_a_folder_for_every_part(tmp_path: Path) -> None:
     model = open_model(tiny_wan.saved("2.2-14b", tmp_path))
-    assert list(part_files(model)) == ["text_encoder", "transformer", "transformer_2", "vae"]
+    assert list(part_files(model)) == ["transformer", "transformer_2", "vae", "text_encoder"]
     parts = load_parts(model, torch.float32)
     assert isinstance(parts.transformer, Experts)
     assert parts.transformer.boundary == 0.875
     assert parts.text_encoder.width == parts.transformer.config.text_width
-    (model.folder / "transformer_2" / "config.json").unlink()
+    (model.folder / "transformer_2" / "diffusion_pytorch_model.safetensors").unlink()
     with pytest.raises(InputError, match="transformer_2"):
         load_parts(model, torch.float32)

@@ -56,6 +56,10 @@ def original_weights(config: WanAutoencoderConfig) -> dict[str, Tensor]:
     return renamed(diffusers_weights(config), config)
 
 
+def shapes(weights: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
+
+
 def renamed(theirs: dict[str, Tensor], config: WanAutoencoderConfig) -> dict[str, Tensor]:
     """Give diffusers' weights their original names."""
     return {
@@ -93,7 +97,7 @@ def test_the_original_names_of_2_2() -> None:
 @pytest.mark.parametrize("weights", [diffusers_weights, original_weights])
 def test_sizes_are_read_off_the_weights(name: str, weights: Any) -> None:
     config = small(CONFIGS[name])
-    assert config_of(weights(config)) == config
+    assert config_of(shapes(weights(config))) == config
 
 
 def test_weights_of_something_else_are_refused() -> None:
@@ -106,9 +110,9 @@ def test_weights_of_something_else_are_refused() -> None:
         from_wan_autoencoder(weights, config)
     for wrong in (weights, {}, {"quant_conv.weight": torch.zeros(1)}):
         with pytest.raises(InputError, match="not the weights of a Wan autoencoder"):
-            config_of(wrong)
+            config_of(shapes(wrong))
     strange = diffusers_weights(
         dataclasses.replace(config, latent_channels=5, latent_mean=(0.0,) * 5, latent_std=(1.0,) * 5)
     )
     with pytest.raises(InputError, match="5 latent channels"):
-        config_of(strange)
+        config_of(shapes(strange))

@@ -1,5 +1,8 @@
 """Small random pipelines of the published forms of Wan, made by diffusers: parity is held to them."""
 
+import json
+import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,18 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import Unigram
+from torch import Tensor
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from unstatic.core.shapes import Size
+from unstatic.generate.finish import Finish
+from unstatic.models.umt5_keys import IN_A_BLOCK, OUTSIDE_BLOCKS
 from unstatic.models.wan_autoencoder import WAN_2_2
+from unstatic.models.wan_autoencoder_keys import config_of, rows
+from unstatic.models.wan_keys import from_wan, to_original
 
 KINDS = ("2.1", "2.2-14b", "2.2-5b")
 PICTURES = "2.2-14b-i2v"
@@ -42,7 +52,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def transformer(channels: int, beside: int = 0) -> WanTransformer3DModel:
     return WanTransformer3DModel(
         num_attention_heads=2,
-        attention_head_dim=12,
+        attention_head_dim=128,
         in_channels=channels + beside,
         out_channels=channels,
         text_dim=16,
@@ -55,12 +65,11 @@ def transformer(channels: int, beside: int = 0) -> WanTransformer3DModel:
 
 def autoencoder(kind: str) -> AutoencoderKLWan:
     if kind != "2.2-5b":
-        return AutoencoderKLWan(base_dim=8, num_res_blocks=1)
+        return AutoencoderKLWan(base_dim=8)
     return AutoencoderKLWan(
         base_dim=8,
         decoder_base_dim=16,
         z_dim=48,
-        num_res_blocks=1,
         is_residual=True,
         in_channels=12,
         out_channels=12,
@@ -112,3 +121,75 @@ def with_pictures(kind: str) -> Any:
     made: Any = WanImageToVideoPipeline(**parts, expand_timesteps=True)
     made.set_progress_bar_config(disable=True)
     return made
+
+
+# -------------------------------------------------------------------------------- as others publish it
+
+
+def original_transformer(part: Any) -> dict[str, Tensor]:
+    """Give a transformer's weights the names that Wan publishes them under."""
+    return {name: tensor.contiguous() for name, tensor in to_original(from_wan(part.state_dict())).items()}
+
+
+def original_autoencoder(kind: str = "2.1") -> dict[str, Tensor]:
+    """Give an autoencoder's weights their original names."""
+    theirs = pipeline(kind).vae.state_dict()
+    config = config_of({name: tuple(tensor.shape) for name, tensor in theirs.items()})
+    return {
+        f"{row.original}.{leaf}": theirs[f"{row.diffusers}.{leaf}"]
+        for row in rows(config)
+        for leaf in ("gamma", "weight", "bias")
+        if f"{row.diffusers}.{leaf}" in theirs
+    }
+
+
+def original_text_encoder() -> dict[str, Tensor]:
+    """Give the text encoder's weights their original names."""
+    inside = {theirs: original for original, theirs in IN_A_BLOCK.items()}
+    outside = {theirs: original for original, theirs in OUTSIDE_BLOCKS.items()}
+    found: dict[str, Tensor] = {}
+    for name, tensor in pipeline("2.1").text_encoder.state_dict().items():
+        match = re.fullmatch(r"encoder\.block\.(\d+)\.layer\.(.+)\.weight", name)
+        if match:
+            found[f"blocks.{match[1]}.{inside[match[2]]}.weight"] = tensor
+        elif (part := name.removesuffix(".weight")) in outside:
+            found[f"{outside[part]}.weight"] = tensor
+    return found
+
+
+def saved_as_original(kind: str, folder: Path) -> Path:
+    """Save transformers as Wan's own folders have them; the other parts are pickles there."""
+    both = {"high_noise_model": "transformer", "low_noise_model": "transformer_2"}
+    for inner, part in both.items() if "14b" in kind else {"": "transformer"}.items():
+        where, model = folder / inner, getattr(pipeline(kind), part)
+        where.mkdir(parents=True)
+        save_file(original_transformer(model), where / "diffusion_pytorch_model.safetensors")
+        fields = {
+            "_class_name": "WanModel",
+            "dim": 256,
+            "num_heads": 2,
+            "num_layers": 2,
+            "in_dim": model.config.in_channels,
+            "out_dim": model.config.out_channels,
+        }
+        (where / "config.json").write_text(json.dumps(fields))
+    return folder
+
+
+def single_file(kind: str, *, fp8: bool = False) -> dict[str, Tensor]:
+    """Return a transformer's weights as a single file for ComfyUI holds them."""
+    found: dict[str, Tensor] = {"scaled_fp8": torch.zeros(2).to(torch.float8_e4m3fn)} if fp8 else {}
+    for name, tensor in original_transformer(pipeline(kind).transformer).items():
+        place = f"model.diffusion_model.{name}"
+        if fp8 and name.startswith("blocks.") and tensor.ndim == 2:
+            scale = tensor.abs().max() / 448
+            found[place] = (tensor / scale).to(torch.float8_e4m3fn)
+            found[place.removesuffix(".weight") + ".scale_weight"] = scale
+        else:
+            found[place] = tensor
+    return found
+
+
+def small(finish: Finish) -> Finish:
+    """Let a plan make pictures of 64 x 64."""
+    return replace(finish, native=Size(64, 64), size=Size(64, 64))

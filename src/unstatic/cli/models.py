@@ -1,6 +1,7 @@
 """`unstatic models`: what is installed and what it can do."""
 
 import json
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 import typer
@@ -8,7 +9,7 @@ import typer
 from unstatic.cli.output import warn
 from unstatic.core.files import human_size
 
-app = typer.Typer(no_args_is_help=True, help="Show the models that are installed.")
+app = typer.Typer(no_args_is_help=True, help="Show the models that are installed, and make others.")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -50,6 +51,37 @@ def show_model(
     facts["size_bytes"] = model.size_bytes()
     facts["folder"] = str(model.folder)
     typer.echo(json.dumps(facts) if as_json else "\n".join(_readable(facts)))
+
+
+@app.command("convert")
+def convert_model(
+    output: Annotated[Path, typer.Option("-o", "--output", help="The new model's folder.")],
+    folder: Annotated[
+        Path | None, typer.Argument(metavar="FOLDER", help="Weights as Wan itself lays them out.")
+    ] = None,
+    transformer: Annotated[Path | None, typer.Option(help="A safetensors file, or a folder of them.")] = None,
+    late_transformer: Annotated[Path | None, typer.Option(help="Of a pair, the one for low noise.")] = None,
+    autoencoder: Annotated[Path | None, typer.Option(help="Wan's VAE, a safetensors file.")] = None,
+    text_encoder: Annotated[Path | None, typer.Option(help="UMT5-XXL, a safetensors file.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="A folder that holds tokenizer.json.")] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking them.")] = False,
+) -> None:
+    """Make a model of open weights that lie elsewhere, also in single files.
+
+    The folder that is printed is the model's name from then on: unstatic video --model FOLDER.
+    """
+    from unstatic.models.convert import convert, sources_of
+
+    sources = sources_of(
+        folder,
+        transformer=transformer,
+        late=late_transformer,
+        autoencoder=autoencoder,
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+    )
+    convert(sources, output, copy=copy)
+    typer.echo(output)
 
 
 def _readable(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -17,6 +17,7 @@ MANIFEST_NAME = "model.json"
 EMBEDDED_MODELS = Path(__file__).parent.parent / "weights"
 INDEX_NAME = "model_index.json"  # of open weights, see `open_weights.py`
 PARTS = ("transformer", "autoencoder")
+Given = Literal["nothing", "pictures", "frames"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +78,7 @@ class Manifest:
     defaults: SamplingDefaults
     expander: Literal["", "objects", "world"] = ""
     distilled: Distilled | None = None
-    given: Literal["nothing", "pictures", "frames"] = "frames"
+    given: Given = "frames"
     boundary: float | None = None
 
     def __post_init__(self) -> None:

@@ -5,14 +5,13 @@ models of these sizes.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, NamedTuple, cast
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
-from unstatic.models.manifest import INDEX_NAME, Manifest, SamplingDefaults
+from unstatic.models.manifest import INDEX_NAME, Given, Manifest, SamplingDefaults
 
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
 # Translated from what Wan's own code takes (github.com/Wan-Video, wan/configs/shared_config.py)
@@ -26,52 +25,94 @@ NEGATIVE = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Published:
-    """What is known of a published model beside its sizes."""
+    """What is known of a published model beside its sizes: how its publishers sample it.
+
+    `shift` is that of their own code; diffusers' folders say theirs. A pair has a `boundary`.
+    """
 
     sizes: tuple[Size, ...]
     steps: int
     guidance: float
+    shift: float
     late_guidance: float | None = None
+    boundary: float | None = None
     fps: int = 16
     frames: int = 81
 
 
+class Shape(NamedTuple):
+    """What tells published models from each other."""
+
+    width: int
+    channels: int
+    pair: bool
+    pictures: bool
+
+
 PORTRAIT_480, PORTRAIT_720 = Size(480, 832), Size(720, 1280)
 LANDSCAPE_480, LANDSCAPE_720 = Size(832, 480), Size(1280, 720)
-SMALL = Published(sizes=(LANDSCAPE_480, PORTRAIT_480, Size(624, 624)), steps=50, guidance=6.0)
+SMALL_SIZES = (LANDSCAPE_480, PORTRAIT_480, Size(624, 624))
 LARGE_SIZES = (LANDSCAPE_480, PORTRAIT_480, LANDSCAPE_720, PORTRAIT_720, Size(624, 624), Size(960, 960))
-PAIR = Published(sizes=LARGE_SIZES, steps=40, guidance=4.0, late_guidance=3.0)
-# By width and latent channels
-PUBLISHED = {
-    (1536, 16): SMALL,
-    (5120, 16): Published(sizes=LARGE_SIZES, steps=50, guidance=5.0),
-    (3072, 48): Published(
-        sizes=(Size(1280, 704), Size(704, 1280)), steps=50, guidance=5.0, fps=24, frames=121
-    ),
-}
+SMALL = Published(sizes=SMALL_SIZES, steps=50, guidance=6.0, shift=8.0)
+LARGE = Published(sizes=LARGE_SIZES, steps=50, guidance=5.0, shift=5.0)
+PAIR = Published(sizes=LARGE_SIZES, steps=40, guidance=4.0, late_guidance=3.0, shift=12.0, boundary=0.875)
+PICTURES = Published(sizes=LARGE_SIZES, steps=40, guidance=3.5, late_guidance=3.5, shift=5.0, boundary=0.9)
+FRAMES = Published(
+    sizes=(Size(1280, 704), Size(704, 1280)), steps=50, guidance=5.0, shift=5.0, fps=24, frames=121
+)
+FRAMES_CHANNELS = 48  # of the latents of the model that is told a level for every frame
+
+
+def published(shape: Shape) -> Published:
+    """Return what is known of the published model that is most like this one."""
+    if shape.channels == FRAMES_CHANNELS:
+        return FRAMES
+    if shape.pair:
+        return PICTURES if shape.pictures else PAIR
+    return SMALL if shape.width < 5120 else LARGE
 
 
 def manifest_of(folder: Path) -> Manifest:
-    """Say what the open weights in a folder can do. Raises InputError for those of another family."""
+    """Say what the open weights in a folder of diffusers' layout can do, from its config files alone.
+
+    Raises InputError for weights of another family.
+    """
     index = read_json(folder / INDEX_NAME)
     pipeline = index.get("_class_name")
     if pipeline not in PIPELINES:
         raise InputError(f"{folder} holds a {pipeline}: the native engine knows {', '.join(PIPELINES)}")
     transformer, autoencoder = read_config(folder / "transformer"), read_config(folder / "vae")
     try:
-        width = transformer["num_attention_heads"] * transformer["attention_head_dim"]
-        boundary = index.get("boundary_ratio")
-        known = PAIR if boundary else PUBLISHED.get((width, transformer["out_channels"]), SMALL)
+        shape = Shape(
+            width=transformer["num_attention_heads"] * transformer["attention_head_dim"],
+            channels=transformer["out_channels"],
+            pair=index.get("boundary_ratio") is not None,
+            pictures=transformer["in_channels"] > transformer["out_channels"],
+        )
         compression = Compression(
             time=2 ** sum(autoencoder["temperal_downsample"]),
             space=2 ** len(autoencoder["temperal_downsample"]) * (autoencoder.get("patch_size") or 1),
         )
     except (KeyError, TypeError) as wrong:
         raise InputError(f"the config files in {folder} are not those of Wan: {wrong} is missing") from None
+    scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    known = replace(
+        published(shape),
+        shift=float(scheduler.get("flow_shift") or scheduler.get("shift") or 1.0),
+        boundary=index.get("boundary_ratio"),
+    )
+    given: Given = "pictures" if shape.pictures else "nothing"
+    if index.get("expand_timesteps"):  # it is told a level for every frame: some may be clean
+        given = "frames"
+    return make_manifest(folder.name, known, compression, given)
+
+
+def make_manifest(name: str, known: Published, compression: Compression, given: Given) -> Manifest:
+    """Say what open weights can do that are sampled as is known of published ones."""
     return Manifest(
-        name=folder.name,
+        name=name,
         preset="",
-        summary=f"open weights of {pipeline}",
+        summary="open weights of the Wan family",
         licence="Apache-2.0",
         text_encoder="umt5",
         prediction="velocity",
@@ -86,33 +127,20 @@ def manifest_of(folder: Path) -> Manifest:
             steps=known.steps,
             guidance=known.guidance,
             solver="unipc",
-            shift=_shift(folder / "scheduler" / "scheduler_config.json"),
+            shift=known.shift,
             history_sigma=0.0,
             schedule="wan",
             negative=NEGATIVE,
             late_guidance=known.late_guidance,
         ),
-        given=_given(index, transformer),
-        boundary=boundary,
+        given=given,
+        boundary=known.boundary,
     )
-
-
-def _given(
-    index: Mapping[str, Any], transformer: Mapping[str, Any]
-) -> Literal["nothing", "pictures", "frames"]:
-    if index.get("expand_timesteps"):  # it is told a level for every frame: some may be clean
-        return "frames"
-    return "pictures" if transformer["in_channels"] > transformer["out_channels"] else "nothing"
 
 
 def read_config(part: Path) -> dict[str, Any]:
     """Read the config file of a part. Raises InputError as `read_json` does."""
     return read_json(part / "config.json")
-
-
-def _shift(path: Path) -> float:
-    fields = read_json(path)
-    return float(fields.get("flow_shift") or fields.get("shift") or 1.0)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,55 +1,123 @@
-"""The parts of open weights, read from a folder as diffusers lays it out.
+"""The parts of open weights, each in a folder of its own: weights in a published layout, and a config.
 
-Nothing is unpickled: weights are safetensors, in one file or many.
+The config is diffusers', Wan's own, or none: then sizes are read off the weights.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+import re
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
-from unstatic.models.open_manifest import read_config, read_json
+from unstatic.models.open_manifest import read_config
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.wan_autoencoder import WanAutoencoder, WanAutoencoderConfig
-from unstatic.models.wan_autoencoder_keys import from_wan_autoencoder
-from unstatic.models.wan_keys import from_wan
+from unstatic.models.wan_autoencoder_keys import config_of, from_wan_autoencoder
+from unstatic.models.wan_keys import OURS, from_wan, layout_of, rename_one
+from unstatic.models.weight_files import Shapes, fill, read_weights, shapes, weight_files
 
-Model = TypeVar("Model", bound=nn.Module)
+HEAD_WIDTH = 128  # of every published model
+
+# ---------------------------------------------------------------------------------------------------- loading
+
+
+def load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
+    """Load a transformer as `dtype` on the CPU. Raises InputError when its weights do not fit its config."""
+    config = transformer_config(folder)
+    with torch.device("meta"):
+        model = VideoTransformer(config)
+    fill(model, from_wan(read_weights(weight_files(folder), dtype)), folder)
+    return model
+
+
+def load_autoencoder(folder: Path, dtype: torch.dtype) -> WanAutoencoder:
+    """Load an autoencoder as `dtype` on the CPU. Raises InputError when its weights do not fit its config."""
+    config = autoencoder_config(folder)
+    with torch.device("meta"):
+        model = WanAutoencoder(config)
+    fill(model, from_wan_autoencoder(read_weights(weight_files(folder), dtype), config), folder)
+    return model
+
 
 # ---------------------------------------------------------------------------------------------------- configs
 
 
 def transformer_config(folder: Path) -> TransformerConfig:
-    """Read the sizes of a transformer. Raises InputError for one that is built otherwise."""
+    """Return the sizes of a transformer. Raises InputError for one that is built otherwise."""
     path = folder / "config.json"
+    if not path.is_file():
+        return deduced(shapes(weight_files(folder)))
     fields = read_config(folder)
     try:
-        if fields.get("image_dim") or fields.get("added_kv_proj_dim"):
-            raise InputError(f"{path} is of a model that reads pictures by CLIP: it is not supported")
-        if fields["qk_norm"] != "rms_norm_across_heads" or not fields["cross_attn_norm"]:
-            raise InputError(f"{path} is not of Wan's family: its attention is normalised otherwise")
-        return TransformerConfig(
-            in_channels=fields["in_channels"],
-            out_channels=fields["out_channels"],
-            width=fields["num_attention_heads"] * fields["attention_head_dim"],
-            depth=fields["num_layers"],
-            heads=fields["num_attention_heads"],
-            ffn_width=fields["ffn_dim"],
-            text_width=fields["text_dim"],
-            patch=cast(tuple[int, int, int], tuple(fields["patch_size"])),
-            frequency_width=fields["freq_dim"],
-        )
+        return _of_wan(fields, folder) if "dim" in fields else _of_diffusers(fields, path)
     except KeyError as missing:
         raise InputError(f"{path} does not say {missing}: pull the model again") from None
 
 
+def _of_diffusers(fields: dict[str, Any], path: Path) -> TransformerConfig:
+    if fields.get("image_dim") or fields.get("added_kv_proj_dim"):
+        raise InputError(f"{path} is of a model that reads pictures by CLIP: it is not supported")
+    if fields["qk_norm"] != "rms_norm_across_heads" or not fields["cross_attn_norm"]:
+        raise InputError(f"{path} is not of Wan's family: its attention is normalised otherwise")
+    return TransformerConfig(
+        in_channels=fields["in_channels"],
+        out_channels=fields["out_channels"],
+        width=fields["num_attention_heads"] * fields["attention_head_dim"],
+        depth=fields["num_layers"],
+        heads=fields["num_attention_heads"],
+        ffn_width=fields["ffn_dim"],
+        text_width=fields["text_dim"],
+        patch=cast(tuple[int, int, int], tuple(fields["patch_size"])),
+        frequency_width=fields["freq_dim"],
+    )
+
+
+def _of_wan(fields: dict[str, Any], folder: Path) -> TransformerConfig:
+    """Take the heads, which no weight tells, from Wan's own config, and the rest from the weights."""
+    found = deduced(shapes(weight_files(folder)), heads=fields["num_heads"])
+    stated = (fields["dim"], fields["num_layers"], fields["in_dim"], fields["out_dim"])
+    if stated != (found.width, found.depth, found.in_channels, found.out_channels):
+        raise InputError(f"the weights in {folder} do not fit its config.json: pull the model again")
+    return found
+
+
+def deduced(published: Shapes, heads: int | None = None) -> TransformerConfig:
+    """Read the sizes of a transformer off its weights, in either layout.
+
+    `heads` are as many as published models of this width have when None. Raises InputError if these are no
+    weights of such a transformer.
+    """
+    source = layout_of(published)
+    sizes = {rename_one(name, source, OURS): shape for name, shape in published.items()}
+    try:
+        width, channels, *patch = sizes["patch_embedding.weight"]
+        ffn_width = sizes["blocks.0.mlp.up.weight"][0]
+        text_width = sizes["text_embedding.up.weight"][1]
+        frequency_width = sizes["scalar_embedding.sigma.up.weight"][1]
+        patch_width = sizes["head.linear.weight"][0]
+    except KeyError as missing:
+        raise InputError(f"these are not the weights of a Wan transformer: {missing} is missing") from None
+    blocks = {match[1] for name in sizes if (match := re.match(r"blocks\.(\d+)\.", name))}
+    return TransformerConfig(
+        in_channels=channels,
+        out_channels=patch_width // math.prod(patch),
+        width=width,
+        depth=len(blocks),
+        heads=heads or max(1, width // HEAD_WIDTH),
+        ffn_width=ffn_width,
+        text_width=text_width,
+        patch=cast(tuple[int, int, int], tuple(patch)),
+        frequency_width=frequency_width,
+    )
+
+
 def autoencoder_config(folder: Path) -> WanAutoencoderConfig:
-    """Read the sizes of an autoencoder. Raises InputError for one that is built otherwise."""
+    """Return the sizes of an autoencoder. Raises InputError for one that is built otherwise."""
     path = folder / "config.json"
+    if not path.is_file():
+        return config_of(shapes(weight_files(folder)))
     fields = read_config(folder)
     if fields.get("attn_scales"):
         raise InputError(f"{path} is not of a published Wan autoencoder: it has attention in its stages")
@@ -68,60 +136,3 @@ def autoencoder_config(folder: Path) -> WanAutoencoderConfig:
         )
     except KeyError as missing:
         raise InputError(f"{path} does not say {missing}: pull the model again") from None
-
-
-# ---------------------------------------------------------------------------------------------------- weights
-
-
-def load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
-    """Load a transformer as `dtype` on the CPU. Raises InputError when its weights do not fit its config."""
-    config = transformer_config(folder)
-    with torch.device("meta"):
-        model = VideoTransformer(config)
-    return _filled(model, from_wan(dict(tensors(folder, dtype))), folder)
-
-
-def load_autoencoder(folder: Path, dtype: torch.dtype) -> WanAutoencoder:
-    """Load an autoencoder as `dtype` on the CPU. Raises InputError when its weights do not fit its config."""
-    config = autoencoder_config(folder)
-    with torch.device("meta"):
-        model = WanAutoencoder(config)
-    return _filled(model, from_wan_autoencoder(dict(tensors(folder, dtype)), config), folder)
-
-
-def _filled(model: Model, state: Mapping[str, Tensor], folder: Path) -> Model:
-    wanted = model.state_dict()
-    if wrong := wanted.keys() ^ state.keys():
-        raise InputError(f"{folder} does not fit its config.json: see weight {min(wrong)!r}")
-    if wrong := [each for each in wanted if wanted[each].shape != state[each].shape]:
-        raise InputError(f"{folder} does not fit its config.json: weight {min(wrong)!r} has another shape")
-    model.load_state_dict(state, assign=True)
-    return model
-
-
-def tensors(folder: Path, dtype: torch.dtype) -> Iterator[tuple[str, Tensor]]:
-    """Read all weights of a part, one after the other, as `dtype`."""
-    for file in weight_files(folder):
-        try:
-            with safe_open(file, framework="pt") as handle:
-                for name in handle.keys():  # noqa: SIM118
-                    yield name, handle.get_tensor(name).to(dtype)
-        except (SafetensorError, OSError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{file} is not a whole safetensors file ({reason}): pull it again") from error
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """Return the weights of a part in order: those that its index names, or its only file."""
-    indices = sorted(folder.glob("*.safetensors.index.json"))
-    if indices:
-        named: Mapping[str, str] = read_json(indices[0]).get("weight_map", {})
-        files = [folder / name for name in sorted(set(named.values()))]
-    else:
-        files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise InputError(f"there are no weights in {folder}: pull the model again")
-    for file in files:
-        if file.parent != folder or not file.is_file():
-            raise InputError(f"{file} is missing: pull the model again")
-    return files

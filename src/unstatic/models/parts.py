@@ -6,14 +6,17 @@ from pathlib import Path
 import torch
 
 from unstatic.models.experts import Experts
-from unstatic.models.manifest import INDEX_NAME, PARTS, InstalledModel
-from unstatic.models.open_weights import load_autoencoder, load_transformer, weight_files
+from unstatic.models.manifest import PARTS, InstalledModel
+from unstatic.models.open_weights import load_autoencoder, load_transformer
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.umt5 import load_umt5
 from unstatic.models.wan_autoencoder import WanAutoencoder
+from unstatic.models.weight_files import weight_files
 from unstatic.models.weights import find_files, load_model
+
+OPEN_PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
 
 Autoencoder = TinyAutoencoder | WanAutoencoder
 Transformer = VideoTransformer | Experts
@@ -32,13 +35,13 @@ def part_files(model: InstalledModel) -> dict[str, list[Path]]:
     """Return the weights of every part, in order. Raises InputError where some are missing."""
     if not is_open(model):
         return {part: find_files(model.weights(part)) for part in PARTS}
-    folders = sorted({file.parent for file in model.folder.glob("*/*.safetensors")})
-    return {folder.name: weight_files(folder) for folder in folders}
+    folders = (model.folder / part for part in OPEN_PARTS)
+    return {folder.name: weight_files(folder) for folder in folders if folder.is_dir()}
 
 
 def is_open(model: InstalledModel) -> bool:
-    """Tell whether a model's parts lie in folders of their own, as diffusers lays out open weights."""
-    return (model.folder / INDEX_NAME).is_file()
+    """Tell whether a model's parts lie in folders of their own, as those of open weights do."""
+    return (model.folder / OPEN_PARTS[0]).is_dir()
 
 
 def load_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:

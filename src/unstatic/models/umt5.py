@@ -1,8 +1,8 @@
 """UMT5, the text encoder of Wan (2304.09151): token states of 512 tokens, zeros after the last.
 
-Model and tokenizer are those of the package transformers and of the file `tokenizer.json`; what is ours is
-how Wan asks them: the prompt is cleaned as in its training, and encoded without padding, which is the same
-and takes as long as the prompt is.
+The network is that of the package transformers, the tokenizer a file `tokenizer.json`; what is ours is how
+Wan asks them: the prompt is cleaned as in its training, and encoded without padding, which is the same and
+takes as long as the prompt is.
 """
 
 import html
@@ -18,6 +18,8 @@ from torch import Tensor
 
 from unstatic.core.errors import InputError
 from unstatic.models.text import TextStates
+from unstatic.models.umt5_keys import config_of, from_umt5
+from unstatic.models.weight_files import fill, read_weights, shapes, weight_files
 
 MAX_TOKENS = 512
 END = "</s>"
@@ -66,27 +68,18 @@ def cleaned(prompt: str) -> str:
 
 
 def load_umt5(encoder: Path, tokenizer: Path, *, dtype: torch.dtype = torch.float32) -> Umt5:
-    """Load the encoder in one folder and the tokenizer in another, laid out as transformers saves them.
+    """Load the encoder in one folder, in any published layout, and the tokenizer in another.
 
     Raises InputError when a package or a file is missing, or is not what it should be.
     """
     transformers = _needed("transformers")
-    file = tokenizer / "tokenizer.json"
+    file, files = tokenizer / "tokenizer.json", weight_files(encoder)
     if not file.is_file():
         raise InputError(f"there is no {file}: pull the model again")
-    talk: Any = transformers.utils.logging
-    talks = talk.is_progress_bar_enabled()
-    talk.disable_progress_bar()
-    try:
-        model = transformers.UMT5EncoderModel.from_pretrained(
-            encoder, dtype=dtype, local_files_only=True, use_safetensors=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the text encoder in {encoder} cannot be read ({reason}): pull it again") from None
-    finally:
-        if talks:
-            talk.enable_progress_bar()
+    state = from_umt5(read_weights(files, dtype))
+    with torch.device("meta"):
+        model = transformers.UMT5EncoderModel(transformers.UMT5Config(**config_of(shapes(files))))
+    fill(model, state, encoder)
     return Umt5(model.requires_grad_(False).eval(), Tokenizer.from_file(str(file)))
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unstatic.core.errors import InputError
 from unstatic.models.wan_autoencoder import WAN_2_1, WAN_2_2, WanAutoencoderConfig
+from unstatic.models.weight_files import Shapes
 
 PUBLISHED = {config.latent_channels: config for config in (WAN_2_1, WAN_2_2)}
 
@@ -51,7 +52,7 @@ def from_wan_autoencoder(published: Mapping[str, Tensor], config: WanAutoencoder
     return converted
 
 
-def config_of(published: Mapping[str, Tensor]) -> WanAutoencoderConfig:
+def config_of(published: Shapes) -> WanAutoencoderConfig:
     """Read the sizes of a published autoencoder off its weights, in either layout.
 
     Mean and deviation of the latents are no weights: they are those of the published model with as many
@@ -62,15 +63,15 @@ def config_of(published: Mapping[str, Tensor]) -> WanAutoencoderConfig:
     needed = (f"{latent}.weight", f"encoder.{start}.weight", f"decoder.{start}.weight")
     if any(name not in published for name in needed):
         raise InputError("these are not the weights of a Wan autoencoder")
-    channels = len(published[needed[0]])
+    channels = published[needed[0]][0]
     if channels not in PUBLISHED:
         raise InputError(f"there is no published Wan autoencoder with {channels} latent channels")
     like = PUBLISHED[channels]
-    width, folded = published[needed[1]].shape[:2]
+    width, folded = published[needed[1]][:2]
     return WanAutoencoderConfig(
         latent_channels=channels,
         encoder_width=width,
-        decoder_width=len(published[needed[2]]) // like.multipliers[-1],
+        decoder_width=published[needed[2]][0] // like.multipliers[-1],
         latent_mean=like.latent_mean,
         latent_std=like.latent_std,
         patch=isqrt(folded // 3),

@@ -5,7 +5,7 @@ Our parameters have the shapes of Wan's, so only names change. Outside there are
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -58,8 +58,12 @@ IN_A_BLOCK = (
 
 def from_wan(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Rename Wan's weights, in either layout, to ours. Raises InputError for a part that we do not have."""
-    diffusers = any(name.startswith("condition_embedder.") for name in state)
-    return rename(state, DIFFUSERS if diffusers else ORIGINAL, OURS)
+    return rename(state, layout_of(state), OURS)
+
+
+def layout_of(names: Iterable[str]) -> int:
+    """Tell which of the two outside layouts names are of."""
+    return DIFFUSERS if any(name.startswith("condition_embedder.") for name in names) else ORIGINAL
 
 
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -74,19 +78,16 @@ def to_original(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def rename(state: Mapping[str, Tensor], source: int, target: int) -> dict[str, Tensor]:
     """Rename every tensor from the layout in column `source` to the one in column `target`."""
-    outside = {row[source]: row[target] for row in OUTSIDE_BLOCKS}
-    in_a_block = {row[source]: row[target] for row in IN_A_BLOCK}
+    return {rename_one(name, source, target): tensor for name, tensor in state.items()}
 
-    renamed: dict[str, Tensor] = {}
-    for name, tensor in state.items():
-        block, part, leaf = split_name(name)
-        names = in_a_block if block else outside
-        if part not in names:
-            raise InputError(
-                f"weight {name!r} has no place in the other model: use plain text-to-video weights"
-            )
-        renamed[block + names[part] + leaf] = tensor
-    return renamed
+
+def rename_one(name: str, source: int, target: int) -> str:
+    """Rename one weight as `rename` does. Raises InputError for a part that the other model lacks."""
+    block, part, leaf = split_name(name)
+    for row in IN_A_BLOCK if block else OUTSIDE_BLOCKS:
+        if row[source] == part:
+            return block + row[target] + leaf
+    raise InputError(f"weight {name!r} has no place in the other model: use plain text-to-video weights")
 
 
 def split_name(name: str) -> tuple[str, str, str]:

@@ -1,0 +1,121 @@
+"""Weights as others publish them: safetensors in one file or many, under a prefix, in fp8 with scales.
+
+Pickles (.pth, .pt, .bin) are refused: whatever is published so is published as safetensors too. A weight in
+fp8 may come with a scale, in the two forms of ComfyUI: `NAME.scale_weight` or `NAME.weight_scale` beside
+`NAME.weight`; then it is multiplied out.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from unstatic.core.errors import InputError
+from unstatic.models.open_manifest import read_json
+
+SUFFIX, PICKLES = ".safetensors", (".pth", ".pt", ".bin", ".ckpt")
+# What single files put before the names of one part
+PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+SCALES = (".scale_weight", ".weight_scale")
+# Beside weights: how activations were scaled, and marks
+BESIDE = (".scale_input", ".input_scale", *SCALES)
+MARKS = ("scaled_fp8", "spiece_model")
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the weights of a part in order: those that its index names, or its only files.
+
+    Raises InputError when there are none, when one is missing, or when the index points out of the folder.
+    """
+    indices = sorted(folder.glob("*.safetensors.index.json"))
+    if indices:
+        named: Mapping[str, str] = read_json(indices[0]).get("weight_map", {})
+        files = [folder / name for name in sorted(set(named.values()))]
+    else:
+        files = sorted(folder.glob(f"*{SUFFIX}")) or sorted(
+            each for each in folder.glob("*") if each.suffix in PICKLES
+        )
+    if not files:
+        raise InputError(f"there are no weights in {folder}: pull the model again")
+    for file in files:
+        if file.parent != folder or not file.is_file():
+            raise InputError(f"{file} is missing: pull the model again")
+    return files
+
+
+def read_weights(files: Sequence[Path], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Read all weights as `dtype`, by their names without prefix. Raises InputError for a damaged file."""
+    found: dict[str, Tensor] = {}
+    with _opened(files) as source:
+        for name, handle in source.items():
+            plain = without_prefix(name)
+            if is_weight(plain):
+                scales = [name.removesuffix(".weight") + each for each in SCALES]
+                scale = next((source[each].get_tensor(each) for each in scales if each in source), None)
+                found[plain] = _scaled(handle.get_tensor(name), scale, dtype)
+    return found
+
+
+def shapes(files: Sequence[Path]) -> Shapes:
+    """Return the shapes of all weights by their names without prefix; no number is read."""
+    with _opened(files) as source:
+        return {
+            plain: tuple(handle.get_slice(name).get_shape())
+            for name, handle in source.items()
+            if is_weight(plain := without_prefix(name))
+        }
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Give a model without numbers those of `state`. Raises InputError unless they fit exactly."""
+    wanted = model.state_dict()
+    if wrong := wanted.keys() ^ state.keys():
+        raise InputError(f"{path} does not fit its config: see weight {min(wrong)!r}")
+    if wrong := [each for each in wanted if wanted[each].shape != state[each].shape]:
+        raise InputError(f"{path} does not fit its config: weight {min(wrong)!r} has another shape")
+    model.load_state_dict(state, assign=True)
+
+
+def without_prefix(name: str) -> str:
+    """Return the name of a weight as the part itself would call it."""
+    for prefix in PREFIXES:
+        if name.startswith(prefix):
+            return name[len(prefix) :]
+    return name
+
+
+def is_weight(name: str) -> bool:
+    """Tell weights from what stands beside them."""
+    return name not in MARKS and not name.endswith(BESIDE)
+
+
+@contextmanager
+def _opened(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
+    """Open safetensors files; every name leads to the file that holds it."""
+    with ExitStack() as stack:
+        source: dict[str, Any] = {}
+        for file in files:
+            if file.suffix != SUFFIX:
+                raise InputError(f"{file} is a pickle, which may run code: take the same as safetensors")
+            try:
+                handle: Any = stack.enter_context(safe_open(file, framework="pt"))
+            except (SafetensorError, OSError) as error:
+                reason = str(error).splitlines()[0]
+                raise InputError(
+                    f"{file} is not a whole safetensors file ({reason}): pull it again"
+                ) from None
+            source |= dict.fromkeys(handle.keys(), handle)
+        yield source
+
+
+def _scaled(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:
+    if scale is None:
+        return weight.to(dtype)
+    rows = scale.float().reshape(-1, *[1] * (weight.ndim - 1)) if scale.numel() > 1 else scale.float()
+    return (weight.float() * rows).to(dtype)

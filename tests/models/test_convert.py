@@ -1,0 +1,107 @@
+"""Weights as Wan and ComfyUI publish them make the films that diffusers' folder makes."""
+
+from pathlib import Path
+
+import pytest
+import tiny_wan
+import torch
+from safetensors.torch import load_file, save_file
+
+from unstatic.core.errors import InputError
+from unstatic.generate.native import load_native
+from unstatic.generate.request import Request, plan
+from unstatic.generate.stream import Chunk
+from unstatic.models.convert import Sources, convert, sources_of
+from unstatic.models.manifest import open_model
+
+
+def film(folder: Path) -> torch.Tensor:
+    """Sample one latent of a still, with the same settings for every model."""
+    engine = load_native(open_model(folder), device="cpu", dtype=torch.float32)
+    made = plan(Request(prompt="a red ball", seconds=0, steps=2, guidance=4.0), engine.manifest)
+    object.__setattr__(made, "finish", tiny_wan.small(made.finish))
+    (latent,) = [event.latent for event in engine.denoise(made) if isinstance(event, Chunk)]
+    return latent
+
+
+@pytest.fixture
+def named(tmp_path: Path) -> dict[str, Path]:
+    """Return the single files of Wan's original names."""
+    folder = tmp_path / "files"
+    folder.mkdir()
+    save_file(tiny_wan.original_autoencoder(), folder / "wan_2.1_vae.safetensors")
+    save_file(tiny_wan.original_text_encoder(), folder / "umt5_xxl.safetensors")
+    tiny_wan.pipeline("2.1").tokenizer.save_pretrained(folder)
+    return {
+        "autoencoder": folder / "wan_2.1_vae.safetensors",
+        "text_encoder": folder / "umt5_xxl.safetensors",
+        "tokenizer": folder,
+    }
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_folder_of_wans_own_layout(copy: bool, tmp_path: Path, named: dict[str, Path]) -> None:
+    expected = film(tiny_wan.saved("2.1", tmp_path))
+    folder = tiny_wan.saved_as_original("2.1", tmp_path / "Wan2.1-T2V")
+    manifest = convert(sources_of(folder, **named), tmp_path / "mine", copy=copy)
+    assert manifest == open_model(tmp_path / "mine").manifest
+    assert (manifest.name, manifest.given, manifest.defaults.shift) == ("mine", "nothing", 8.0)
+    where = tmp_path / "mine" / "vae" / "wan_2.1_vae.safetensors"
+    assert where.is_symlink() is not copy
+    # Its schedule is its publishers': with that of diffusers' folder the films are equal
+    file = tmp_path / "mine" / "model.json"
+    file.write_text(file.read_text().replace('"shift": 8.0', '"shift": 3.0'))
+    torch.testing.assert_close(film(tmp_path / "mine"), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_a_pair_of_wans_own_layout(tmp_path: Path, named: dict[str, Path]) -> None:
+    folder = tiny_wan.saved_as_original("2.2-14b", tmp_path / "Wan2.2-T2V-A14B")
+    manifest = convert(sources_of(folder, **named), tmp_path / "pair")
+    assert (manifest.boundary, manifest.defaults.shift) == (0.875, 12.0)
+    assert film(tmp_path / "pair").isfinite().all()
+
+
+@pytest.mark.parametrize("fp8", [False, True])
+def test_single_files_of_comfyui(fp8: bool, tmp_path: Path, named: dict[str, Path]) -> None:
+    expected = film(tiny_wan.saved("2.1", tmp_path))
+    file = tmp_path / "wan2.1_t2v.safetensors"
+    save_file(tiny_wan.single_file("2.1", fp8=fp8), file)
+    convert(sources_of(transformer=file, **named), tmp_path / "single")
+    model = tmp_path / "single" / "model.json"
+    model.write_text(model.read_text().replace('"shift": 8.0', '"shift": 3.0'))
+    found = film(tmp_path / "single")
+    if not fp8:
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        return
+    error = (found - expected).square().mean() / expected.var()
+    assert 1e-8 < float(error) < 0.05, "rounded, and recognisable"
+
+
+def test_what_is_missing_or_wrong_is_said_and_nothing_is_left(tmp_path: Path, named: dict[str, Path]) -> None:
+    target = tmp_path / "new"
+    with pytest.raises(InputError, match="the text encoder is missing: name it with --text-encoder"):
+        sources_of(tmp_path, **(named | {"text_encoder": None}))
+    pickled = tmp_path / "models_t5.pth"
+    pickled.write_bytes(b"\x80\x04.")
+    file = tmp_path / "one.safetensors"
+    save_file(tiny_wan.single_file("2.1"), file)
+    wrong = {
+        "no safetensors file, and others may run code": named | {"text_encoder": pickled},
+        "not the weights of a Wan autoencoder": named | {"autoencoder": named["text_encoder"]},
+        "has no place in a UMT5 encoder": named | {"text_encoder": named["autoencoder"]},
+        r"there is no .*tokenizer\.json": named | {"tokenizer": tmp_path},
+        "there are no weights in": named | {"autoencoder": tmp_path / "nowhere"},
+    }
+    for said, parts in wrong.items():
+        with pytest.raises(InputError, match=said):
+            convert(Sources(transformer=file, **parts), target)
+        assert not target.exists()
+        assert not [each for each in tmp_path.iterdir() if "unfinished" in each.name]
+    other = tmp_path / "vae48.safetensors"
+    save_file(tiny_wan.original_autoencoder("2.2-5b"), other)
+    with pytest.raises(InputError, match="latents of 16 channels, the autoencoder of 48"):
+        convert(Sources(transformer=file, **(named | {"autoencoder": other})), target)
+    target.mkdir()
+    with pytest.raises(InputError, match="exists: choose another name"):
+        convert(Sources(transformer=file, **named), target)
+    assert load_file(file), "sources stay"
