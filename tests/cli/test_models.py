@@ -1,15 +1,20 @@
 """`unstatic models`: what is installed, for people and for machines."""
 
+import io
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub.constants
 import pytest
 import tiny_wan
+from fake_hub import FakeHub, serving
 from safetensors.torch import save_file
 
+from unstatic.cli.models import ask_for_consent
+from unstatic.core.errors import InputError
 from unstatic.media.read import read_picture
 from unstatic.models import manifest
 
@@ -89,3 +94,37 @@ def test_open_weights_are_converted_shown_and_filmed_with(unstatic: Command, tmp
     ran = unstatic("video", "a ball", "--model", "mine", "--image", "a.png")
     assert ran.code == 2
     assert "mine cannot go on from what is given" in ran.err
+
+
+def test_a_model_is_pulled_by_name(unstatic: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("UNSTATIC_MODELS", str(tmp_path / "models"))
+    with serving(FakeHub(tiny_wan.saved("2.1", tmp_path))) as hub:
+        asked = ("models", "pull", "someone/tiny-wan", "--endpoint", hub.url, "--name", "mine")
+        ran = unstatic(*asked)
+        assert (ran.code, ran.out) == (2, "")
+        assert "someone/tiny-wan at 0123456789ab: " in ran.err
+        assert " MB, licence apache-2.0" in ran.err
+        assert "the licence is apache-2.0: accept it with --yes" in ran.err
+        ran = unstatic(*asked, "--yes")
+        assert (ran.code, ran.out) == (0, "mine\n"), ran.err
+        assert "mine, MB " in ran.err
+    listed = unstatic("models", "list", "--all").out.splitlines()
+    assert [line.split()[0] for line in listed[:2]] == ["nano", "mine"]
+    assert any(line.startswith("wan2.2-5b") and "unstatic models pull" in line for line in listed)
+    names = {each["name"] for each in json.loads(unstatic("models", "list", "--all", "--json").out)}
+    assert {"nano", "mine", "wan2.1-1.3b"} <= names
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 2)])
+def test_a_person_is_asked_for_consent(answer: str, code: int, monkeypatch: pytest.MonkeyPatch):
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
+    if code == 0:
+        ask_for_consent("mit")
+    else:
+        with pytest.raises(InputError, match="was not accepted"):
+            ask_for_consent("mit")

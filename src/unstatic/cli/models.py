@@ -1,13 +1,18 @@
 """`unstatic models`: what is installed and what it can do."""
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from unstatic.cli.output import warn
+from unstatic.core.errors import InputError
 from unstatic.core.files import human_size
+
+if TYPE_CHECKING:
+    from unstatic.core.log import Bar
 
 app = typer.Typer(no_args_is_help=True, help="Show the models that are installed, and make others.")
 
@@ -15,15 +20,19 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
-def list_models(as_json: AsJson = False) -> None:
+def list_models(
+    others: Annotated[bool, typer.Option("--all", help="Also those that can be pulled.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """List the installed models with sizes, frame rate and licence."""
     from unstatic.models.manifest import installed_folders, open_model
+    from unstatic.models.pull import OFFERS
 
     models = [open_model(folder) for folder in installed_folders()]
     if as_json:
-        typer.echo(
-            json.dumps([{"name": each.folder.name, "size_bytes": each.size_bytes()} for each in models])
-        )
+        here = [{"name": each.folder.name, "size_bytes": each.size_bytes()} for each in models]
+        there = [{"name": offer.name, "repository": offer.repository} for offer in OFFERS if others]
+        typer.echo(json.dumps([*here, *there]))
         return
     if not models:
         warn("no model is installed: reinstall unstatic, or train one with `unstatic train`")
@@ -32,6 +41,9 @@ def list_models(as_json: AsJson = False) -> None:
         sizes = " ".join(str(size) for size in manifest.sizes)
         facts = (sizes, f"{manifest.fps} frames/s", human_size(model.size_bytes()), manifest.licence)
         typer.echo("  ".join((f"{model.folder.name:12}", *facts)))
+    for offer in OFFERS if others else ():
+        facts = (f"{offer.parameters} parameters", offer.does, offer.licence, "unstatic models pull")
+        typer.echo("  ".join((f"{offer.name:12}", *facts)))
 
 
 @app.command("show")
@@ -51,6 +63,58 @@ def show_model(
     facts["size_bytes"] = model.size_bytes()
     facts["folder"] = str(model.folder)
     typer.echo(json.dumps(facts) if as_json else "\n".join(_readable(facts)))
+
+
+@app.command("pull")
+def pull_model(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="See list --all; or OWNER/NAME of a hub.")],
+    revision: Annotated[
+        str | None, typer.Option(help="A commit, branch or tag; the newest by default.")
+    ] = None,
+    called: Annotated[str | None, typer.Option("--name", help="What the model is called here.")] = None,
+    accept: Annotated[bool, typer.Option("--yes", help="Accept the licence without being asked.")] = False,
+    endpoint: Annotated[str | None, typer.Option(help="Another hub than huggingface.co.")] = None,
+) -> None:
+    """Fetch open weights; what was interrupted goes on where it stopped.
+
+    Says the licence and the size first. Afterwards the name that is printed is a model's.
+    """
+    from unstatic.core.folders import models_folder
+    from unstatic.core.log import progress
+    from unstatic.models.pull import fetch, find_offer, inspect
+
+    offer = find_offer(name)
+    parcel = inspect(offer.repository, revision=revision, endpoint=endpoint)
+    size = human_size(parcel.size_bytes)
+    warn(f"{parcel.repository} at {parcel.revision[:12]}: {size}, licence {parcel.licence}")
+    if not accept:
+        ask_for_consent(parcel.licence)
+    target = models_folder() / (called or offer.name)
+    with progress(f"{target.name}, MB", round(parcel.size_bytes / 1e6)) as bar:
+        fetch(parcel, target, advance=Megabytes(bar))
+    typer.echo(target.name)
+
+
+class Megabytes:
+    """Tell a bar of megabytes of bytes."""
+
+    def __init__(self, bar: "Bar") -> None:
+        self.bar, self.told, self.bytes = bar, 0, 0
+
+    def __call__(self, size_bytes: int) -> None:
+        """Advance by the whole megabytes that these bytes complete."""
+        self.bytes += size_bytes
+        whole = round(self.bytes / 1e6)
+        self.bar.advance(whole - self.told)
+        self.told = whole
+
+
+def ask_for_consent(licence: str) -> None:
+    """Ask a person for consent to a licence. Raises InputError where nobody can be asked, or says no."""
+    if not sys.stdin.isatty():
+        raise InputError(f"the licence is {licence}: accept it with --yes")
+    if not typer.confirm(f"Accept the licence {licence}?", err=True):
+        raise InputError("the licence was not accepted: nothing was fetched")
 
 
 @app.command("convert")

@@ -1,9 +1,9 @@
-"""Where files lie that can be fetched again."""
+"""Where files of the user lie: those that can be fetched again, and models."""
 
 import os
 from pathlib import Path
 
-VARIABLE = "UNSTATIC_CACHE"
+VARIABLE, MODELS_VARIABLE = "UNSTATIC_CACHE", "UNSTATIC_MODELS"
 
 
 def cache_folder() -> Path:
@@ -15,3 +15,14 @@ def cache_folder() -> Path:
         return Path(named).expanduser()
     parent = os.environ.get("XDG_CACHE_HOME")
     return (Path(parent) if parent else Path.home() / ".cache") / "unstatic"
+
+
+def models_folder() -> Path:
+    """Return the user's folder for models that were pulled; it may not exist yet.
+
+    UNSTATIC_MODELS names it; without that it is "unstatic/models" in XDG_DATA_HOME, or in ~/.local/share.
+    """
+    if named := os.environ.get(MODELS_VARIABLE):
+        return Path(named).expanduser()
+    parent = os.environ.get("XDG_DATA_HOME")
+    return (Path(parent) if parent else Path.home() / ".local" / "share") / "unstatic" / "models"

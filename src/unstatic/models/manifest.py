@@ -11,6 +11,7 @@ from typing import Any, Literal, cast
 from unstatic.core.config import from_dict, to_dict
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
+from unstatic.core.folders import models_folder
 from unstatic.core.shapes import Compression, Size
 
 MANIFEST_NAME = "model.json"
@@ -142,8 +143,14 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def installed_folders() -> list[Path]:
-    """List the folders of the models that ship inside the package; a folder's name is its model's name."""
-    return sorted(path.parent for path in EMBEDDED_MODELS.glob(f"*/{MANIFEST_NAME}"))
+    """List the folders of all models that ship inside the package or were pulled, the shipped ones first.
+
+    A folder's name is its model's name. A pulled one may have an index only.
+    """
+    shipped = sorted(path.parent for path in EMBEDDED_MODELS.glob(f"*/{MANIFEST_NAME}"))
+    names = {MANIFEST_NAME, INDEX_NAME}
+    pulled = {path.parent for name in names for path in models_folder().glob(f"[!.]*/{name}")}
+    return [*shipped, *sorted(each for each in pulled if each.name not in {one.name for one in shipped})]
 
 
 def open_model(folder: Path) -> InstalledModel:

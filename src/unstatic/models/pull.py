@@ -1,0 +1,287 @@
+"""Fetch open weights from the Hugging Face hub, or from a server that speaks as it does.
+
+    offer = find_offer("wan2.1-1.3b")
+    parcel = inspect(offer.repository)            # what is there: revision, licence, files; a few kilobytes
+    fetch(parcel, models_folder() / offer.name)   # gigabytes; goes on where it was stopped
+
+Only safetensors, JSON and licences are fetched, at one revision, and every file is checked against the hash
+that the server states for it. The folder appears when all of it is there.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+import urllib.request
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatch
+from http import HTTPStatus
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from unstatic.core.errors import InputError, UnstaticError
+from unstatic.core.files import human_size
+from unstatic.models.manifest import INDEX_NAME
+from unstatic.models.open_manifest import PIPELINES
+
+WANTED = ("*.safetensors", "*.json", "LICENSE*", "NOTICE*")
+RECORD = "pulled.json"
+SPARE_BYTES = 256 * 2**20
+PIECE = 1 << 22
+TRIES, TIMEOUT_S = 5, 30
+
+Advance = Callable[[int], object]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """A model that is known to work in this engine, and where it is."""
+
+    name: str
+    repository: str
+    parameters: str
+    licence: str
+    does: str
+
+
+OFFERS = (
+    Offer(
+        name="wan2.1-1.3b",
+        repository="Wan-AI/Wan2.1-T2V-1.3B-Diffusers",
+        parameters="1.4 billion",
+        licence="Apache-2.0",
+        does="text to video, 480p",
+    ),
+    Offer(
+        name="wan2.1-14b",
+        repository="Wan-AI/Wan2.1-T2V-14B-Diffusers",
+        parameters="14 billion",
+        licence="Apache-2.0",
+        does="text to video, 720p",
+    ),
+    Offer(
+        name="wan2.2-5b",
+        repository="Wan-AI/Wan2.2-TI2V-5B-Diffusers",
+        parameters="5 billion",
+        licence="Apache-2.0",
+        does="text and pictures to video, edits, 704p",
+    ),
+    Offer(
+        name="wan2.2-14b",
+        repository="Wan-AI/Wan2.2-T2V-A14B-Diffusers",
+        parameters="2 x 14 billion",
+        licence="Apache-2.0",
+        does="text to video, 720p",
+    ),
+    Offer(
+        name="wan2.2-14b-i2v",
+        repository="Wan-AI/Wan2.2-I2V-A14B-Diffusers",
+        parameters="2 x 14 billion",
+        licence="Apache-2.0",
+        does="pictures to video, 720p",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RemoteFile:
+    """A file on the server: its size, and the hash that it states, of the bytes or of git's blob."""
+
+    size_bytes: int
+    sha256: str | None
+    blob: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parcel:
+    """All that would be fetched, at one revision."""
+
+    repository: str
+    revision: str
+    licence: str
+    files: Mapping[str, RemoteFile]
+    endpoint: str | None
+
+    @property
+    def size_bytes(self) -> int:
+        """The bytes of all files."""
+        return sum(file.size_bytes for file in self.files.values())
+
+
+def find_offer(name: str) -> Offer:
+    """Return the offer of that name, or one for a repository OWNER/NAME. Raises InputError."""
+    known = {offer.name: offer for offer in OFFERS}
+    if name in known:
+        return known[name]
+    if name.count("/") == 1 and all(name.split("/")):
+        short = name.split("/")[1].lower()
+        return Offer(name=short, repository=name, parameters="", licence="", does="")
+    nearest = get_close_matches(name, known, n=1, cutoff=0.0)
+    raise InputError(
+        f"there is no model {name!r} to pull: did you mean {nearest[0]}, or OWNER/NAME of a hub?"
+    )
+
+
+def inspect(repository: str, *, revision: str | None = None, endpoint: str | None = None) -> Parcel:
+    """Ask the server what a repository holds, and return what would be fetched of it.
+
+    Raises InputError for a repository or revision that is not there or not open, and for one of another
+    family; UnstaticError when the server cannot be reached.
+    """
+    hub = _hub()
+    with _said(repository, revision):
+        info = hub.HfApi(endpoint=endpoint).model_info(repository, revision=revision, files_metadata=True)
+    files = {
+        file.rfilename: RemoteFile(
+            size_bytes=file.size or 0,
+            sha256=file.lfs.sha256 if file.lfs else None,
+            blob=file.blob_id,
+        )
+        for file in info.siblings
+        if any(fnmatch(file.rfilename.rsplit("/", 1)[-1], each) for each in WANTED)
+    }
+    if stray := [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]:
+        raise InputError(f"{repository} names a file outside of itself, {stray[0]!r}: do not trust it")
+    if INDEX_NAME not in files:
+        raise InputError(f"{repository} has no {INDEX_NAME}: take the repository in diffusers' layout")
+    licence = (info.card_data.get("license") if info.card_data else None) or "not stated"
+    return Parcel(repository=repository, revision=info.sha, licence=licence, files=files, endpoint=endpoint)
+
+
+def fetch(parcel: Parcel, target: Path, *, advance: Advance = lambda _: None) -> None:
+    """Fetch a parcel into the new folder `target`; `advance` is told the bytes that arrived.
+
+    What is interrupted goes on where it stopped when it is asked for again. Raises InputError for a target
+    that exists, too little room and another family, UnstaticError when the server fails or sends something
+    else than it stated.
+    """
+    if target.exists():
+        raise InputError(f"{target} exists: it was pulled before, or choose another name with --name")
+    unfinished = target.with_name(f".{target.name}.{parcel.revision[:12]}")
+    unfinished.mkdir(parents=True, exist_ok=True)
+    _check_room(parcel, unfinished)
+
+    # The index first: it says whether the rest is worth while
+    for name in sorted(parcel.files, key=lambda each: (each != INDEX_NAME, each)):
+        file = _fetch_one(parcel, name, unfinished, advance)
+        if name == INDEX_NAME and (kind := json.loads(file.read_text()).get("_class_name")) not in PIPELINES:
+            shutil.rmtree(unfinished)
+            raise InputError(f"{parcel.repository} holds a {kind}: only {', '.join(PIPELINES)} can be pulled")
+
+    record = {"repository": parcel.repository, "revision": parcel.revision, "licence": parcel.licence}
+    (unfinished / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    unfinished.rename(target)
+
+
+def _fetch_one(parcel: Parcel, name: str, folder: Path, advance: Advance) -> Path:
+    """Fetch a file unless it is there already, whole, and check it."""
+    file, stated = folder / name, parcel.files[name]
+    if file.is_file() and is_whole(file, stated):
+        advance(stated.size_bytes)
+        return file
+    file.unlink(missing_ok=True)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f"{file.name}.part")
+    with _said(parcel.repository, parcel.revision):
+        _download(parcel, name, partial, stated.size_bytes, advance)
+    if not is_whole(partial, stated):
+        partial.unlink()
+        raise UnstaticError(f"{name} of {parcel.repository} is not what its server states: pull it again")
+    return partial.replace(file)
+
+
+def _download(parcel: Parcel, name: str, partial: Path, size_bytes: int, advance: Advance) -> None:
+    """Append to `partial` what it lacks. Raises OSError when the server fails `TRIES` times on end.
+
+    Ours and not the hub library's, because that begins a file anew whenever it was interrupted.
+    """
+    hub = _hub()
+    url = hub.hf_hub_url(parcel.repository, name, revision=parcel.revision, endpoint=parcel.endpoint)
+    secrets: Mapping[str, str] = hub.utils.build_hf_headers()
+    tries, there = 0, partial.stat().st_size if partial.is_file() else 0
+    advance(there)
+    while there < size_bytes or not partial.is_file():
+        asked = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
+        for key, value in secrets.items():
+            asked.add_unredirected_header(key, value)  # never sent on to where a redirect leads
+        try:
+            with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
+                if there and answer.status != HTTPStatus.PARTIAL_CONTENT:
+                    advance(-there)
+                    there = 0
+                with partial.open("ab" if there else "wb") as file:
+                    while piece := answer.read(PIECE):
+                        file.write(piece)
+                        there, tries = there + len(piece), 0
+                        advance(len(piece))
+            if there < size_bytes:
+                raise ConnectionError("the connection broke")
+        except (OSError, HTTPException):
+            if (tries := tries + 1) >= TRIES:
+                raise
+            time.sleep(tries)
+
+
+def is_whole(path: Path, stated: RemoteFile) -> bool:
+    """Tell whether a file has the size and the hash that were stated for it."""
+    if path.stat().st_size != stated.size_bytes:
+        return False
+    if stated.sha256 is not None:
+        return _hash(path, hashlib.sha256()) == stated.sha256
+    header = f"blob {stated.size_bytes}\0".encode()
+    return stated.blob is None or _hash(path, hashlib.sha1(header, usedforsecurity=False)) == stated.blob
+
+
+def _hash(path: Path, found: Any) -> str:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            found.update(piece)
+    return found.hexdigest()
+
+
+def _check_room(parcel: Parcel, folder: Path) -> None:
+    there = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    needed, free = parcel.size_bytes - there + SPARE_BYTES, shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder.parent} has room for {human_size(free)}, but {human_size(needed)} are needed:"
+            " free some, or set UNSTATIC_MODELS to another place"
+        )
+
+
+@contextmanager
+def _said(repository: str, revision: str | None) -> Generator[None]:
+    """Turn what the hub's library raises into one line that says what to do."""
+    errors = _hub().errors
+    try:
+        yield
+    except errors.HFValidationError:
+        raise InputError(f"{repository!r} is no name of a repository: take OWNER/NAME") from None
+    except errors.GatedRepoError:
+        raise InputError(f"{repository} is gated: accept its terms at the hub, then set HF_TOKEN") from None
+    except errors.RevisionNotFoundError:
+        raise InputError(
+            f"{repository} has no revision {revision!r}: leave it out, or name another"
+        ) from None
+    except errors.RepositoryNotFoundError:
+        raise InputError(
+            f"{repository} is not there, or closed to you: check the name, or set HF_TOKEN"
+        ) from None
+    except (OSError, HTTPException, errors.HTTPError) as error:
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise UnstaticError(
+            f"cannot fetch {repository} ({reason}): the same command goes on where it stopped"
+        ) from None
+
+
+def _hub() -> Any:
+    try:
+        import huggingface_hub
+        import huggingface_hub.errors
+    except ImportError:
+        raise InputError("pulling needs the package huggingface_hub: pip install 'unstatic[hub]'") from None
+    return huggingface_hub
