@@ -9,6 +9,7 @@ import pytest
 import tiny_wan
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor
 
 from unstatic.core.errors import InputError
@@ -121,3 +122,32 @@ def test_words_matter(pair: Pair) -> None:
     states = engine.text_encoder.encode([PROMPT, NEGATIVE]).states
     assert not torch.allclose(states[0], states[1], atol=0.1)
     assert states.shape == (2, 512, 16)
+
+
+@torch.no_grad()
+def test_a_film_with_a_lora_is_that_of_changed_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fused and attached, in the style of diffusers, at a weight."""
+    pipeline, folder = tiny_wan.pipeline("2.1"), tiny_wan.saved("2.1", tmp_path)
+    query = pipeline.transformer.blocks[1].attn1.to_q
+    down, up = torch.randn(4, 256), torch.randn(256, 4)
+    name = "transformer.blocks.1.attn1.to_q"
+    save_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, tmp_path / "style.safetensors")
+    loras = (f"{tmp_path / 'style.safetensors'}@0.5",)
+
+    plain = load(folder)
+    asked = ways(plain, 2, draw_static(plain, monkeypatch))
+    before = query.weight.clone()
+    try:
+        query.weight.add_(0.5 * up @ down)
+        expected = pipeline(PROMPT, NEGATIVE, output_type="latent", **asked).frames
+    finally:
+        query.weight.copy_(before)
+    for adaptable in (False, True):
+        engine = load_native(
+            open_model(folder), device="cpu", dtype=torch.float32, loras=loras, adaptable=adaptable
+        )
+        draw_static(engine, monkeypatch)
+        torch.testing.assert_close(film(engine, steps=2), expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(film(plain, steps=2), expected, atol=1e-2)

@@ -91,6 +91,9 @@ def test_open_weights_are_converted_shown_and_filmed_with(unstatic: Command, tmp
     )
     assert (ran.code, ran.out) == (0, "a.png\n"), ran.err
     assert read_picture(Path("a.png")).shape == (1, 480, 832, 3)
+    ran = unstatic("image", "a ball", "--model", "mine", "--lora", "style.safetensors@0.5")
+    assert ran.code == 2
+    assert "there is no LoRA style.safetensors: check the name" in ran.err
     ran = unstatic("video", "a ball", "--model", "mine", "--image", "a.png")
     assert ran.code == 2
     assert "mine cannot go on from what is given" in ran.err

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from unstatic.core.errors import InputError
-from unstatic.models.experts import Experts
+from unstatic.models.experts import Experts, chosen
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 
 CONFIG = TransformerConfig(
@@ -35,3 +35,12 @@ def test_the_noisiest_frame_decides_who_is_asked() -> None:
     assert both.config == CONFIG
     with pytest.raises(InputError, match="no anchors"):
         both.encode_anchors(latent, torch.tensor([0, 1]), text)
+
+
+def test_of_a_pair_one_or_both_can_be_chosen() -> None:
+    early, late = transformer(0), transformer(1)
+    assert chosen(Experts(early, late, 0.5)) == (early, late)
+    assert chosen(Experts(early, late, 0.5), "late") == (late,)
+    assert chosen(early) == (early,)
+    with pytest.raises(InputError, match="no pair of transformers: leave 'late' out"):
+        chosen(early, "late")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from unstatic.cli.generate import Delivery, make, rewriter_of
+from unstatic.cli.generate import Delivery, ModelChoice, make, rewriter_of
 from unstatic.cli.options import (
     VIDEO_SUFFIXES,
     AsJson,
@@ -16,6 +16,7 @@ from unstatic.cli.options import (
     Expand,
     Expander,
     Interpolator,
+    Loras,
     ModelName,
     Output,
     Preview,
@@ -58,6 +59,7 @@ class Shared:
     output: Output = None
     seed: Seed = 0
     model: ModelName = DEFAULT_MODEL
+    lora: Loras = None
     steps: Steps = None
     stream: Stream = False
     preview: Preview = False
@@ -126,7 +128,7 @@ class Desk:
             stream=shared.stream or shared.output == STDOUT,
             preview=shared.preview,
         )
-        make(request, shared.model, shared.device, delivery)
+        make(request, ModelChoice(shared.model, shared.device, tuple(shared.lora or ())), delivery)
 
 
 @sharing

@@ -20,6 +20,7 @@ from unstatic.cli.options import (
     Image,
     Interpolator,
     LastImage,
+    Loras,
     MaybePrompt,
     ModelName,
     Negative,
@@ -56,6 +57,15 @@ if TYPE_CHECKING:
 PREVIEWS_PER_S = 4
 
 
+@dataclass(frozen=True, slots=True)
+class ModelChoice:
+    """Which model makes it, where, and changed by which LoRAs."""
+
+    name: str
+    device: str | None
+    loras: tuple[str, ...]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     """Where the result goes, and what is seen until then; without an output it is named after `words`."""
@@ -82,6 +92,7 @@ def video(
     seed: Seed = 0,
     variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
+    lora: Loras = None,
     steps: Steps = None,
     guidance: Guidance = None,
     negative: Negative = None,
@@ -139,7 +150,7 @@ def video(
         stream=stream or output == STDOUT,
         preview=preview,
     )
-    make(request, model, device, delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ())), delivery)
 
 
 def image(
@@ -149,6 +160,7 @@ def image(
     seed: Seed = 0,
     variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
+    lora: Loras = None,
     steps: Steps = None,
     guidance: Guidance = None,
     negative: Negative = None,
@@ -178,7 +190,7 @@ def image(
         upscaler=upscaler,
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
-    make(request, model, device, delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ())), delivery)
 
 
 def _on_board(request: "Request", path: Path, model: str) -> "Request":
@@ -203,7 +215,7 @@ def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
 
 
-def make(request: "Request", model_name: str, device: str | None, delivery: Delivery) -> None:
+def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
     """Check everything, then load, then sample, then print where the file is."""
     from unstatic.generate.api import Model
     from unstatic.generate.native import load_native
@@ -211,7 +223,7 @@ def make(request: "Request", model_name: str, device: str | None, delivery: Deli
     from unstatic.models.manifest import find_model
 
     # Check
-    installed = find_model(model_name)
+    installed = find_model(choice.name)
     plan = plan_request(request, installed.manifest)
     to_stdout = delivery.stream and delivery.output == STDOUT
     path = (
@@ -226,7 +238,7 @@ def make(request: "Request", model_name: str, device: str | None, delivery: Deli
 
     # Load and sample
     started = time.perf_counter()
-    model = Model(load_native(installed, device=device))
+    model = Model(load_native(installed, device=choice.device, loras=choice.loras))
     loaded = time.perf_counter()
     write = _write_stream if delivery.stream else _write
     with closing(_frames(model, plan, strip)) as stretches:

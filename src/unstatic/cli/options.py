@@ -60,6 +60,10 @@ Interpolator = Annotated[
 LastImage = Annotated[
     Path | None, typer.Option("--last-image", metavar="FILE", help="A picture: the last frame of the video.")
 ]
+Loras = Annotated[
+    list[str] | None,
+    typer.Option("--lora", metavar="FILE@WEIGHT", help="A LoRA for the model; may be given again."),
+]
 MaybePrompt = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
 ModelName = Annotated[str, typer.Option("--model", help="A model's name (`unstatic models list`) or folder.")]
 Negative = Annotated[

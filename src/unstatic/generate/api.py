@@ -227,13 +227,20 @@ class Model:
                 shown += len(frames)
 
 
-def load(name: str = DEFAULT_MODEL, *, device: str | None = None) -> Model:
+def load(
+    name: str = DEFAULT_MODEL,
+    *,
+    device: str | None = None,
+    loras: Sequence[str] = (),
+    adaptable: bool = False,
+) -> Model:
     """Load an installed model by name, or one from its folder.
 
-    `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. Raises InputError naming value and
-    fix.
+    `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. `loras` are files that change the
+    model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
+    is slower on a CPU. Raises InputError naming value and fix.
     """
-    return Model(load_native(find_model(name), device=device))
+    return Model(load_native(find_model(name), device=device, loras=loras, adaptable=adaptable))
 
 
 def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Options]) -> Video:

@@ -35,8 +35,9 @@ from unstatic.generate.stream import (
 )
 from unstatic.media.frames import to_frames, to_tensor
 from unstatic.models.beside import Beside
-from unstatic.models.experts import Experts
+from unstatic.models.experts import chosen
 from unstatic.models.interpolator import is_cut
+from unstatic.models.lora import attach, fuse, parse_use, read_lora
 from unstatic.models.manifest import InstalledModel, Manifest
 from unstatic.models.parts import Autoencoder, Parts, Transformer, load_parts
 from unstatic.models.prepare import prepare_for_cpu
@@ -229,22 +230,31 @@ def chunk_starts(firsts: Sequence[int], chunks: Sequence[int], compression: Comp
 
 
 def load_native(
-    model: InstalledModel, *, device: str | None = None, dtype: torch.dtype | None = None
+    model: InstalledModel,
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+    loras: Sequence[str] = (),
+    adaptable: bool = False,
 ) -> NativeEngine:
     """Load the weights of `model` on a device ("cpu", "cuda", ...; the best one when None).
 
-    They compute as `dtype`, by default what is fastest there. The process keeps freed memory from here on.
-    Raises InputError for missing, damaged or foreign files.
+    They compute as `dtype`, by default what is fastest there. `loras` are files, "FILE@WEIGHT", that change
+    them for good, or until they are detached if the engine shall be `adaptable`, which is slower on a CPU.
+    The process keeps freed memory from here on. Raises InputError for missing, damaged or foreign files.
     """
     keep_freed_memory()
     target = pick_device(device)
+    uses = [parse_use(each) for each in loras]
     parts = load_parts(model, dtype or compute_dtype(target))
     _check_that_parts_fit(model, parts)
     transformer = parts.transformer.to(target).eval()
-    if target.type == "cpu":
-        for each in (
-            (transformer.early, transformer.late) if isinstance(transformer, Experts) else (transformer,)
-        ):
+    for use in uses:
+        lora = read_lora(use.path)
+        for each in chosen(transformer, use.part):
+            (attach if adaptable else fuse)(each, lora, use.weight)
+    if target.type == "cpu" and not adaptable:
+        for each in chosen(transformer):
             prepare_for_cpu(each)
     return NativeEngine(
         model.manifest, transformer, parts.autoencoder.to(target).eval(), parts.text_encoder, target

@@ -4,10 +4,12 @@ Wan 2.2's models with 14 billion parameters are such pairs. To whoever samples, 
 """
 
 from collections.abc import Mapping
+from typing import Literal
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from unstatic.core.errors import InputError
 from unstatic.models.transformer import (
     AnchorMemory,
     Ring,
@@ -16,6 +18,21 @@ from unstatic.models.transformer import (
     TransformerOutput,
     VideoTransformer,
 )
+
+
+def chosen(
+    model: "VideoTransformer | Experts", part: Literal["", "early", "late"] = ""
+) -> tuple[VideoTransformer, ...]:
+    """Return the transformers of a model: both of a pair, or the one that is named.
+
+    Raises InputError if one is named and there is no pair.
+    """
+    if isinstance(model, Experts):
+        both = {"early": model.early, "late": model.late}
+        return (both[part],) if part else (model.early, model.late)
+    if part:
+        raise InputError(f"the model is no pair of transformers: leave {part!r} out")
+    return (model,)
 
 
 class Experts(nn.Module):

@@ -1,0 +1,263 @@
+"""LoRA: small changes of a transformer's weights, in the files that others publish (2106.09685).
+
+    lora = read_lora(Path("style.safetensors"))
+    fuse(transformer, lora, weight=0.8)          # for good, and as fast as before
+    attach(transformer, lora, weight=0.8)        # beside the weights: can be taken away again
+    detach(transformer, "style")
+
+A change of a weight W is W + weight (alpha / rank) up @ down; some files also hold whole differences of
+weights and biases (`diff`, `diff_b`). The styles of diffusers and peft, of ComfyUI and of kohya are told by
+their names.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from unstatic.core.errors import InputError
+from unstatic.models.transformer import VideoTransformer
+from unstatic.models.wan_keys import DIFFUSERS, IN_A_BLOCK, ORIGINAL, OURS, OUTSIDE_BLOCKS
+from unstatic.models.weight_files import read_weights
+
+PREFIXES = ("base_model.model.", "transformer.", "diffusion_model.")
+KOHYA = "lora_unet_"
+LEAF = re.compile(
+    r"(.+)\.(lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.(weight|bias)|(.+)\.(alpha|diff|diff_b)"
+)
+
+
+class Change(NamedTuple):
+    """What is added to one layer: a product of two thin matrices, or a difference; and to its bias."""
+
+    down: Float[Tensor, "r i"] | None
+    up: Float[Tensor, "o r"] | None
+    alpha: float | None
+    difference: Tensor | None
+    bias: Tensor | None
+
+    def of_weight(self) -> Tensor | None:
+        """Return what is added to the weight, at weight 1, in float32."""
+        added = None if self.difference is None else self.difference.float()
+        if self.down is None or self.up is None:
+            return added
+        product = self.scale * (self.up.float() @ self.down.float())
+        return product if added is None else product + added
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether nothing is changed."""
+        parts = (self.up, self.difference, self.bias)
+        return not any(part is not None and bool(part.any()) for part in parts)
+
+    def to(self, like: Tensor) -> "Change":
+        """Return the same where and in the dtype of a tensor."""
+        down, up, difference, bias = (
+            None if part is None else part.to(like)
+            for part in (self.down, self.up, self.difference, self.bias)
+        )
+        return Change(down, up, self.alpha, difference, bias)
+
+    @property
+    def scale(self) -> float:
+        """How much of the product of the matrices counts."""
+        assert self.down is not None, "only products are scaled"
+        return 1.0 if self.alpha is None else self.alpha / len(self.down)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lora:
+    """All changes of one file, by the names of our layers."""
+
+    name: str
+    path: Path
+    changes: Mapping[str, Change]
+
+
+class Use(NamedTuple):
+    """A file, how much it counts, and for which transformer of a pair."""
+
+    path: Path
+    weight: float
+    part: Literal["", "early", "late"]
+
+
+def parse_use(text: str) -> Use:
+    """Read FILE, FILE@WEIGHT, early:FILE or late:FILE@WEIGHT. Raises InputError for no number after the @."""
+    part: Literal["", "early", "late"] = ""
+    if text.startswith("early:"):
+        part = "early"
+    elif text.startswith("late:"):
+        part = "late"
+    name, at, weight = text.removeprefix(f"{part}:" if part else "").rpartition("@")
+    if not at:
+        return Use(Path(weight), 1.0, part)
+    try:
+        return Use(Path(name), float(weight), part)
+    except ValueError:
+        raise InputError(f"{weight!r} is no weight of a LoRA: write FILE@0.8, say") from None
+
+
+# ---------------------------------------------------------------------------------------------------- reading
+
+
+def read_lora(path: Path) -> Lora:
+    """Read a file of any style. Raises InputError for one that is damaged, or for another kind of model."""
+    if not path.is_file():
+        raise InputError(f"there is no LoRA {path}: check the name")
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in read_weights([path], torch.float32).items():
+        match = LEAF.fullmatch(name)
+        if match is None:
+            raise InputError(f"{path} holds {name!r}, which is no part of a LoRA: use a LoRA of a Wan model")
+        layer, leaf = _layer(match[1] or match[4], path), match[2] or match[5]
+        found.setdefault(layer, {})[f"{leaf}.bias" if match[3] == "bias" else leaf] = tensor
+    changes = {layer: _change(parts) for layer, parts in found.items()}
+    for layer, change in changes.items():
+        if (change.down is None) != (change.up is None):
+            raise InputError(f"{path} has one half of what changes {layer!r}: download it again")
+    return Lora(name=path.stem, path=path, changes=changes)
+
+
+def _change(parts: Mapping[str, Tensor]) -> Change:
+    alpha = parts.get("alpha")
+    bias = next((parts[each] for each in ("diff_b", "lora_B.bias", "lora_up.bias") if each in parts), None)
+    return Change(
+        down=parts.get("lora_A", parts.get("lora_down")),
+        up=parts.get("lora_B", parts.get("lora_up")),
+        alpha=None if alpha is None else float(alpha),
+        difference=parts.get("diff"),
+        bias=bias,
+    )
+
+
+def _layer(theirs: str, path: Path) -> str:
+    """Return our name of a layer. Raises InputError for one that no model of the family has."""
+    name = theirs
+    for prefix in PREFIXES:
+        name = name.removeprefix(prefix)
+    kohya = name.startswith(KOHYA)
+    name = name.removeprefix(KOHYA)
+    match = re.fullmatch(r"blocks[._](\d+)[._](.+)", name)
+    rows, part = (IN_A_BLOCK, match[2]) if match else (OUTSIDE_BLOCKS, name)
+    for row in rows:
+        names = {row[OURS], row[ORIGINAL], row[DIFFUSERS]}
+        if part in (names if not kohya else {each.replace(".", "_") for each in names}):
+            return f"blocks.{match[1]}.{row[OURS]}" if match else row[OURS]
+    raise InputError(f"{path} changes {theirs!r}, which no Wan model has: it was made for another model")
+
+
+# --------------------------------------------------------------------------------------------------- applying
+
+
+@torch.no_grad()
+def fuse(model: VideoTransformer, lora: Lora, weight: float = 1.0) -> None:
+    """Add the changes to the weights. Raises InputError, with nothing changed, where they do not fit."""
+    for layer, change in _fitting(model, lora).items():
+        added = change.of_weight()
+        if added is not None:
+            layer.weight.add_((weight * added).to(layer.weight))
+        if change.bias is not None:
+            layer.bias.add_((weight * change.bias).to(layer.bias))
+
+
+def attach(model: VideoTransformer, lora: Lora, weight: float = 1.0) -> None:
+    """Let the changes count beside the weights, as `lora.name`. Raises InputError as `fuse` does.
+
+    Attaching what is attached changes its weight.
+    """
+    detach(model, lora.name, missing_ok=True)
+    modules = {module: name for name, module in model.named_modules()}
+    for layer, change in _fitting(model, lora).items():
+        adapted = layer if isinstance(layer, Adapted) else Adapted(layer)
+        adapted.add(lora.name, change, weight)
+        model.set_submodule(modules[layer], adapted)
+
+
+def detach(model: VideoTransformer, name: str, *, missing_ok: bool = False) -> None:
+    """Take away what was attached as `name`. Raises InputError if nothing was, unless that is all right."""
+    if name not in attached(model):
+        if missing_ok:
+            return
+        there = ", ".join(attached(model)) or "none"
+        raise InputError(f"no LoRA {name!r} is attached: there is {there}")
+    for place, module in list(model.named_modules()):
+        if isinstance(module, Adapted):
+            module.remove(name)
+            if not module.weights:
+                model.set_submodule(place, module.plain)
+
+
+def attached(model: VideoTransformer) -> dict[str, float]:
+    """Return the weights of everything that is attached, by name."""
+    found: dict[str, float] = {}
+    for module in model.modules():
+        if isinstance(module, Adapted):
+            found |= module.weights
+    return found
+
+
+class Adapted(nn.Module):
+    """A linear layer and what is added to its output."""
+
+    def __init__(self, plain: nn.Linear) -> None:
+        super().__init__()
+        self.plain = plain
+        self.weights: dict[str, float] = {}
+        self._changes: dict[str, Change] = {}
+
+    @property
+    def weight(self) -> Tensor:
+        """The unchanged weight."""
+        return self.plain.weight
+
+    @property
+    def bias(self) -> Tensor:
+        """The unchanged bias."""
+        return self.plain.bias
+
+    def add(self, name: str, change: Change, weight: float) -> None:
+        """Let a change count, where and in the dtype in which the layer computes."""
+        self._changes[name], self.weights[name] = change.to(self.weight), weight
+
+    def remove(self, name: str) -> None:
+        """Take a change away; one that is not there is all right."""
+        self._changes.pop(name, None)
+        self.weights.pop(name, None)
+
+    def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
+        y = self.plain(x)
+        for name, change in self._changes.items():
+            weight = self.weights[name]
+            if change.down is not None and change.up is not None:
+                y = y + weight * change.scale * ((x @ change.down.T) @ change.up.T)
+            if change.difference is not None:
+                y = y + weight * (x @ change.difference.T)
+            if change.bias is not None:
+                y = y + weight * change.bias
+        return y
+
+
+def _fitting(model: VideoTransformer, lora: Lora) -> "dict[nn.Linear | Adapted, Change]":
+    """Return the changes by the layers that they fit. Raises InputError unless all do."""
+    layers = dict(model.named_modules())
+    found: dict[nn.Linear | Adapted, Change] = {}
+    for name, change in lora.changes.items():
+        layer, shape = layers.get(name), _shape(change)
+        if isinstance(layer, nn.Linear | Adapted) and shape in (None, tuple(layer.weight.shape)):
+            found[layer] = change
+        elif layer is None or not change.is_zero:  # files name norms that they leave as they are
+            raise InputError(f"{lora.path} changes {name!r} otherwise than fits: it is for another model")
+    return found
+
+
+def _shape(change: Change) -> tuple[int, ...] | None:
+    if change.down is not None and change.up is not None:
+        fits = change.up.shape[1] == len(change.down)
+        return (len(change.up), change.down.shape[1]) if fits else (0, 0)
+    return None if change.difference is None else tuple(change.difference.shape)
