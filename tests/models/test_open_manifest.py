@@ -83,10 +83,15 @@ def test_what_diffusers_saves_can_be_read(kind: str, tmp_path: Path) -> None:
     assert len(model.digest()) == 16
 
 
-def test_other_families_and_damaged_files_are_refused(tmp_path: Path) -> None:
+def test_other_families_are_diffusers_to_run_and_damaged_files_are_refused(tmp_path: Path) -> None:
     other = folder_of(tmp_path / "other", {"_class_name": "LTXPipeline"}, TRANSFORMER, AUTOENCODER)
-    with pytest.raises(InputError, match="holds a LTXPipeline: the native engine knows WanPipeline"):
-        manifest_of(other)
+    assert manifest_of(other).engine == "diffusers"
+    reads_clip = folder_of(tmp_path / "clip", {}, TRANSFORMER | {"image_dim": 1280}, AUTOENCODER)
+    (reads_clip / "model_index.json").write_text('{"_class_name": "WanImageToVideoPipeline"}')
+    assert (manifest_of(reads_clip).engine, manifest_of(reads_clip).given) == ("diffusers", "pictures")
+    nameless = folder_of(tmp_path / "nameless", {"_class_name": None}, TRANSFORMER, AUTOENCODER)
+    with pytest.raises(InputError, match="names no pipeline"):
+        manifest_of(nameless)
     without = folder_of(tmp_path / "without", {}, {"num_attention_heads": 2}, AUTOENCODER)
     with pytest.raises(InputError, match="'attention_head_dim' is missing"):
         manifest_of(without)

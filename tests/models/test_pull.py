@@ -121,8 +121,8 @@ def test_what_cannot_be_had_is_said_in_one_line(hub: FakeHub, models: Path) -> N
     with pytest.raises(InputError, match="is not there, or closed to you"):
         parcel(hub)
     url, hub.gone = hub.url, False
-    (hub.folder / "model_index.json").write_text(json.dumps({"_class_name": "LTXPipeline"}))
-    with pytest.raises(InputError, match="holds a LTXPipeline"):
+    (hub.folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
+    with pytest.raises(InputError, match="holds a FluxPipeline"):
         fetch(parcel(hub), models / "mine")
     assert list(models.iterdir()) == []
     (hub.folder / "model_index.json").unlink()

@@ -218,7 +218,7 @@ def _size(text: str | None) -> Size | None:
 def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
     """Check everything, then load, then sample, then print where the file is."""
     from unstatic.generate.api import Model
-    from unstatic.generate.native import load_native
+    from unstatic.generate.load import load_engine
     from unstatic.generate.request import plan as plan_request
     from unstatic.models.manifest import find_model
 
@@ -238,7 +238,7 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
 
     # Load and sample
     started = time.perf_counter()
-    model = Model(load_native(installed, device=choice.device, loras=choice.loras))
+    model = Model(load_engine(installed, device=choice.device, loras=choice.loras))
     loaded = time.perf_counter()
     write = _write_stream if delivery.stream else _write
     with closing(_frames(model, plan, strip)) as stretches:

@@ -18,7 +18,7 @@ from unstatic.generate.engine import Engine, Event, Frames, Warned
 from unstatic.generate.finish import Finisher
 from unstatic.generate.footage import Pixels, Source, read_mask, read_source
 from unstatic.generate.image import open_image, size_of
-from unstatic.generate.native import load_native
+from unstatic.generate.load import load_engine
 from unstatic.generate.prompts.language_model import rewriter
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.storyboard import on_board, read_storyboard
@@ -240,7 +240,7 @@ def load(
     model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
     is slower on a CPU. Raises InputError naming value and fix.
     """
-    return Model(load_native(find_model(name), device=device, loras=loras, adaptable=adaptable))
+    return Model(load_engine(find_model(name), device=device, loras=loras, adaptable=adaptable))
 
 
 def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Options]) -> Video:

@@ -346,6 +346,10 @@ def shape_warnings(native: Size, size: Size, manifest: Manifest) -> tuple[str, .
 def _check_solver(solver: str, guidance: float | int, manifest: Manifest) -> None:
     """Raise InputError for a solver there is not, or one that was not taught what it is asked for."""
     few = manifest.distilled
+    if manifest.engine != "native":
+        if solver != manifest.defaults.solver:
+            raise InputError(f"{manifest.name} has a solver of its own: leave solver {solver!r} out")
+        return
     known = [DISTILLED, *SOLVERS] if few else [*SOLVERS]
     if solver not in known:
         raise InputError(f"solver {solver!r} is unknown: take one of {', '.join(known)}")

@@ -60,7 +60,7 @@ class Manifest:
     its "objects" for a model that has not seen animals, or "" for none. With `distilled` few steps are the
     default, and `defaults` hold for who asks for another solver. `given` says what may be known of the result
     beforehand: "frames" anywhere, "pictures" (the first frame, which it needs, and the last) or "nothing".
-    From the level `boundary` down a second transformer takes over, if not None.
+    From the level `boundary` down a second transformer takes over, if not None. `engine` is what runs it.
     """
 
     name: str
@@ -81,6 +81,7 @@ class Manifest:
     distilled: Distilled | None = None
     given: Given = "frames"
     boundary: float | None = None
+    engine: Literal["native", "diffusers"] = "native"
 
     def __post_init__(self) -> None:
         if not self.sizes or self.fps < 1 or (self.chunk is not None and self.chunk < 1):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
+from unstatic.models.bridged import bridged_manifest
 from unstatic.models.manifest import INDEX_NAME, Given, Manifest, SamplingDefaults
 
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
@@ -75,13 +76,17 @@ def published(shape: Shape) -> Published:
 def manifest_of(folder: Path) -> Manifest:
     """Say what the open weights in a folder of diffusers' layout can do, from its config files alone.
 
-    Raises InputError for weights of another family.
+    Weights of another family are diffusers' to run. Raises InputError where those make no video of words.
     """
     index = read_json(folder / INDEX_NAME)
     pipeline = index.get("_class_name")
+    if not isinstance(pipeline, str):
+        raise InputError(f"{folder / INDEX_NAME} names no pipeline: pull the model again")
     if pipeline not in PIPELINES:
-        raise InputError(f"{folder} holds a {pipeline}: the native engine knows {', '.join(PIPELINES)}")
+        return bridged_manifest(folder, pipeline)
     transformer, autoencoder = read_config(folder / "transformer"), read_config(folder / "vae")
+    if transformer.get("image_dim"):  # it reads pictures by CLIP, which our transformer does not
+        return bridged_manifest(folder, pipeline)
     try:
         shape = Shape(
             width=transformer["num_attention_heads"] * transformer["attention_head_dim"],

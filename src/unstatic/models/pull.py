@@ -25,10 +25,12 @@ from typing import Any
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import human_size
+from unstatic.models.bridged import FAMILIES
 from unstatic.models.manifest import INDEX_NAME
 from unstatic.models.open_manifest import PIPELINES
 
 WANTED = ("*.safetensors", "*.json", "LICENSE*", "NOTICE*")
+RUNNABLE = (*PIPELINES, *(name for name in FAMILIES if name not in PIPELINES))
 RECORD = "pulled.json"
 SPARE_BYTES = 256 * 2**20
 PIECE = 1 << 22
@@ -168,9 +170,9 @@ def fetch(parcel: Parcel, target: Path, *, advance: Advance = lambda _: None) ->
     # The index first: it says whether the rest is worth while
     for name in sorted(parcel.files, key=lambda each: (each != INDEX_NAME, each)):
         file = _fetch_one(parcel, name, unfinished, advance)
-        if name == INDEX_NAME and (kind := json.loads(file.read_text()).get("_class_name")) not in PIPELINES:
+        if name == INDEX_NAME and (kind := json.loads(file.read_text()).get("_class_name")) not in RUNNABLE:
             shutil.rmtree(unfinished)
-            raise InputError(f"{parcel.repository} holds a {kind}: only {', '.join(PIPELINES)} can be pulled")
+            raise InputError(f"{parcel.repository} holds a {kind}: only {', '.join(RUNNABLE)} can be pulled")
 
     record = {"repository": parcel.repository, "revision": parcel.revision, "licence": parcel.licence}
     (unfinished / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Engines that are not ours: what others built, behind the same protocol."""

@@ -1,0 +1,184 @@
+"""The bridge: any text-to-video pipeline of diffusers, behind our protocol.
+
+A pipeline is a call that returns when all is done. It runs in a thread of its own, and tells every step
+through its callback, or through its scheduler where it has none; when nobody wants the film any more, the
+next step ends it. What a pipeline cannot do, its plan is refused for before anything is loaded.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image
+
+from unstatic.core.device import pick_device
+from unstatic.core.errors import InputError, UnstaticError
+from unstatic.generate.engine import Event, Frames, Progress
+from unstatic.generate.request import Plan
+from unstatic.models.bridged import FRAME_COUNTS, pipeline_class
+from unstatic.models.manifest import INDEX_NAME, InstalledModel, Manifest
+from unstatic.models.open_manifest import read_json
+
+Told = Callable[[], object]
+
+
+class UnwantedError(Exception):
+    """Raised inside a pipeline to leave it."""
+
+
+class DiffusersEngine:
+    """A pipeline of diffusers, loaded and ready; made by `load_bridged`."""
+
+    def __init__(self, manifest: Manifest, pipeline: Any, device: torch.device) -> None:
+        self.manifest = manifest
+        self.pipeline = pipeline
+        self.device = device
+
+    def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
+        """Yield progress after every step, and all frames at the end; there are no previews."""
+        del previews_per_s
+        check_bridged(plan, self.manifest)
+        events: Queue[Event | BaseException | None] = Queue()
+        steps, wanted = 0, True
+
+        def step_taken() -> None:
+            nonlocal steps
+            if not wanted:
+                raise UnwantedError
+            steps = min(steps + 1, plan.steps)
+            events.put(Progress(steps, plan.steps))
+
+        def run() -> None:
+            try:
+                events.put(Frames(0, self._film(plan, step_taken)))
+                events.put(None)
+            except BaseException as error:  # noqa: BLE001 - it is raised again where it is waited for
+                events.put(error)
+
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        try:
+            while (event := events.get()) is not None:
+                if isinstance(event, BaseException):
+                    raise _said(event, self.manifest) from event
+                yield event
+        finally:
+            wanted = False
+            thread.join()
+
+    def _film(self, plan: Plan, step_taken: Told) -> UInt8[np.ndarray, "t h w 3"]:
+        """Call the pipeline, and cut what it returns to what is shown."""
+        asked = arguments(plan, self.manifest, inspect.signature(self.pipeline.__call__).parameters)
+        with torch.inference_mode(), _telling(self.pipeline, asked, step_taken):
+            found = self.pipeline(**asked).frames
+        return shown(found, plan)
+
+
+def load_bridged(
+    model: InstalledModel, *, device: str | None = None, dtype: torch.dtype | None = None
+) -> DiffusersEngine:
+    """Load a pipeline from its folder. Raises InputError for missing, damaged or foreign files."""
+    target = pick_device(device)
+    kind = pipeline_class(read_json(model.folder / INDEX_NAME)["_class_name"])
+    precision = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
+    try:
+        pipeline = kind.from_pretrained(
+            model.folder, dtype=precision, local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{model.folder} cannot be loaded by diffusers ({reason}): pull it again") from None
+    pipeline.to(target)
+    pipeline.set_progress_bar_config(disable=True)
+    return DiffusersEngine(model.manifest, pipeline, target)
+
+
+def check_bridged(plan: Plan, manifest: Manifest) -> None:
+    """Raise InputError for what pipelines cannot do."""
+    wanted = {
+        "a second prompt on the way": len(plan.texts) > 1,
+        "footage": bool(plan.footage),
+        "a source to start from": plan.source is not None,
+        "conditions": bool(plan.conditions),
+        "variations of a seed": bool(plan.variation),
+    }
+    for what, asked in wanted.items():
+        if asked:
+            raise InputError(f"{manifest.name} is run by diffusers, which knows no {what}: leave it out")
+
+
+def arguments(plan: Plan, manifest: Manifest, known: Any) -> dict[str, Any]:
+    """Return a plan as the arguments of a pipeline's call, those that it knows."""
+    frames = manifest.compression.frames_covering(plan.made)
+    asked: dict[str, Any] = {
+        "prompt": plan.text,
+        "width": plan.native.width,
+        "height": plan.native.height,
+        "num_inference_steps": plan.steps,
+        "guidance_scale": float(plan.guidance),
+        "frame_rate": manifest.fps,
+        "generator": torch.Generator().manual_seed(plan.seed),
+        "output_type": "np",
+        **dict.fromkeys(FRAME_COUNTS, frames),
+    } | ({"negative_prompt": plan.negative} if plan.negative else {})
+    for name, picture in (("image", plan.image), ("last_image", plan.last_image)):
+        if picture is not None:
+            if name not in known:
+                raise InputError(f"{manifest.name} takes no {name.replace('_', ' ')}: leave it out")
+            asked[name] = Image.fromarray(picture)
+    return {name: value for name, value in asked.items() if name in known}
+
+
+@contextmanager
+def _telling(pipeline: Any, asked: dict[str, Any], step_taken: Told) -> Iterator[None]:
+    """Let a pipeline tell its steps: by its callback, or where it has none by its scheduler."""
+    if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
+
+        def told(_: Any, __: int, ___: Any, kept: dict[str, Any]) -> dict[str, Any]:
+            step_taken()
+            return kept
+
+        asked["callback_on_step_end"] = told
+        yield
+        return
+    plain = pipeline.scheduler.step
+
+    def step(*values: Any, **options: Any) -> Any:
+        result = plain(*values, **options)
+        step_taken()
+        return result
+
+    pipeline.scheduler.step = step
+    try:
+        yield
+    finally:
+        pipeline.scheduler.step = plain
+
+
+def shown(found: Any, plan: Plan) -> UInt8[np.ndarray, "t h w 3"]:
+    """Return what is shown of the one film that a pipeline returned, in whatever form."""
+    film = found[0]
+    if isinstance(film, torch.Tensor):
+        film = film.float().cpu().numpy()
+    frames = np.asarray(film)
+    if frames.dtype != np.uint8:
+        frames = (frames.clip(0, 1) * 255).round().astype(np.uint8)
+    if frames.ndim == 4 and frames.shape[1] == 3 != frames.shape[-1]:
+        frames = frames.transpose(0, 2, 3, 1)
+    if len(frames) < plan.frames:  # a pipeline may round down
+        frames = np.concatenate([frames, frames[-1:].repeat(plan.frames - len(frames), 0)])
+    return frames[: plan.frames]
+
+
+def _said(error: BaseException, manifest: Manifest) -> BaseException:
+    """Return what is raised for what a pipeline raised."""
+    if isinstance(error, UnstaticError | KeyboardInterrupt | MemoryError):
+        return error
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return UnstaticError(f"{manifest.name} failed inside diffusers: {reason}")
