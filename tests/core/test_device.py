@@ -3,6 +3,7 @@ import torch
 
 from unstatic.core import device
 from unstatic.core.device import (
+    available_bytes,
     compute_dtype,
     cpu_flags,
     gemm_rate,
@@ -50,3 +51,10 @@ def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):
     assert counts == [2]
     with pytest.raises(InputError, match="threads=0"):
         set_threads(0)
+
+
+def test_this_system_says_how_much_memory_is_free():
+    free = available_bytes(torch.device("cpu"))
+    assert free is not None
+    assert 10**8 < free < 10**14
+    assert available_bytes(torch.device("meta")) is None

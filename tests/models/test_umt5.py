@@ -9,8 +9,9 @@ import torch
 from tokenizers import Tokenizer
 
 from unstatic.core.errors import InputError
+from unstatic.models import umt5 as module
 from unstatic.models.text import TextEncoder
-from unstatic.models.umt5 import MAX_TOKENS, Umt5, cleaned, load_umt5
+from unstatic.models.umt5 import MAX_TOKENS, BorrowedUmt5, Umt5, cleaned, load_umt5
 
 PROMPTS = ["a red ball", "", "x" * 600]
 
@@ -64,3 +65,28 @@ def test_what_is_missing_is_said(folder: Path, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "ftfy", None)
     with pytest.raises(InputError, match=r"need the package ftfy: pip install 'unstatic\[hub\]'"):
         cleaned("a ball")
+
+
+@pytest.mark.parametrize(("free", "loads"), [(0, 3), (2**40, 1)])
+def test_a_borrowed_encoder_is_in_memory_only_while_it_is_asked_unless_there_is_plenty(
+    free: int, loads: int, folder: Path, umt5: Umt5, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[int] = []
+
+    def load(*places: Path, dtype: torch.dtype) -> Umt5:
+        loaded.append(1)
+        return load_umt5(*places, dtype=dtype)
+
+    monkeypatch.setattr(module, "load_umt5", load)
+    monkeypatch.setattr(module, "available_bytes", lambda _: free)
+    monkeypatch.setattr(module, "KEPT_PROMPTS", 2)
+    borrowed = BorrowedUmt5(folder / "text_encoder", folder / "tokenizer", dtype=torch.float32)
+    assert isinstance(borrowed, TextEncoder)
+    assert (borrowed.width, loaded) == (16, [])
+    found, expected = borrowed.encode(PROMPTS[:2]), umt5.encode(PROMPTS[:2])
+    assert torch.equal(found.states, expected.states)
+    assert (found.lengths.tolist(), found.dropped.tolist()) == (expected.lengths.tolist(), [0, 0])
+    borrowed.encode([PROMPTS[1], PROMPTS[0]])  # known
+    borrowed.encode(["another"])
+    borrowed.encode(["another", PROMPTS[0]])  # the oldest was forgotten
+    assert len(loaded) == loads

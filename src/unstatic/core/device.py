@@ -1,5 +1,6 @@
-"""What the machine can do: its device, its number formats and its measured speed."""
+"""What the machine can do: its device, its memory, its number formats and its measured speed."""
 
+import re
 import statistics
 import time
 from functools import cache
@@ -45,6 +46,17 @@ def cpu_flags() -> frozenset[str]:
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     listed = (line.partition(":")[2] for line in lines if line.lower().startswith(("flags", "features")))
     return frozenset(next(listed, "").split())
+
+
+def available_bytes(device: torch.device) -> int | None:
+    """Return how much memory a device has to give; None where the system does not say."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    about = Path("/proc/meminfo")
+    if device.type != "cpu" or not about.is_file():
+        return None
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", about.read_text(encoding="ascii"), re.MULTILINE)
+    return int(found[1]) * 1024 if found else None
 
 
 def gemm_rate(dtype: torch.dtype, *, rows: int = 1088, inner: int = 256, columns: int = 1024) -> float:

@@ -41,6 +41,7 @@ from unstatic.models.lora import attach, fuse, parse_use, read_lora
 from unstatic.models.manifest import InstalledModel, Manifest
 from unstatic.models.parts import Autoencoder, Parts, Transformer, load_parts
 from unstatic.models.prepare import prepare_for_cpu
+from unstatic.models.room import check_room
 from unstatic.models.text import TextEncoder
 from unstatic.models.transformer import TextMemory
 from unstatic.nn.causal import Memory
@@ -126,12 +127,14 @@ class NativeEngine:
         # Read the prompts
         sampling, compression = self.sampling(plan), self.manifest.compression
         empty = [] if sampling.in_one_pass else [plan.negative]
-        for _, text in plan.texts:
-            if dropped := self.text_encoder.encode([text]).dropped[0]:
+        # All at once: an encoder that is large is in memory only while it is asked
+        every = self.text_encoder.encode([*(text for _, text in plan.texts), *empty])
+        for dropped in every.dropped[: len(plan.texts)]:
+            if dropped:
                 yield Warned(f"the last {dropped} words or parts of words of the prompt do not fit: ignored")
 
         def read(number: int) -> TextMemory:
-            states = self.text_encoder.encode([plan.texts[number][1], *empty]).states
+            states = every.states[[number, *range(len(plan.texts), len(every.states))]]
             return self.transformer.encode_text(states.to(self.device))
 
         starts = chunk_starts([first for first, _ in plan.texts], plan.chunks, compression)
@@ -246,7 +249,9 @@ def load_native(
     keep_freed_memory()
     target = pick_device(device)
     uses = [parse_use(each) for each in loras]
-    parts = load_parts(model, dtype or compute_dtype(target))
+    dtype = dtype or compute_dtype(target)
+    check_room(model, target, dtype)
+    parts = load_parts(model, dtype)
     _check_that_parts_fit(model, parts)
     transformer = parts.transformer.to(target).eval()
     for use in uses:

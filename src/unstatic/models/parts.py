@@ -11,7 +11,7 @@ from unstatic.models.open_weights import load_autoencoder, load_transformer
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
-from unstatic.models.umt5 import load_umt5
+from unstatic.models.umt5 import BorrowedUmt5
 from unstatic.models.wan_autoencoder import WanAutoencoder
 from unstatic.models.weight_files import weight_files
 from unstatic.models.weights import find_files, load_model
@@ -67,5 +67,5 @@ def _open_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
     return Parts(
         transformer,
         load_autoencoder(model.folder / "vae", dtype),
-        load_umt5(model.folder / "text_encoder", model.folder / "tokenizer", dtype=dtype),
+        BorrowedUmt5(model.folder / "text_encoder", model.folder / "tokenizer", dtype=dtype),
     )

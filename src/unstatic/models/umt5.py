@@ -16,12 +16,13 @@ from jaxtyping import Float
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from unstatic.core.device import available_bytes
 from unstatic.core.errors import InputError
 from unstatic.models.text import TextStates
 from unstatic.models.umt5_keys import config_of, from_umt5
 from unstatic.models.weight_files import fill, read_weights, shapes, weight_files
 
-MAX_TOKENS = 512
+MAX_TOKENS, KEPT_PROMPTS = 512, 64
 END = "</s>"
 
 
@@ -65,6 +66,38 @@ def cleaned(prompt: str) -> str:
     """Mend broken characters, resolve HTML's names of characters, and make every white space one blank."""
     ftfy = _needed("ftfy")
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
+
+
+class BorrowedUmt5:
+    """A `TextEncoder` that is in memory only while it encodes, unless there is plenty; it keeps its answers.
+
+    Its eleven gigabytes would otherwise stand beside the transformer for one sentence.
+    """
+
+    def __init__(self, encoder: Path, tokenizer: Path, *, dtype: torch.dtype) -> None:
+        self._places, self._dtype = (encoder, tokenizer), dtype
+        self._files = weight_files(encoder)
+        self.width: int = config_of(shapes(self._files))["d_model"]
+        self._loaded: Umt5 | None = None
+        self._kept: dict[str, TextStates] = {}
+
+    def encode(self, prompts: Sequence[str]) -> TextStates:
+        """Encode prompts as `Umt5` does; those that were asked before cost nothing."""
+        new = [each for each in dict.fromkeys(prompts) if each not in self._kept]
+        if new:
+            encoder = self._loaded or load_umt5(*self._places, dtype=self._dtype)
+            for each in new:
+                self._kept[each] = encoder.encode([each])
+            self._loaded = encoder if self._is_affordable() else None
+        found = [self._kept[each] for each in prompts]
+        for old in [each for each in self._kept if each not in prompts][: len(self._kept) - KEPT_PROMPTS]:
+            del self._kept[old]
+        return TextStates(*(torch.cat(rows) for rows in zip(*found, strict=True)))
+
+    def _is_affordable(self) -> bool:
+        """Return whether as much memory is free as the encoder takes twice."""
+        free = available_bytes(torch.device("cpu"))
+        return free is not None and free > 2 * sum(file.stat().st_size for file in self._files)
 
 
 def load_umt5(encoder: Path, tokenizer: Path, *, dtype: torch.dtype = torch.float32) -> Umt5:

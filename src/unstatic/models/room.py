@@ -1,0 +1,37 @@
+"""How much memory the weights of a model take, said before they are loaded."""
+
+import torch
+
+from unstatic.core.device import available_bytes
+from unstatic.core.errors import InputError
+from unstatic.core.files import human_size
+from unstatic.models.manifest import InstalledModel
+from unstatic.models.parts import part_files
+from unstatic.models.weights import count_parameters
+
+TEXT_ENCODER = "text_encoder"
+
+
+def weight_bytes(model: InstalledModel, dtype: torch.dtype) -> dict[str, int]:
+    """Return the bytes of every part of a model in a dtype; no number is read."""
+    return {part: count_parameters(files) * dtype.itemsize for part, files in part_files(model).items()}
+
+
+def check_room(model: InstalledModel, device: torch.device, dtype: torch.dtype) -> None:
+    """Raise InputError if the weights of a model are more than the memory that is free.
+
+    Text encoders stay in the computer's memory and leave it after use, so the larger of them and the rest
+    counts there, if all is computed there.
+    """
+    parts = weight_bytes(model, dtype)
+    rest = sum(size for part, size in parts.items() if part != TEXT_ENCODER)
+    here = max(rest, parts.get(TEXT_ENCODER, 0)) if device.type == "cpu" else parts.get(TEXT_ENCODER, 0)
+    needs = {torch.device("cpu"): here} | ({device: rest} if device.type != "cpu" else {})
+    for place, needed in needs.items():
+        free = available_bytes(place)
+        if free is not None and needed > free:
+            name, kind = model.manifest.name, str(dtype).removeprefix("torch.")
+            raise InputError(
+                f"the weights of {name} take {human_size(needed)} in {kind} on {place}, and"
+                f" {human_size(free)} are free: close other programs, or take a smaller model"
+            )
