@@ -33,9 +33,7 @@ def test_too_little_memory_is_said_before_anything_is_loaded(
     monkeypatch.setattr(room, "available_bytes", lambda _: rest)
     check_room(model, CPU, torch.float32)
     monkeypatch.setattr(room, "available_bytes", lambda _: rest - 1)
-    said = (
-        r"the weights of tiny-wan-2\.2-14b take .* in float32 on cpu, and .* are free: close"
-    )
+    said = r"the weights of tiny-wan-2\.2-14b take .* in float32 on cpu, and .* are free: close"
     with pytest.raises(InputError, match=said):
         check_room(model, CPU, torch.float32)
     with pytest.raises(InputError, match=said):

@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import chunk_lengths
+from unstatic.models.text_padding import fold_padding
 from unstatic.nn.attention import KeyValue, attention, join, merge_heads, split, split_heads
 from unstatic.nn.mlp import MLP
 from unstatic.nn.norm import EPSILON, RMSNorm, modulated_norm
@@ -365,8 +366,13 @@ class VideoTransformer(nn.Module):
 
     def encode_text(self, states: Float[Tensor, "b s e"]) -> TextMemory:
         """Let every block read a batch of prompts, once: token states, exactly zero where padded."""
-        text = self.text_embedding(states.to(self.text_embedding.up.weight.dtype))
-        return TextMemory(tuple(block.text_attention.memory(text) for block in self.blocks))
+        dtype = self.patch_embedding.weight.dtype
+        states, bias = fold_padding(states.to(dtype), dtype)
+        if bias is not None:
+            bias = bias.repeat_interleave(self.config.heads, 0)[:, None]
+        text = self.text_embedding(states)
+        memories = (block.text_attention.memory(text) for block in self.blocks)
+        return TextMemory(tuple(KeyValue(each.key, each.value, bias) for each in memories))
 
     def encode_anchors(
         self, latent: Float[Tensor, "b c m h w"], times: Int[Tensor, "*b m"], text: TextMemory

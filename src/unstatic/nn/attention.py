@@ -19,10 +19,14 @@ EXPLICIT_SCORES = 1 << 18
 
 
 class KeyValue(NamedTuple):
-    """What a query can read: one key and one value per token and head."""
+    """What a query can read: one key and one value per token and head.
+
+    `bias` is added to the scores of every query: log(m) makes a token count as m.
+    """
 
     key: Float[Tensor, "h n e"]
     value: Float[Tensor, "h n e"]
+    bias: Float[Tensor, "h 1 n"] | None = None
 
 
 def join(parts: Sequence[KeyValue]) -> KeyValue:
@@ -69,11 +73,16 @@ def _explicit_is_faster(query: Float[Tensor, "h q e"], memory: KeyValue) -> bool
 
 def explicit_attention(query: Float[Tensor, "h q e"], memory: KeyValue) -> Float[Tensor, "h q e"]:
     """Compute `attention` as two matrix products; inside, the softmax of a CPU is float32 for any dtype."""
-    nothing, scale = query.new_empty(1, 1, 1), query.shape[-1] ** -0.5
-    scores = torch.baddbmm(nothing, query, memory.key.transpose(1, 2), beta=0, alpha=scale)  # h q n
+    added, scale = memory.bias, query.shape[-1] ** -0.5
+    keys = memory.key.transpose(1, 2)
+    if added is None:
+        scores = torch.baddbmm(query.new_empty(1, 1, 1), query, keys, beta=0, alpha=scale)  # h q n
+    else:
+        scores = torch.baddbmm(added, query, keys, alpha=scale)  # h q n
     return torch.bmm(scores.softmax(-1), memory.value)
 
 
 def fused_attention(query: Float[Tensor, "h q e"], memory: KeyValue) -> Float[Tensor, "h q e"]:
     """Compute `attention` with torch's own kernel, which never holds all scores."""
-    return F.scaled_dot_product_attention(query[None], memory.key[None], memory.value[None])[0]
+    bias = None if memory.bias is None else memory.bias[None]
+    return F.scaled_dot_product_attention(query[None], memory.key[None], memory.value[None], bias)[0]
