@@ -1,5 +1,6 @@
 """LoRA files of every style change what they say, by as much as they say."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -151,6 +152,7 @@ def test_differences_and_biases_count_and_norms_that_stay_are_left_out(tmp_path:
         "diffusion_model.blocks.0.ffn.2.diff": weight,
         "diffusion_model.blocks.0.ffn.2.diff_b": bias,
         "diffusion_model.blocks.0.self_attn.norm_q.diff": torch.zeros(24),
+        "diffusion_model.blocks.0.modulation.diff": torch.zeros(1, 6, 24),
         "diffusion_model.blocks.0.norm3.diff_b": torch.zeros(24),
     }
     save_file(state, tmp_path / "whole.safetensors")
@@ -186,7 +188,8 @@ def test_files_that_are_no_loras_are_refused(tmp_path: Path) -> None:
     [
         {"blocks.0.self_attn.q.lora_A.weight": (2, 48), "blocks.0.self_attn.q.lora_B.weight": (48, 2)},
         {"blocks.0.self_attn.q.lora_A.weight": (2, 24), "blocks.0.self_attn.q.lora_B.weight": (24, 3)},
-        {"blocks.0.self_attn.norm_q.diff": (24,)},
+        {"blocks.0.self_attn.norm_q.diff": (23,)},
+        {"blocks.0.ffn.2.diff_b": (7,)},
         {"blocks.7.ffn.0.diff_b": (32,)},
     ],
 )
@@ -205,5 +208,54 @@ def test_how_a_lora_is_named() -> None:
     assert parse_use("a/b.safetensors") == Use(Path("a/b.safetensors"), 1.0, "")
     assert parse_use("late:a@b.safetensors@0.5") == Use(Path("a@b.safetensors"), 0.5, "late")
     assert parse_use("early:b.safetensors@-1") == Use(Path("b.safetensors"), -1.0, "early")
-    with pytest.raises(InputError, match="'much' is no weight of a LoRA"):
-        parse_use("b.safetensors@much")
+    for weight in ("much", "nan", "inf"):
+        with pytest.raises(InputError, match=f"'{weight}' is no weight of a LoRA"):
+            parse_use(f"b.safetensors@{weight}")
+
+
+def test_norms_and_tables_can_be_fused_and_not_attached(tmp_path: Path) -> None:
+    norm, table = 0.1 * torch.randn(24), 0.1 * torch.randn(1, 6, 24)
+    file, model = tmp_path / "norms.safetensors", transformer()
+    save_file({"blocks.1.self_attn.norm_q.diff": norm, "blocks.1.diff_m": table}, file)
+    fuse(model, read_lora(file), 2.0)
+    plain = transformer()
+    for name, added in (("attention.query_norm.weight", norm), ("scale_shift_table", table)):
+        before = plain.get_parameter(f"blocks.1.{name}")
+        torch.testing.assert_close(model.get_parameter(f"blocks.1.{name}"), before + 2 * added)
+    with pytest.raises(InputError, match="can only be fused"):
+        attach(plain, read_lora(file))
+    assert torch.equal(predicted(plain), predicted(transformer()))
+
+
+@pytest.mark.parametrize(("rslora", "scale"), [(False, 2.0), (True, 2.0 * RANK**0.5)])
+@pytest.mark.parametrize("beside", [False, True])
+def test_alpha_may_stand_in_the_header_or_beside_the_file(
+    beside: bool, rslora: bool, scale: float, tmp_path: Path
+) -> None:
+    state: dict[str, Tensor] = {}
+    for layer, (down, up) in halves().items():
+        state |= peft(layer, down, up)
+    about = {"r": RANK, "lora_alpha": 2 * RANK, "use_rslora": rslora, "alpha_pattern": {}}
+    stated = {"lora_adapter_metadata": json.dumps({f"transformer.{key}": about[key] for key in about})}
+    if beside:
+        (tmp_path / "adapter_config.json").write_text(json.dumps(about))
+    save_file(state, tmp_path / "style.safetensors", None if beside else stated)
+    model = transformer()
+    fuse(model, read_lora(tmp_path / "style.safetensors"), 0.5)
+    torch.testing.assert_close(predicted(model), predicted(expected(0.5 * scale)), atol=1e-4, rtol=1e-4)
+    (tmp_path / "adapter_config.json").write_text(json.dumps(about | {"alpha_pattern": {"to_q": 1}}))
+    if beside:
+        with pytest.raises(InputError, match="ranks of its own"):
+            read_lora(tmp_path / "style.safetensors")
+
+
+def test_another_file_of_the_same_name_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    one = read_lora(saved(peft, tmp_path / "a" / "pytorch_lora_weights.safetensors", seed=4))
+    two = read_lora(saved(peft, tmp_path / "b" / "pytorch_lora_weights.safetensors", seed=5))
+    model = transformer()
+    attach(model, one)
+    with pytest.raises(InputError, match="another LoRA is called 'pytorch_lora_weights'"):
+        attach(model, two)
+    torch.testing.assert_close(predicted(model), predicted(expected(1.0, seed=4)), atol=1e-5, rtol=1e-5)

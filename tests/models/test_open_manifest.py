@@ -32,7 +32,11 @@ def folder_of(path: Path, index: dict[str, Any], transformer: dict[str, Any], va
 
 def test_the_small_model_of_2_1(tmp_path: Path) -> None:
     manifest = manifest_of(folder_of(tmp_path / "wan2.1-1.3b", {}, TRANSFORMER, AUTOENCODER))
-    assert (manifest.name, manifest.licence, manifest.text_encoder) == ("wan2.1-1.3b", "Apache-2.0", "umt5")
+    assert (manifest.name, manifest.licence, manifest.text_encoder) == (
+        "wan2.1-1.3b",
+        "see its model card",
+        "umt5",
+    )
     assert (manifest.prediction, manifest.chunk, manifest.fps) == ("velocity", None, 16)
     assert manifest.compression == Compression(time=4, space=8)
     assert Size(832, 480) == manifest.default_size

@@ -10,8 +10,9 @@ import tiny_wan
 from fake_hub import REVISION, FakeHub, serving
 
 from unstatic.core.errors import InputError, UnstaticError
+from unstatic.models import pull
 from unstatic.models.manifest import find_model, installed_folders
-from unstatic.models.pull import OFFERS, RECORD, Parcel, fetch, find_offer, inspect
+from unstatic.models.pull import OFFERS, RECORD, Parcel, check_name, fetch, find_offer, inspect
 
 REPOSITORY = "someone/tiny-wan"
 
@@ -24,6 +25,11 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     (folder / "README.md").write_text("a model")
     (folder / "LICENSE.txt").write_text("Apache")
     (folder / "vae" / "old.bin").write_bytes(b"\x80\x04.")
+    (folder / "model.json").write_text("{}")
+    (folder / "tokenizer" / "spiece.model").write_bytes(b"pieces")
+    (folder / "extra").mkdir()
+    for stray in ("whole", "extra/more", "vae/diffusion_pytorch_model.fp16"):
+        (folder / f"{stray}.safetensors").write_bytes(b"not wanted")
     with serving(FakeHub(folder)) as hub:
         yield hub
 
@@ -42,7 +48,9 @@ def test_a_parcel_says_what_would_come(hub: FakeHub) -> None:
     found = parcel(hub)
     assert (found.revision, found.licence) == (REVISION, "apache-2.0")
     assert {"model_index.json", "LICENSE.txt", "tokenizer/tokenizer.json"} <= found.files.keys()
-    assert not {"README.md", "vae/old.bin"} & found.files.keys()
+    assert "tokenizer/spiece.model" in found.files
+    unwanted = {"README.md", "vae/old.bin", "model.json", "whole.safetensors", "extra/more.safetensors"}
+    assert not {*unwanted, "vae/diffusion_pytorch_model.fp16.safetensors"} & found.files.keys()
     assert found.size_bytes == sum((hub.folder / name).stat().st_size for name in found.files)
 
 
@@ -58,6 +66,7 @@ def test_a_pulled_model_is_installed(hub: FakeHub, models: Path) -> None:
     assert not (models / "mine" / ".cache").exists()
     asked = [each for each in hub.asked if "/resolve/" in each]
     assert "model_index.json" in asked[0]
+    assert find_model("mine").manifest.licence == "apache-2.0"
     with pytest.raises(InputError, match="exists: it was pulled before"):
         fetch(found, models / "mine")
 
@@ -123,8 +132,8 @@ def test_what_cannot_be_had_is_said_in_one_line(hub: FakeHub, models: Path) -> N
     url, hub.gone = hub.url, False
     (hub.folder / "model_index.json").write_text(json.dumps({"_class_name": "FluxPipeline"}))
     with pytest.raises(InputError, match="holds a FluxPipeline"):
-        fetch(parcel(hub), models / "mine")
-    assert list(models.iterdir()) == []
+        parcel(hub)
+    assert not models.exists()
     (hub.folder / "model_index.json").unlink()
     with pytest.raises(InputError, match="take the repository in diffusers' layout"):
         parcel(hub)
@@ -149,3 +158,42 @@ def test_offers_are_found_by_name_and_any_repository_by_its_own() -> None:
     assert find_offer("Someone/Tiny-Wan").name == "tiny-wan"
     with pytest.raises(InputError, match=r"did you mean wan2\.2-5b, or OWNER/NAME"):
         find_offer("wan2.2-5B")
+
+
+@pytest.mark.parametrize("name", ["../x", "/tmp/x", ".hidden", "a/b", "", "nano"])
+def test_a_model_has_a_plain_name_of_its_own(name: str) -> None:
+    with pytest.raises(InputError, match=r"--name|choose another name"):
+        check_name(name)
+    assert check_name("wan2.1-1.3b") == "wan2.1-1.3b"
+
+
+def test_gated_files_are_not_asked_for_again_and_again(hub: FakeHub, models: Path) -> None:
+    """The listing of a gated repository is open, its files are not."""
+    found = parcel(hub)
+    hub.gated = True
+    before = len(hub.asked)
+    with pytest.raises(InputError, match="is gated: accept its terms"):
+        fetch(found, models / "mine")
+    assert len(hub.asked) == before + 1
+
+
+def test_a_token_goes_to_no_other_hub(hub: FakeHub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    parcel(hub)
+    assert hub.asked
+    assert hub.secrets == []
+
+
+def test_folders_of_other_revisions_are_cleared_away(hub: FakeHub, models: Path) -> None:
+    stale = models / ".mine.000000000000"
+    stale.mkdir(parents=True)
+    (stale / "model_index.json").write_text("{}")
+    fetch(parcel(hub), models / "mine")
+    assert {each.name for each in models.iterdir()} == {"mine"}
+
+
+def test_a_licence_that_is_called_other_is_named() -> None:
+    card = {"license": "other", "license_name": "ltx", "license_link": "https://example.org/ltx"}
+    assert pull._licence(card) == "ltx https://example.org/ltx"
+    assert pull._licence({"license": "mit"}) == "mit"
+    assert pull._licence({}) == "not stated"

@@ -29,6 +29,7 @@ class FakeHub:
     gated: bool = False
     extra: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
+    secrets: list[str] = field(default_factory=list)
     url: str = ""
 
     def names(self) -> list[str]:
@@ -75,6 +76,7 @@ def serving(hub: FakeHub) -> Generator[FakeHub]:
 
         def do_GET(self, body: bool = True) -> None:
             hub.asked.append(f"{self.command} {self.path} {self.headers.get('Range') or ''}".strip())
+            hub.secrets += filter(None, [self.headers.get("Authorization")])
             if hub.gated or hub.gone:
                 code, kind = (403, "GatedRepo") if hub.gated else (404, "RepoNotFound")
                 return self.answer(code, b"{}", {"X-Error-Code": kind}, body)

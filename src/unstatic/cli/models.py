@@ -13,6 +13,7 @@ from unstatic.core.files import human_size
 
 if TYPE_CHECKING:
     from unstatic.core.log import Bar
+    from unstatic.models.manifest import InstalledModel
 
 app = typer.Typer(no_args_is_help=True, help="Show the models that are installed, and make others.")
 
@@ -28,7 +29,12 @@ def list_models(
     from unstatic.models.manifest import installed_folders, open_model
     from unstatic.models.pull import OFFERS
 
-    models = [open_model(folder) for folder in installed_folders()]
+    models: list[InstalledModel] = []
+    for folder in installed_folders():
+        try:
+            models.append(open_model(folder))
+        except InputError as error:
+            warn(f"{folder.name}: {error}")
     if as_json:
         here = [{"name": each.folder.name, "size_bytes": each.size_bytes()} for each in models]
         there = [{"name": offer.name, "repository": offer.repository} for offer in OFFERS if others]
@@ -81,15 +87,15 @@ def pull_model(
     """
     from unstatic.core.folders import models_folder
     from unstatic.core.log import progress
-    from unstatic.models.pull import fetch, find_offer, inspect
+    from unstatic.models.pull import check_name, fetch, find_offer, inspect
 
     offer = find_offer(name)
+    target = models_folder() / check_name(called or offer.name)
     parcel = inspect(offer.repository, revision=revision, endpoint=endpoint)
     size = human_size(parcel.size_bytes)
     warn(f"{parcel.repository} at {parcel.revision[:12]}: {size}, licence {parcel.licence}")
     if not accept:
         ask_for_consent(parcel.licence)
-    target = models_folder() / (called or offer.name)
     with progress(f"{target.name}, MB", round(parcel.size_bytes / 1e6)) as bar:
         fetch(parcel, target, advance=Megabytes(bar))
     typer.echo(target.name)

@@ -248,14 +248,15 @@ def load_native(
     """
     keep_freed_memory()
     target = pick_device(device)
-    uses = [parse_use(each) for each in loras]
+    if model.manifest.engine != "native":
+        raise InputError(f"{model.manifest.name} is run by {model.manifest.engine}: take a native model")
+    uses = [(use, read_lora(use.path)) for use in map(parse_use, loras)]
     dtype = dtype or compute_dtype(target)
     check_room(model, target, dtype)
     parts = load_parts(model, dtype)
     _check_that_parts_fit(model, parts)
     transformer = parts.transformer.to(target).eval()
-    for use in uses:
-        lora = read_lora(use.path)
+    for use, lora in uses:
         for each in chosen(transformer, use.part):
             (attach if adaptable else fuse)(each, lora, use.weight)
     if target.type == "cpu" and not adaptable:

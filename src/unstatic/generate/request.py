@@ -157,6 +157,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
 
     # Pictures
     _check_frames(request, manifest)
+    _check_engine(request, manifest)
     frames = length = frame_count(request.seconds, manifest)
     if not request.footage:  # the last that is made is the last that is shown
         frames = shown_numbers(0, frames, manifest.fps, fps)[-1] + 1
@@ -261,6 +262,22 @@ def pictures_of(request: Request) -> Images:
     }
     found |= {f"footage {number}": each.frames[0] for number, each in enumerate(request.footage, 1)}
     return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def _check_engine(request: Request, manifest: Manifest) -> None:
+    """Raise InputError for what the engine of a model, or a model that makes all at once, does not know."""
+    name = manifest.name
+    if manifest.chunk is None and request.cues:
+        raise InputError(f"{name} makes a film in one piece: it knows one prompt, leave cues and cards out")
+    wanted = {
+        "a source to start from": request.source is not None,
+        "conditions": bool(request.conditions),
+        "variations of a seed": bool(request.variation),
+        "guidance": request.guidance is not None and not manifest.defaults.guidance,
+    }
+    for what, asked in wanted.items():
+        if asked and manifest.engine == "diffusers":
+            raise InputError(f"{name} is run by diffusers, which does not know {what}: leave it out")
 
 
 def _check_frames(request: Request, manifest: Manifest) -> None:

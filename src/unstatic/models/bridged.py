@@ -24,7 +24,8 @@ FRAME_COUNTS = ("num_frames", "video_length", "frames")  # what pipelines call h
 class Family:
     """How films of a pipeline are made.
 
-    Its frames are 1 and a multiple of `time` (Latte makes 16 and no others), its sides multiples of `space`.
+    Its frames are 1 and a multiple of `time` (Latte makes 16 and Helios 132, and no others), its sides
+    multiples of `space`. Guidance 0 is none: the pipeline has a guider of its own.
     """
 
     sizes: tuple[Size, ...]
@@ -50,9 +51,9 @@ FAMILIES: Mapping[str, Family] = {
     "CogVideoXImageToVideoPipeline": COGVIDEO,
     "HunyuanVideoPipeline": HUNYUAN,
     "HunyuanVideo15Pipeline": Family(
-        sizes=(Size(832, 480), Size(480, 832)), fps=24, frames=121, steps=50, guidance=6.0
+        sizes=(Size(832, 480), Size(480, 832)), fps=24, frames=121, steps=50, guidance=0.0
     ),
-    "HeliosPipeline": Family(sizes=(Size(640, 384),), fps=24, frames=132, steps=50, guidance=5.0),
+    "HeliosPipeline": Family(sizes=(Size(640, 384),), fps=24, frames=132, steps=50, guidance=5.0, time=131),
     "Kandinsky5T2VPipeline": Family(sizes=(Size(768, 512),), fps=24, frames=121, steps=50, guidance=5.0),
     "LattePipeline": Family(
         sizes=(Size(512, 512),), fps=8, frames=16, steps=50, guidance=7.5, time=15, licence="Apache-2.0"

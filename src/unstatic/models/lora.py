@@ -10,25 +10,28 @@ weights and biases (`diff`, `diff_b`). The styles of diffusers and peft, of Comf
 their names.
 """
 
+import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
+from unstatic.models.open_manifest import read_json
 from unstatic.models.transformer import VideoTransformer
 from unstatic.models.wan_keys import DIFFUSERS, IN_A_BLOCK, ORIGINAL, OURS, OUTSIDE_BLOCKS
-from unstatic.models.weight_files import read_weights
+from unstatic.models.weight_files import header, read_weights
 
-PREFIXES = ("base_model.model.", "transformer.", "diffusion_model.")
+PREFIXES = ("base_model.model.", "transformer.", "transformer_2.", "diffusion_model.")
 KOHYA = "lora_unet_"
 LEAF = re.compile(
-    r"(.+)\.(lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.(weight|bias)|(.+)\.(alpha|diff|diff_b)"
+    r"(.+)\.(lora_A|lora_B|lora_down|lora_up)(?:\.default)?\.(weight|bias)|(.+)\.(alpha|diff|diff_b|diff_m)"
 )
 
 
@@ -46,6 +49,8 @@ class Change(NamedTuple):
         added = None if self.difference is None else self.difference.float()
         if self.down is None or self.up is None:
             return added
+        if self.up.shape[1] != len(self.down):
+            return self.up.new_zeros(0)  # fits nowhere
         product = self.scale * (self.up.float() @ self.down.float())
         return product if added is None else product + added
 
@@ -98,9 +103,12 @@ def parse_use(text: str) -> Use:
     if not at:
         return Use(Path(weight), 1.0, part)
     try:
-        return Use(Path(name), float(weight), part)
+        number = float(weight)
     except ValueError:
-        raise InputError(f"{weight!r} is no weight of a LoRA: write FILE@0.8, say") from None
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"{weight!r} is no weight of a LoRA: write FILE@0.8, say")
+    return Use(Path(name), number, part)
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -117,23 +125,46 @@ def read_lora(path: Path) -> Lora:
             raise InputError(f"{path} holds {name!r}, which is no part of a LoRA: use a LoRA of a Wan model")
         layer, leaf = _layer(match[1] or match[4], path), match[2] or match[5]
         found.setdefault(layer, {})[f"{leaf}.bias" if match[3] == "bias" else leaf] = tensor
-    changes = {layer: _change(parts) for layer, parts in found.items()}
+    alpha = _stated_alpha(path)
+    changes = {layer: _change(parts, alpha) for layer, parts in found.items()}
     for layer, change in changes.items():
         if (change.down is None) != (change.up is None):
             raise InputError(f"{path} has one half of what changes {layer!r}: download it again")
     return Lora(name=path.stem, path=path, changes=changes)
 
 
-def _change(parts: Mapping[str, Tensor]) -> Change:
-    alpha = parts.get("alpha")
-    bias = next((parts[each] for each in ("diff_b", "lora_B.bias", "lora_up.bias") if each in parts), None)
-    return Change(
+def _change(parts: Mapping[str, Tensor], alpha: float | None) -> Change:
+    own = parts.get("alpha")
+    change = Change(
         down=parts.get("lora_A", parts.get("lora_down")),
         up=parts.get("lora_B", parts.get("lora_up")),
-        alpha=None if alpha is None else float(alpha),
-        difference=parts.get("diff"),
-        bias=bias,
+        alpha=alpha if own is None else float(own),
+        difference=parts.get("diff", parts.get("diff_m")),
+        bias=parts.get("diff_b"),
     )
+    scaled = parts.get("lora_B.bias", parts.get("lora_up.bias"))
+    if scaled is None or change.down is None:
+        return change
+    return change._replace(bias=scaled * change.scale)
+
+
+def _stated_alpha(path: Path) -> float | None:
+    """Return the alpha that diffusers and peft state for a whole file, in its header or in a file beside it.
+
+    Raises InputError where they state another for some layers.
+    """
+    beside = path.with_name("adapter_config.json")
+    about: dict[str, Any] = {}
+    if (text := header(path).get("lora_adapter_metadata")) is not None:
+        about = {name.rpartition(".")[2]: value for name, value in json.loads(text).items()}
+    elif beside.is_file():
+        about = read_json(beside)
+    if about.get("alpha_pattern") or about.get("rank_pattern"):
+        raise InputError(f"{path} has ranks of its own for some layers: merge it with its trainer first")
+    alpha, rank = about.get("lora_alpha"), about.get("r")
+    if alpha is None or not rank:
+        return None
+    return float(alpha) * (math.sqrt(rank) if about.get("use_rslora") else 1.0)
 
 
 def _layer(theirs: str, path: Path) -> str:
@@ -143,6 +174,8 @@ def _layer(theirs: str, path: Path) -> str:
         name = name.removeprefix(prefix)
     kohya = name.startswith(KOHYA)
     name = name.removeprefix(KOHYA)
+    if table := re.fullmatch(r"blocks\.(\d+)(?:\.modulation)?", name):  # `diff_m`, or `modulation.diff`
+        return f"blocks.{table[1]}.scale_shift_table"
     match = re.fullmatch(r"blocks[._](\d+)[._](.+)", name)
     rows, part = (IN_A_BLOCK, match[2]) if match else (OUTSIDE_BLOCKS, name)
     for row in rows:
@@ -158,25 +191,31 @@ def _layer(theirs: str, path: Path) -> str:
 @torch.no_grad()
 def fuse(model: VideoTransformer, lora: Lora, weight: float = 1.0) -> None:
     """Add the changes to the weights. Raises InputError, with nothing changed, where they do not fit."""
-    for layer, change in _fitting(model, lora).items():
-        added = change.of_weight()
-        if added is not None:
-            layer.weight.add_((weight * added).to(layer.weight))
-        if change.bias is not None:
-            layer.bias.add_((weight * change.bias).to(layer.bias))
+    for target, added in list(_additions(model, lora)):
+        target.add_((weight * added).to(target))
 
 
 def attach(model: VideoTransformer, lora: Lora, weight: float = 1.0) -> None:
     """Let the changes count beside the weights, as `lora.name`. Raises InputError as `fuse` does.
 
-    Attaching what is attached changes its weight.
+    Attaching what is attached changes its weight. What is changed beside linear layers can only be fused, and
+    is refused unless it is zero; so is another file of the same name.
     """
+    list(_additions(model, lora))
+    layers = dict(model.named_modules())
+    for name, change in lora.changes.items():
+        if not isinstance(layers.get(name), nn.Linear | Adapted) and not change.is_zero:
+            raise InputError(f"{lora.path} changes {name!r}, which can only be fused: load it not adaptable")
+    if any(lora.path != path for path in _paths(model, lora.name)):
+        raise InputError(f"another LoRA is called {lora.name!r} and attached: rename the file of one")
+
     detach(model, lora.name, missing_ok=True)
-    modules = {module: name for name, module in model.named_modules()}
-    for layer, change in _fitting(model, lora).items():
-        adapted = layer if isinstance(layer, Adapted) else Adapted(layer)
-        adapted.add(lora.name, change, weight)
-        model.set_submodule(modules[layer], adapted)
+    for name, change in lora.changes.items():
+        layer = None if change.is_zero else model.get_submodule(name)
+        if isinstance(layer, nn.Linear | Adapted):
+            adapted = layer if isinstance(layer, Adapted) else Adapted(layer)
+            adapted.add(lora, name, weight)
+            model.set_submodule(name, adapted)
 
 
 def detach(model: VideoTransformer, name: str, *, missing_ok: bool = False) -> None:
@@ -209,6 +248,7 @@ class Adapted(nn.Module):
         super().__init__()
         self.plain = plain
         self.weights: dict[str, float] = {}
+        self.paths: dict[str, Path] = {}
         self._changes: dict[str, Change] = {}
 
     @property
@@ -221,14 +261,15 @@ class Adapted(nn.Module):
         """The unchanged bias."""
         return self.plain.bias
 
-    def add(self, name: str, change: Change, weight: float) -> None:
+    def add(self, lora: Lora, layer: str, weight: float) -> None:
         """Let a change count, where and in the dtype in which the layer computes."""
-        self._changes[name], self.weights[name] = change.to(self.weight), weight
+        self._changes[lora.name] = lora.changes[layer].to(self.weight)
+        self.weights[lora.name], self.paths[lora.name] = weight, lora.path
 
     def remove(self, name: str) -> None:
         """Take a change away; one that is not there is all right."""
-        self._changes.pop(name, None)
-        self.weights.pop(name, None)
+        for kept in (self._changes, self.weights, self.paths):
+            kept.pop(name, None)
 
     def forward(self, x: Float[Tensor, "*n i"]) -> Float[Tensor, "*n o"]:
         y = self.plain(x)
@@ -243,21 +284,24 @@ class Adapted(nn.Module):
         return y
 
 
-def _fitting(model: VideoTransformer, lora: Lora) -> "dict[nn.Linear | Adapted, Change]":
-    """Return the changes by the layers that they fit. Raises InputError unless all do."""
-    layers = dict(model.named_modules())
-    found: dict[nn.Linear | Adapted, Change] = {}
+def _paths(model: VideoTransformer, name: str) -> set[Path]:
+    """Return the files that are attached under a name."""
+    modules = (module for module in model.modules() if isinstance(module, Adapted))
+    return {module.paths[name] for module in modules if name in module.paths}
+
+
+def _additions(model: VideoTransformer, lora: Lora) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield every weight, bias and table, and what is added to it. Raises InputError unless all fit."""
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
     for name, change in lora.changes.items():
-        layer, shape = layers.get(name), _shape(change)
-        if isinstance(layer, nn.Linear | Adapted) and shape in (None, tuple(layer.weight.shape)):
-            found[layer] = change
-        elif layer is None or not change.is_zero:  # files name norms that they leave as they are
-            raise InputError(f"{lora.path} changes {name!r} otherwise than fits: it is for another model")
-    return found
-
-
-def _shape(change: Change) -> tuple[int, ...] | None:
-    if change.down is not None and change.up is not None:
-        fits = change.up.shape[1] == len(change.down)
-        return (len(change.up), change.down.shape[1]) if fits else (0, 0)
-    return None if change.difference is None else tuple(change.difference.shape)
+        module = modules.get(name)
+        weight = parameters.get(name) if module is None else getattr(module, "weight", None)
+        pairs = ((weight, change.of_weight()), (getattr(module, "bias", None), change.bias))
+        for target, added in pairs:
+            if added is None:
+                continue
+            if not isinstance(target, Tensor) or target.numel() != added.numel() or added.ndim > target.ndim:
+                raise InputError(f"{lora.path} changes {name!r} otherwise than fits: it is for another model")
+            if added.ndim == 2 and target.ndim == 2 and added.shape != target.shape:
+                raise InputError(f"{lora.path} changes {name!r} otherwise than fits: it is for another model")
+            yield target, added.reshape(target.shape)

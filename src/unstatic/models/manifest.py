@@ -106,7 +106,7 @@ class InstalledModel:
 
     def size_bytes(self) -> int:
         """Return how many bytes the weights of all parts take on disk."""
-        return sum(path.stat().st_size for path in self.folder.rglob("*.safetensors"))
+        return sum(path.stat().st_size for path in self.folder.rglob("*.safetensors") if path.is_file())
 
     def digest(self) -> str:
         """Return sixteen hex digits that change with any weight and with the manifest."""

@@ -14,6 +14,7 @@ from unstatic.core.shapes import Compression, Size
 from unstatic.models.bridged import bridged_manifest
 from unstatic.models.manifest import INDEX_NAME, Given, Manifest, SamplingDefaults
 
+RECORD = "pulled.json"  # what `pull.py` writes of where a model is from
 PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
 # Translated from what Wan's own code takes (github.com/Wan-Video, wan/configs/shared_config.py)
 NEGATIVE = (
@@ -61,6 +62,7 @@ PICTURES = Published(sizes=LARGE_SIZES, steps=40, guidance=3.5, late_guidance=3.
 FRAMES = Published(
     sizes=(Size(1280, 704), Size(704, 1280)), steps=50, guidance=5.0, shift=5.0, fps=24, frames=121
 )
+UNKNOWN_LICENCE = "see its model card"
 FRAMES_CHANNELS = 48  # of the latents of the model that is told a level for every frame
 
 
@@ -109,16 +111,24 @@ def manifest_of(folder: Path) -> Manifest:
     given: Given = "pictures" if shape.pictures else "nothing"
     if index.get("expand_timesteps"):  # it is told a level for every frame: some may be clean
         given = "frames"
-    return make_manifest(folder.name, known, compression, given)
+    return make_manifest(folder.name, known, compression, given, licence_of(folder))
 
 
-def make_manifest(name: str, known: Published, compression: Compression, given: Given) -> Manifest:
+def licence_of(folder: Path) -> str:
+    """Return the licence that was stated where a folder was pulled from, or where to look for it."""
+    record = folder / RECORD
+    return str(read_json(record).get("licence", UNKNOWN_LICENCE)) if record.is_file() else UNKNOWN_LICENCE
+
+
+def make_manifest(
+    name: str, known: Published, compression: Compression, given: Given, licence: str = UNKNOWN_LICENCE
+) -> Manifest:
     """Say what open weights can do that are sampled as is known of published ones."""
     return Manifest(
         name=name,
         preset="",
         summary="open weights of the Wan family",
-        licence="Apache-2.0",
+        licence=licence,
         text_encoder="umt5",
         prediction="velocity",
         compression=compression,

@@ -33,6 +33,9 @@ class Parts:
 
 def part_files(model: InstalledModel) -> dict[str, list[Path]]:
     """Return the weights of every part, in order. Raises InputError where some are missing."""
+    if model.manifest.engine != "native":
+        folders = sorted({file.parent for file in model.folder.glob("*/*.safetensors")})
+        return {folder.name: weight_files(folder) for folder in folders}
     if not is_open(model):
         return {part: find_files(model.weights(part)) for part in PARTS}
     folders = (model.folder / part for part in OPEN_PARTS)

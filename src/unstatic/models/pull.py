@@ -4,37 +4,45 @@
     parcel = inspect(offer.repository)            # what is there: revision, licence, files; a few kilobytes
     fetch(parcel, models_folder() / offer.name)   # gigabytes; goes on where it was stopped
 
-Only safetensors, JSON and licences are fetched, at one revision, and every file is checked against the hash
-that the server states for it. The folder appears when all of it is there.
+Only what the parts of a pipeline need is fetched (safetensors, JSON, vocabularies, licences), at one
+revision, and every file is checked against the hash that the server states for it. The folder appears when
+all of it is there.
 """
 
 import hashlib
 import json
+import re
 import shutil
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import human_size
 from unstatic.models.bridged import FAMILIES
-from unstatic.models.manifest import INDEX_NAME
-from unstatic.models.open_manifest import PIPELINES
+from unstatic.models.manifest import EMBEDDED_MODELS, INDEX_NAME
+from unstatic.models.open_manifest import PIPELINES, RECORD, read_json
 
-WANTED = ("*.safetensors", "*.json", "LICENSE*", "NOTICE*")
+WANTED = ("*.safetensors", "*.json", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+ABOUT = (INDEX_NAME, "LICENSE*", "NOTICE*")
+VARIANTS = (".fp16.", ".bf16.", ".non_ema.")  # of weights that are there plain, too
+NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,99}")
+MAX_INDEX_BYTES = 1 << 20
 RUNNABLE = (*PIPELINES, *(name for name in FAMILIES if name not in PIPELINES))
-RECORD = "pulled.json"
 SPARE_BYTES = 256 * 2**20
 PIECE = 1 << 22
 TRIES, TIMEOUT_S = 5, 30
+PASSING = (408, 429, 500, 502, 503, 504)
 
 Advance = Callable[[int], object]
 
@@ -128,6 +136,15 @@ def find_offer(name: str) -> Offer:
     )
 
 
+def check_name(name: str) -> str:
+    """Return what a model shall be called here. Raises InputError for no plain name, or one that ships."""
+    if not NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name for a model: take letters, digits, dots and dashes (--name)")
+    if (EMBEDDED_MODELS / name).exists():
+        raise InputError(f"{name} ships with unstatic: choose another name with --name")
+    return name
+
+
 def inspect(repository: str, *, revision: str | None = None, endpoint: str | None = None) -> Parcel:
     """Ask the server what a repository holds, and return what would be fetched of it.
 
@@ -136,44 +153,75 @@ def inspect(repository: str, *, revision: str | None = None, endpoint: str | Non
     """
     hub = _hub()
     with _said(repository, revision):
-        info = hub.HfApi(endpoint=endpoint).model_info(repository, revision=revision, files_metadata=True)
-    files = {
-        file.rfilename: RemoteFile(
-            size_bytes=file.size or 0,
-            sha256=file.lfs.sha256 if file.lfs else None,
-            blob=file.blob_id,
-        )
-        for file in info.siblings
-        if any(fnmatch(file.rfilename.rsplit("/", 1)[-1], each) for each in WANTED)
-    }
-    if stray := [name for name in files if Path(name).is_absolute() or ".." in Path(name).parts]:
+        api = hub.HfApi(endpoint=endpoint, token=_token(endpoint))
+        info = api.model_info(repository, revision=revision, files_metadata=True)
+    there = {file.rfilename: _remote(file) for file in info.siblings}
+    if stray := [name for name in there if Path(name).is_absolute() or ".." in Path(name).parts]:
         raise InputError(f"{repository} names a file outside of itself, {stray[0]!r}: do not trust it")
-    if INDEX_NAME not in files:
+    if INDEX_NAME not in there:
         raise InputError(f"{repository} has no {INDEX_NAME}: take the repository in diffusers' layout")
-    licence = (info.card_data.get("license") if info.card_data else None) or "not stated"
-    return Parcel(repository=repository, revision=info.sha, licence=licence, files=files, endpoint=endpoint)
+    if there[INDEX_NAME].size_bytes > MAX_INDEX_BYTES:
+        raise InputError(f"{INDEX_NAME} of {repository} is too large for an index: do not trust it")
+
+    # The index says which folders are parts
+    parcel = Parcel(
+        repository=repository,
+        revision=info.sha,
+        licence=_licence(info.card_data or {}),
+        files={INDEX_NAME: there[INDEX_NAME]},
+        endpoint=endpoint,
+    )
+    with TemporaryDirectory() as folder:
+        index = read_json(_fetch_one(parcel, INDEX_NAME, Path(folder), lambda _: None))
+    if (kind := index.get("_class_name")) not in RUNNABLE:
+        raise InputError(f"{repository} holds a {kind}: only {', '.join(RUNNABLE)} can be pulled")
+    return replace(parcel, files={name: there[name] for name in there if _is_wanted(name, index, there)})
+
+
+def _remote(file: Any) -> RemoteFile:
+    sha256 = file.lfs.sha256 if file.lfs else None
+    return RemoteFile(size_bytes=file.size or 0, sha256=sha256, blob=file.blob_id)
+
+
+def _licence(card: Any) -> str:
+    """Return what a repository says of its licence: its name, and where it can be read."""
+    named = card.get("license_name") if card.get("license") == "other" else card.get("license")
+    return " ".join(filter(None, (str(named or "not stated"), card.get("license_link"))))
+
+
+def _is_wanted(name: str, index: Mapping[str, Any], there: Mapping[str, object]) -> bool:
+    """Tell whether a file belongs to a part of the pipeline, or says what it is."""
+    part, _, inside = name.partition("/")
+    if not inside:
+        return any(fnmatch(name, each) for each in ABOUT)
+    plain = next((name.replace(each, ".") for each in VARIANTS if each in name), None)
+    described = isinstance(index.get(part), list) and index[part][:1] != [None]
+    return described and plain not in there and any(fnmatch(Path(name).name, each) for each in WANTED)
+
+
+def _token(endpoint: str | None) -> bool | None:
+    """Return False where the user's token must not go: it is for the hub that the library knows."""
+    return None if endpoint is None else False
 
 
 def fetch(parcel: Parcel, target: Path, *, advance: Advance = lambda _: None) -> None:
     """Fetch a parcel into the new folder `target`; `advance` is told the bytes that arrived.
 
     What is interrupted goes on where it stopped when it is asked for again. Raises InputError for a target
-    that exists, too little room and another family, UnstaticError when the server fails or sends something
-    else than it stated.
+    that exists and for too little room, UnstaticError when the server fails or sends something else than it
+    stated.
     """
     if target.exists():
         raise InputError(f"{target} exists: it was pulled before, or choose another name with --name")
     unfinished = target.with_name(f".{target.name}.{parcel.revision[:12]}")
+    for stale in target.parent.glob(f".{target.name}.*"):
+        if stale != unfinished:  # of a revision that is no longer the one
+            shutil.rmtree(stale)
     unfinished.mkdir(parents=True, exist_ok=True)
     _check_room(parcel, unfinished)
 
-    # The index first: it says whether the rest is worth while
-    for name in sorted(parcel.files, key=lambda each: (each != INDEX_NAME, each)):
-        file = _fetch_one(parcel, name, unfinished, advance)
-        if name == INDEX_NAME and (kind := json.loads(file.read_text()).get("_class_name")) not in RUNNABLE:
-            shutil.rmtree(unfinished)
-            raise InputError(f"{parcel.repository} holds a {kind}: only {', '.join(RUNNABLE)} can be pulled")
-
+    for name in sorted(parcel.files):
+        _fetch_one(parcel, name, unfinished, advance)
     record = {"repository": parcel.repository, "revision": parcel.revision, "licence": parcel.licence}
     (unfinished / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     unfinished.rename(target)
@@ -203,29 +251,45 @@ def _download(parcel: Parcel, name: str, partial: Path, size_bytes: int, advance
     """
     hub = _hub()
     url = hub.hf_hub_url(parcel.repository, name, revision=parcel.revision, endpoint=parcel.endpoint)
-    secrets: Mapping[str, str] = hub.utils.build_hf_headers()
-    tries, there = 0, partial.stat().st_size if partial.is_file() else 0
+    secrets: Mapping[str, str] = hub.utils.build_hf_headers(token=_token(parcel.endpoint))
+    partial.touch()
+    tries, there = 0, partial.stat().st_size
     advance(there)
-    while there < size_bytes or not partial.is_file():
+    while there < size_bytes:
         asked = urllib.request.Request(url, headers={"Range": f"bytes={there}-"} if there else {})
         for key, value in secrets.items():
             asked.add_unredirected_header(key, value)  # never sent on to where a redirect leads
         try:
-            with urllib.request.urlopen(asked, timeout=TIMEOUT_S) as answer:
-                if there and answer.status != HTTPStatus.PARTIAL_CONTENT:
-                    advance(-there)
-                    there = 0
-                with partial.open("ab" if there else "wb") as file:
-                    while piece := answer.read(PIECE):
-                        file.write(piece)
-                        there, tries = there + len(piece), 0
-                        advance(len(piece))
-            if there < size_bytes:
-                raise ConnectionError("the connection broke")
-        except (OSError, HTTPException):
-            if (tries := tries + 1) >= TRIES:
-                raise
-            time.sleep(tries)
+            answer = urllib.request.urlopen(asked, timeout=TIMEOUT_S)
+        except OSError as error:
+            tries = _tried(tries, error)
+            continue
+        with answer, partial.open("ab") as file:
+            if there and answer.status != HTTPStatus.PARTIAL_CONTENT:
+                file.truncate(0)
+                advance(-there)
+                there = 0
+            try:
+                while piece := answer.read(PIECE):
+                    there, tries = there + file.write(piece), 0
+                    advance(len(piece))
+            except (ConnectionError, TimeoutError, HTTPException) as error:
+                tries = _tried(tries, error)
+                continue
+        if there < size_bytes:
+            tries = _tried(tries, ConnectionError("the connection broke"))
+
+
+def _tried(tries: int, error: Exception) -> int:
+    """Wait before the next try, and return how many there were. Raises the error where none would help."""
+    hopeless = False
+    if isinstance(error, urllib.error.HTTPError):
+        error.close()
+        hopeless = error.code not in PASSING
+    if hopeless or tries + 1 >= TRIES:
+        raise error
+    time.sleep(tries + 1)
+    return tries + 1
 
 
 def is_whole(path: Path, stated: RemoteFile) -> bool:
@@ -273,6 +337,12 @@ def _said(repository: str, revision: str | None) -> Generator[None]:
         raise InputError(
             f"{repository} is not there, or closed to you: check the name, or set HF_TOKEN"
         ) from None
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            raise InputError(
+                f"{repository} is gated: accept its terms at the hub, then set HF_TOKEN"
+            ) from None
+        raise UnstaticError(f"cannot fetch {repository} (the server says {error.code}): try later") from None
     except (OSError, HTTPException, errors.HTTPError) as error:
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         raise UnstaticError(

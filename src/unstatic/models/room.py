@@ -20,12 +20,13 @@ def weight_bytes(model: InstalledModel, dtype: torch.dtype) -> dict[str, int]:
 def check_room(model: InstalledModel, device: torch.device, dtype: torch.dtype) -> None:
     """Raise InputError if the weights of a model are more than the memory that is free.
 
-    Text encoders stay in the computer's memory and leave it after use, so the larger of them and the rest
-    counts there, if all is computed there.
+    Everything is read into the computer's memory. On another device all but the text encoder moves there
+    before that is read, so here the larger of the two counts.
     """
     parts = weight_bytes(model, dtype)
-    rest = sum(size for part, size in parts.items() if part != TEXT_ENCODER)
-    here = max(rest, parts.get(TEXT_ENCODER, 0)) if device.type == "cpu" else parts.get(TEXT_ENCODER, 0)
+    text = parts.get(TEXT_ENCODER, 0)
+    rest = sum(parts.values()) - text
+    here = rest + text if device.type == "cpu" else max(rest, text)
     needs = {torch.device("cpu"): here} | ({device: rest} if device.type != "cpu" else {})
     for place, needed in needs.items():
         free = available_bytes(place)

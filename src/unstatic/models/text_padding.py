@@ -22,9 +22,11 @@ def fold_padding(
     as make its weight come out best.
     """
     count = states.shape[1]
+    if count < LONG:
+        return states, None
     lengths = [int(row.nonzero().max()) + 1 if bool(row.any()) else 0 for row in states.any(-1)]
     longest = max(lengths)
-    if count < LONG or count - longest <= COPIES:
+    if count - longest <= COPIES:
         return states, None
 
     def biases(copies: int) -> list[float]:

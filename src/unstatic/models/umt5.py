@@ -90,8 +90,9 @@ class BorrowedUmt5:
                 self._kept[each] = encoder.encode([each])
             self._loaded = encoder if self._is_affordable() else None
         found = [self._kept[each] for each in prompts]
-        for old in [each for each in self._kept if each not in prompts][: len(self._kept) - KEPT_PROMPTS]:
-            del self._kept[old]
+        forgotten = [each for each in self._kept if each not in prompts]
+        for each in forgotten[: max(0, len(self._kept) - KEPT_PROMPTS)]:
+            del self._kept[each]
         return TextStates(*(torch.cat(rows) for rows in zip(*found, strict=True)))
 
     def _is_affordable(self) -> bool:

@@ -42,7 +42,8 @@ def weight_files(folder: Path) -> list[Path]:
             each for each in folder.glob("*") if each.suffix in PICKLES
         )
     if not files:
-        raise InputError(f"there are no weights in {folder}: pull the model again")
+        there = f"there are no weights in {folder}" if folder.is_dir() else f"there is no {folder}"
+        raise InputError(f"{there}: check the name, or pull the model again")
     for file in files:
         if file.parent != folder or not file.is_file():
             raise InputError(f"{file} is missing: pull the model again")
@@ -70,6 +71,12 @@ def shapes(files: Sequence[Path]) -> Shapes:
             for name, handle in source.items()
             if is_weight(plain := without_prefix(name))
         }
+
+
+def header(file: Path) -> Mapping[str, str]:
+    """Return what a safetensors file says about itself."""
+    with _opened([file]) as source:
+        return next((handle.metadata() or {} for handle in source.values()), {})
 
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:

@@ -1,5 +1,6 @@
 """Pipelines of four other families, run through our protocol: the same films, told step by step."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.engine import Engine, Frames, Progress
-from unstatic.generate.engines.bridge import DiffusersEngine, load_bridged
+from unstatic.generate.engines.bridge import DiffusersEngine, load_bridged, telling
 from unstatic.generate.load import load_engine
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.models.manifest import open_model, write_manifest
@@ -99,14 +100,17 @@ def test_what_fails_inside_is_one_line(engine: DiffusersEngine, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"cues": (Cue(at=0.3, prompt="a cube"),), "seconds": 1.0}, "knows no a second prompt on the way"),
-        ({"variation": 2}, "knows no variations of a seed"),
-        ({"source": np.zeros((9, 32, 64, 3), np.uint8), "strength": 0.5}, "knows no a source to start from"),
+        ({"cues": (Cue(at=0.3, prompt="a cube"),), "seconds": 1.0}, "makes a film in one piece"),
+        ({"variation": 2}, "does not know variations of a seed"),
+        (
+            {"source": np.zeros((9, 32, 64, 3), np.uint8)},
+            "does not know a source to start from",
+        ),
     ],
 )
 def test_what_a_pipeline_cannot_do_is_refused(engine: DiffusersEngine, options: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        list(engine.stream(planned(engine, **options)))
+        planned(engine, **options)
 
 
 def test_pictures_and_solvers_are_refused_when_planned(
@@ -128,3 +132,25 @@ def test_the_engine_is_chosen_by_the_model(tmp_path: Path) -> None:
     (model.folder / "vae" / "config.json").unlink()
     with pytest.raises(InputError, match="cannot be loaded by diffusers"):
         load_engine(model, device="cpu")
+
+
+def test_a_tokenizer_without_words_is_refused(tmp_path: Path) -> None:
+    """Made by transformers of nothing, it would read every prompt as the same."""
+    model = open_model(tiny_pipelines.saved("ltx", tmp_path))
+    (model.folder / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(InputError, match=r"tokenizer has none of tokenizer\.json, .* pull the model again"):
+        load_bridged(model, device="cpu")
+
+
+def test_a_scheduler_that_tells_still_takes_what_it_took(engine: DiffusersEngine) -> None:
+    """Pipelines without a callback ask its signature whether it wants a generator."""
+    before = inspect.signature(engine.pipeline.scheduler.step)
+
+    class Silent:
+        scheduler = engine.pipeline.scheduler
+
+        def __call__(self, prompt: str) -> None: ...
+
+    with telling(Silent(), {}, lambda: None):
+        assert inspect.signature(engine.pipeline.scheduler.step) == before
+    assert inspect.signature(engine.pipeline.scheduler.step) == before

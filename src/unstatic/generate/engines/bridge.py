@@ -2,12 +2,14 @@
 
 A pipeline is a call that returns when all is done. It runs in a thread of its own, and tells every step
 through its callback, or through its scheduler where it has none; when nobody wants the film any more, the
-next step ends it. What a pipeline cannot do, its plan is refused for before anything is loaded.
+next step ends it. What no pipeline can do is refused when a film is planned (`request.py`).
 """
 
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
 from queue import Queue
 from threading import Thread
 from typing import Any
@@ -26,6 +28,7 @@ from unstatic.models.manifest import INDEX_NAME, InstalledModel, Manifest
 from unstatic.models.open_manifest import read_json
 
 Told = Callable[[], object]
+VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json", "vocab.txt")
 
 
 class UnwantedError(Exception):
@@ -43,7 +46,6 @@ class DiffusersEngine:
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and all frames at the end; there are no previews."""
         del previews_per_s
-        check_bridged(plan, self.manifest)
         events: Queue[Event | BaseException | None] = Queue()
         steps, wanted = 0, True
 
@@ -75,7 +77,7 @@ class DiffusersEngine:
     def _film(self, plan: Plan, step_taken: Told) -> UInt8[np.ndarray, "t h w 3"]:
         """Call the pipeline, and cut what it returns to what is shown."""
         asked = arguments(plan, self.manifest, inspect.signature(self.pipeline.__call__).parameters)
-        with torch.inference_mode(), _telling(self.pipeline, asked, step_taken):
+        with torch.inference_mode(), telling(self.pipeline, asked, step_taken):
             found = self.pipeline(**asked).frames
         return shown(found, plan)
 
@@ -85,13 +87,14 @@ def load_bridged(
 ) -> DiffusersEngine:
     """Load a pipeline from its folder. Raises InputError for missing, damaged or foreign files."""
     target = pick_device(device)
+    check_tokenizers(model.folder)
     kind = pipeline_class(read_json(model.folder / INDEX_NAME)["_class_name"])
     precision = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
     try:
         pipeline = kind.from_pretrained(
             model.folder, dtype=precision, local_files_only=True, use_safetensors=True
         )
-    except (OSError, ValueError, RuntimeError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, ImportError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{model.folder} cannot be loaded by diffusers ({reason}): pull it again") from None
     pipeline.to(target)
@@ -99,18 +102,11 @@ def load_bridged(
     return DiffusersEngine(model.manifest, pipeline, target)
 
 
-def check_bridged(plan: Plan, manifest: Manifest) -> None:
-    """Raise InputError for what pipelines cannot do."""
-    wanted = {
-        "a second prompt on the way": len(plan.texts) > 1,
-        "footage": bool(plan.footage),
-        "a source to start from": plan.source is not None,
-        "conditions": bool(plan.conditions),
-        "variations of a seed": bool(plan.variation),
-    }
-    for what, asked in wanted.items():
-        if asked:
-            raise InputError(f"{manifest.name} is run by diffusers, which knows no {what}: leave it out")
+def check_tokenizers(folder: Path) -> None:
+    """Raise InputError for a tokenizer without words: transformers would make an empty one of it."""
+    for tokenizer in sorted(each for each in folder.glob("tokenizer*") if each.is_dir()):
+        if not any((tokenizer / name).is_file() for name in VOCABULARIES):
+            raise InputError(f"{tokenizer} has none of {', '.join(VOCABULARIES)}: pull the model again")
 
 
 def arguments(plan: Plan, manifest: Manifest, known: Any) -> dict[str, Any]:
@@ -126,7 +122,12 @@ def arguments(plan: Plan, manifest: Manifest, known: Any) -> dict[str, Any]:
         "generator": torch.Generator().manual_seed(plan.seed),
         "output_type": "np",
         **dict.fromkeys(FRAME_COUNTS, frames),
-    } | ({"negative_prompt": plan.negative} if plan.negative else {})
+    }
+    if plan.negative:
+        if "negative_prompt" not in known:
+            raise InputError(f"{manifest.name} knows no negative prompt: leave it out")
+        asked["negative_prompt"] = plan.negative
+        asked["true_cfg_scale"] = float(plan.guidance)  # the real one, where guidance is distilled
     for name, picture in (("image", plan.image), ("last_image", plan.last_image)):
         if picture is not None:
             if name not in known:
@@ -136,7 +137,7 @@ def arguments(plan: Plan, manifest: Manifest, known: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _telling(pipeline: Any, asked: dict[str, Any], step_taken: Told) -> Iterator[None]:
+def telling(pipeline: Any, asked: dict[str, Any], step_taken: Told) -> Iterator[None]:
     """Let a pipeline tell its steps: by its callback, or where it has none by its scheduler."""
     if "callback_on_step_end" in inspect.signature(pipeline.__call__).parameters:
 
@@ -149,6 +150,7 @@ def _telling(pipeline: Any, asked: dict[str, Any], step_taken: Told) -> Iterator
         return
     plain = pipeline.scheduler.step
 
+    @wraps(plain)  # pipelines look at its signature to know what it takes
     def step(*values: Any, **options: Any) -> Any:
         result = plain(*values, **options)
         step_taken()
