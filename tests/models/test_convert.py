@@ -21,7 +21,7 @@ def film(folder: Path) -> torch.Tensor:
     made = plan(Request(prompt="a red ball", seconds=0, steps=2, guidance=4.0), engine.manifest)
     object.__setattr__(made, "finish", tiny_wan.small(made.finish))
     (latent,) = [event.latent for event in engine.denoise(made) if isinstance(event, Chunk)]
-    return latent
+    return latent.detach()
 
 
 @pytest.fixture

@@ -254,7 +254,8 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
 def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
     pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
-    unsaid = pictures | {"cues", "texts", "warnings", "finish"}
+    unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
+    unsaid |= set() if plan.negative else {"negative"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]

@@ -81,9 +81,10 @@ def pull_model(
     accept: Annotated[bool, typer.Option("--yes", help="Accept the licence without being asked.")] = False,
     endpoint: Annotated[str | None, typer.Option(help="Another hub than huggingface.co.")] = None,
 ) -> None:
-    """Fetch open weights; what was interrupted goes on where it stopped.
+    """Fetch open weights, or go on with it.
 
-    Says the licence and the size first. Afterwards the name that is printed is a model's.
+    Says the licence and the size first; what was interrupted goes on where it stopped. Afterwards the name
+    that is printed is a model's.
     """
     from unstatic.core.folders import models_folder
     from unstatic.core.log import progress
@@ -136,9 +137,10 @@ def convert_model(
     tokenizer: Annotated[Path | None, typer.Option(help="A folder that holds tokenizer.json.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking them.")] = False,
 ) -> None:
-    """Make a model of open weights that lie elsewhere, also in single files.
+    """Make a model of open weights in other files.
 
-    The folder that is printed is the model's name from then on: unstatic video --model FOLDER.
+    They are Wan's own folders, or single files. The folder that is printed is the model's name from then on:
+    unstatic video --model FOLDER.
     """
     from unstatic.models.convert import convert, sources_of
 

@@ -124,7 +124,7 @@ def _asked(name: str) -> tuple[Family, Given]:
     if "prompt" not in parameters or not counts:
         raise InputError(f"{name} makes no video of words: only such pipelines can be run")
 
-    def default(key: str, otherwise: float) -> Any:
+    def default(key: str, otherwise: float | int) -> Any:
         value = parameters[key].default if key in parameters else None
         return value if isinstance(value, int | float) else otherwise
 
