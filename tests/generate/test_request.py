@@ -208,7 +208,7 @@ def test_a_model_that_does_not_stream_makes_one_chunk(manifest: Manifest):
     made = plan(Request(prompt="a ball", seconds=2), replace(manifest, chunk=None))
     assert len(made.chunks) == 1
     assert made.total_steps == made.steps
-    cued = Request(prompt="a ball", seconds=2, cues=(Cue(at=1, prompt="a cube"),))
+    cued = Request(prompt="a ball", seconds=2, cues=(Cue(at=1.0, prompt="a cube"),))
     with pytest.raises(InputError, match="makes a film in one piece: it knows one prompt"):
         plan(cued, replace(manifest, chunk=None))
 
