@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from unstatic.core.errors import InputError
-from unstatic.core.files import atomic_path, ensure_writable, human_size, unused_path
+from unstatic.core.files import atomic_path, ensure_writable, human_size, read_object, unused_path
 
 
 def test_the_file_appears_only_when_the_block_ends(tmp_path: Path):
@@ -72,3 +72,17 @@ def test_sizes_are_written_as_people_say_them():
     sizes |= {48_300_000: "48 MB", 2_500_000_000: "2.5 GB", 7_200_000_000_000: "7.2 TB"}
     for size_bytes, text in sizes.items():
         assert human_size(size_bytes) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [(None, "is missing: mend it"), ("{", "is not JSON"), ("[]", "no JSON object but a list: mend it")],
+)
+def test_what_is_no_json_object_is_said_with_the_fix(tmp_path: Path, text: str | None, said: str):
+    path = tmp_path / "a.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_object(path, "mend it")
+    path.write_text('{"a": 1}')
+    assert read_object(path, "mend it") == {"a": 1}

@@ -220,5 +220,5 @@ def test_guidance_leads_away_from_a_negative_prompt(manifest: Manifest):
     assert plan(Request(prompt="a ball"), model).late_guidance == 2.0
     made = plan(Request(prompt="a ball", negative=" still ", guidance=3.0), model)
     assert (made.negative, made.late_guidance) == ("still", None)
-    with pytest.raises(InputError, match="a negative prompt needs guidance in two passes"):
+    with pytest.raises(InputError, match="a negative prompt needs two passes: take solver"):
         plan(Request(prompt="a ball", negative="still", guidance=1.0), model)

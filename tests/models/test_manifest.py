@@ -110,3 +110,8 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, content: bytes):
 def test_the_size_on_disk_counts_every_file_of_weights(tiny_model: Path):
     files = [tiny_model / "transformer.safetensors", tiny_model / "autoencoder.safetensors"]
     assert open_model(tiny_model).size_bytes() == sum(len(file.read_bytes()) for file in files)
+
+
+def test_a_model_that_can_be_pulled_says_how():
+    with pytest.raises(InputError, match=r"not here yet: fetch it with `unstatic models pull wan2\.1-1\.3b`"):
+        find_model("wan2.1-1.3b")

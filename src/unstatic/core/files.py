@@ -1,10 +1,12 @@
 """Files that appear whole or not at all, and names that overwrite nothing."""
 
+import json
 import os
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from unstatic.core.errors import InputError
 
@@ -40,6 +42,20 @@ def ensure_writable(path: Path) -> None:
         temporary.unlink()
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}, choose another place") from error
+
+
+def read_object(path: Path, fix: str) -> dict[str, Any]:
+    """Read a JSON object. Raises InputError, with how to mend it, when it is missing or is something else."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: {fix}") from None
+    except ValueError as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not JSON ({reason}): {fix}") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"{path} holds no JSON object but a {type(fields).__name__}: {fix}")
+    return cast(dict[str, Any], fields)
 
 
 def unused_path(directory: Path, stem: str, suffix: str) -> Path:

@@ -1,6 +1,7 @@
 """The native engine: our transformer and autoencoder, on any device, streaming."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -34,7 +35,6 @@ from unstatic.generate.stream import (
     stream_latents,
 )
 from unstatic.media.frames import to_frames, to_tensor
-from unstatic.models.beside import Beside
 from unstatic.models.experts import chosen
 from unstatic.models.interpolator import is_cut
 from unstatic.models.lora import attach, fuse, parse_use, read_lora
@@ -125,7 +125,8 @@ class NativeEngine:
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
         """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
         # Read the prompts
-        sampling, compression = self.sampling(plan), self.manifest.compression
+        sampling = replace(self.sampling(plan), beside=self.pictures(plan))
+        compression = self.manifest.compression
         empty = [] if sampling.in_one_pass else [plan.negative]
         # All at once: an encoder that is large is in memory only while it is asked
         every = self.text_encoder.encode([*(text for _, text in plan.texts), *empty])
@@ -143,16 +144,16 @@ class NativeEngine:
         end = compression.latent_frames_covering(plan.made)
         state = apply_conditions(self.static(plan), self.conditions(plan), end=end)
         yield from stream_latents(
-            self.shown(plan), state, Script(starts=starts, read=read), sampling, [plan.seed]
+            self.transformer, state, Script(starts=starts, read=read), sampling, [plan.seed]
         )
 
-    def shown(self, plan: Plan) -> Transformer | Beside:
-        """Return the transformer, with the plan's pictures beside its latent if it reads them there."""
+    def pictures(self, plan: Plan) -> Latent | None:
+        """Return the plan's pictures as channels beside the latent, for a model that reads them there."""
         if self.manifest.given != "pictures":
-            return self.transformer
+            return None
         assert plan.image is not None, "the plan was checked"
         frames = self.manifest.compression.frames_covering(plan.made)
-        return Beside(self.transformer, beside(self.autoencoder, plan.image, plan.last_image, frames))
+        return beside(self.autoencoder, plan.image, plan.last_image, frames)
 
     def conditions(self, plan: Plan) -> list[Condition]:
         """Return what is known of the video, its images encoded."""

@@ -249,7 +249,9 @@ def _way(request: Request, manifest: Manifest) -> _Way:
     _check_solver(solver, guidance, manifest)
     negative = defaults.negative if request.negative is None else request.negative
     if request.negative and (solver == DISTILLED or guidance == 1):
-        raise InputError("a negative prompt needs guidance in two passes: name a solver and guidance above 1")
+        raise InputError(
+            f"a negative prompt needs two passes: take solver {defaults.solver}, and guidance above 1"
+        )
     return _Way(solver, steps, guidance, checked_prompt(negative, may_be_empty=True))
 
 

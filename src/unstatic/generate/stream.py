@@ -26,7 +26,6 @@ from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, 
 from unstatic.diffusion.sampling import sample
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
-from unstatic.models.beside import Beside
 from unstatic.models.parts import Transformer
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
 
@@ -48,7 +47,8 @@ class Sampling:
     `prediction` is what the model was trained to output, `guidance` 1 is none, `late_guidance` another one
     below some level, and `history_sigma` the level of the static that is put on a finished chunk before later
     ones look back at it. With `distilled` the model is told how far each step goes and how guided it shall
-    be, with `thousandths` levels rounded down to whole thousandths, as it learned them.
+    be, with `thousandths` levels rounded down to whole thousandths, as it learned them. `beside` are channels
+    that are known and stand next to those denoised: pictures, to models that read them there.
     """
 
     sigmas: Schedule
@@ -59,6 +59,7 @@ class Sampling:
     late_guidance: LateGuidance | None = None
     distilled: bool = False
     thousandths: bool = False
+    beside: Latent | None = None
 
     @property
     def in_one_pass(self) -> bool:
@@ -119,7 +120,7 @@ def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Seque
 
 
 def stream_latents(
-    model: Transformer | Beside, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
+    model: Transformer, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
 ) -> Iterator[Denoised | Chunk]:
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
@@ -190,7 +191,7 @@ class Anchors:
     without anchors sees none, but may not be given frames.
     """
 
-    def __init__(self, model: Transformer | Beside, state: LatentState, sampling: Sampling) -> None:
+    def __init__(self, model: Transformer, state: LatentState, sampling: Sampling) -> None:
         self.model, self.state, self.sampling = model, state, sampling
         # Conditions bind all samples alike
         self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()
@@ -248,7 +249,10 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
             guidance = levels.new_full((len(levels),), sampling.guidance)
             scalars = told(levels, next_level(levels, sampling.sigmas), guidance)
         shown = (levels * 1000).floor() / 1000 if sampling.thousandths else levels
-        prediction = look(latent, shown, scalars=scalars).prediction
+        seen = latent
+        if sampling.beside is not None:
+            seen = torch.cat([latent, sampling.beside.to(latent).expand(len(latent), -1, -1, -1, -1)], 1)
+        prediction = look(seen, shown, scalars=scalars).prediction
         return to_velocity(prediction, sampling.prediction, latent, sigma)
 
     if sampling.in_one_pass:

@@ -6,11 +6,11 @@ import os
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Literal
 
 from unstatic.core.config import from_dict, to_dict
 from unstatic.core.errors import InputError
-from unstatic.core.files import atomic_path
+from unstatic.core.files import atomic_path, read_object
 from unstatic.core.folders import models_folder
 from unstatic.core.shapes import Compression, Size
 
@@ -122,17 +122,11 @@ class InstalledModel:
 def read_manifest(folder: Path) -> Manifest:
     """Read `model.json` of a model folder. Raises InputError when it is missing, no JSON, or no manifest."""
     path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise InputError(f"{folder} is not a model: it has no {MANIFEST_NAME}")
+    fields = read_object(path, "restore the file")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{folder} is not a model: it has no {MANIFEST_NAME}") from None
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not JSON ({reason}): restore the file") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"{path} is not a manifest but a {type(fields).__name__}: restore the file")
-    try:
-        return from_dict(Manifest, cast(dict[str, Any], fields))
+        return from_dict(Manifest, fields)
     except InputError as error:
         raise InputError(f"{path} does not fit this version of unstatic: {error}") from None
 
@@ -176,6 +170,10 @@ def find_model(name: str) -> InstalledModel:
         return open_model(installed[name])
     if os.path.isdir(name):  # unlike Path.is_dir, false for a name that is too long
         return open_model(Path(name))
+    from unstatic.models.pull import OFFERS
+
+    if any(offer.name == name for offer in OFFERS):
+        raise InputError(f"{name} is not here yet: fetch it with `unstatic models pull {name}`")
     nearest = get_close_matches(name, installed, n=1, cutoff=0.0)
     hint = f"did you mean {nearest[0]}? " if nearest else ""
     raise InputError(f"there is no model {name!r}: {hint}`unstatic models list` shows what is installed")

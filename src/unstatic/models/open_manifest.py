@@ -4,12 +4,12 @@ Sizes are read from the folder's own config files, the rest of what a manifest s
 models of these sizes.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from unstatic.core.errors import InputError
+from unstatic.core.files import read_object
 from unstatic.core.shapes import Compression, Size
 from unstatic.models.bridged import bridged_manifest
 from unstatic.models.manifest import INDEX_NAME, Given, Manifest, SamplingDefaults
@@ -159,14 +159,5 @@ def read_config(part: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object. Raises InputError when it is missing or is something else."""
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: pull the model again") from None
-    except ValueError as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} is not JSON ({reason}): pull the model again") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"{path} holds no JSON object: pull the model again")
-    return cast(dict[str, Any], fields)
+    """Read a JSON object that was pulled. Raises InputError when it is missing or is something else."""
+    return read_object(path, "pull the model again")
