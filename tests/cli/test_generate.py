@@ -465,7 +465,7 @@ def test_damaged_models_are_one_line_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("manifest", "message"),
     [
-        ("[1, 2]", "is not a manifest"),
+        ("[1, 2]", "model.json holds no JSON object but a list: restore the file"),
         ('{"nmae": "tiny"}', "unknown setting 'nmae'; did you mean 'name'?"),
         ('{"name": "tiny"}', "missing setting: preset"),
     ],
