@@ -1,6 +1,7 @@
 """The whole way from a prompt to frames gives what diffusers' WanPipeline gives, from the same files."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_wan
 import torch
+from peak import peak_bytes
 from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
@@ -15,6 +17,7 @@ from torch import Tensor
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import LatentState
+from unstatic.generate.engine import Frames
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Request, plan
 from unstatic.generate.stream import Chunk
@@ -151,3 +154,23 @@ def test_a_film_with_a_lora_is_that_of_changed_weights(
         draw_static(engine, monkeypatch)
         torch.testing.assert_close(film(engine, steps=2), expected, atol=1e-4, rtol=1e-4)
     assert not torch.allclose(film(plain, steps=2), expected, atol=1e-2)
+
+
+def test_frames_come_while_they_are_decoded_in_memory_that_does_not_grow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = load(tiny_wan.saved("2.1", tmp_path))
+    channels = engine.transformer.config.out_channels
+    came: list[int] = []
+
+    def decode(latent: Tensor) -> None:
+        monkeypatch.setattr(engine, "denoise", lambda _: iter([Chunk(0, latent)]))
+        frames = engine.manifest.compression.frames(latent.shape[2])
+        made = plan(Request(prompt=PROMPT, seconds=frames / engine.manifest.fps), engine.manifest)
+        came[:] = [len(event.frames) for event in engine.stream(made) if isinstance(event, Frames)]
+
+    short, long = (torch.zeros(1, channels, frames, 8, 8) for frames in (3, 12))
+    most = peak_bytes(partial(decode, short))
+    assert came == [1, 4, 4]
+    assert peak_bytes(partial(decode, long)) <= 1.01 * most
+    assert came == [1, *[4] * 11]

@@ -92,7 +92,7 @@ def test_long_videos_are_worked_on_in_pieces_without_a_seam(
 ):
     video, latent = clip(45), latents(12)
     whole = model.encode(video), model.decode(latent)
-    monkeypatch.setattr("unstatic.models.tiny_autoencoder.LATENT_FRAMES_PER_PASS", 3)
+    monkeypatch.setattr(TinyAutoencoder, "latent_frames_per_pass", 3)
     torch.testing.assert_close((model.encode(video), model.decode(latent)), whole, atol=1e-5, rtol=0)
 
 

@@ -1,11 +1,13 @@
 """Parity with diffusers on small random weights, in both published layouts; streaming; memory."""
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
+from peak import peak_bytes
 from torch import Tensor
 
 from unstatic.core.errors import InputError
@@ -151,6 +153,20 @@ def test_what_a_stream_keeps_does_not_grow(pair: tuple[WanAutoencoder, Any]) -> 
         _, state = ours.decode_stream(torch.zeros(1, 4, 2, 2, 2), state)
         sizes.append(sum(each.untyped_storage().nbytes() for each in state))
     assert len(set(sizes)) == 1
+
+
+@torch.no_grad()
+def test_decoding_a_stream_takes_no_more_memory_for_a_long_film(pair: tuple[WanAutoencoder, Any]) -> None:
+    ours, _ = pair
+
+    def decode(frames: int) -> None:
+        state = None
+        for piece in torch.zeros(1, 4, frames, 4, 4).split(1, 2):
+            _, state = ours.decode_stream(piece, state)
+
+    latent_frame = 4 * 4 * 4 * 4
+    short, long = (peak_bytes(partial(decode, frames)) - frames * latent_frame for frames in (3, 12))
+    assert short == long > 0
 
 
 def test_a_size_that_does_not_divide_is_refused(pair: tuple[WanAutoencoder, Any]) -> None:

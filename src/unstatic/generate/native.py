@@ -82,8 +82,8 @@ class NativeEngine:
                     steps += 1
                     yield Progress(steps, plan.total_steps)
                     if preview.is_due():
-                        estimate, _ = self._decode(state.estimate, memory)
-                        first, sketch = shown(plan, made, estimate)
+                        sketches = [frames for frames, _ in self._decode(state.estimate, memory)]
+                        first, sketch = shown(plan, made, np.concatenate(sketches))
                         if len(sketch):
                             yield Preview(first, sketch)
                 case Chunk(latent=latent):
@@ -91,11 +91,11 @@ class NativeEngine:
                     if steps < chunks * plan.steps:  # known beforehand, wholly or in part
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
-                    decoded, memory = self._decode(latent, memory)
-                    first, frames = shown(plan, *joints.next(decoded))
-                    if len(frames):
-                        yield Frames(first, frames)
-                    made += len(decoded)
+                    for decoded, kept in self._decode(latent, memory):
+                        first, frames = shown(plan, *joints.next(decoded))
+                        if len(frames):
+                            yield Frames(first, frames)
+                        made, memory = made + len(decoded), kept
 
     def joints(self, plan: Plan) -> JointSmoother:
         """Return what smooths the joints of the plan's footage; without an interpolator they stay."""
@@ -117,10 +117,11 @@ class NativeEngine:
 
     def _decode(
         self, latent: Latent, memory: Memory | None
-    ) -> tuple[UInt8[np.ndarray, "frames height width 3"], Memory]:
-        """Decode the next latent frames of the video; return its next frames, and what they remember."""
-        video, memory = self.autoencoder.decode_stream(latent, memory)
-        return rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
+    ) -> Iterator[tuple[UInt8[np.ndarray, "frames height width 3"], Memory]]:
+        """Decode the next latent frames of the video, few at a time; yield frames, and what they remember."""
+        for piece in latent.split(self.autoencoder.latent_frames_per_pass, 2):
+            video, memory = self.autoencoder.decode_stream(piece, memory)
+            yield rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
 
     @torch.inference_mode()
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:

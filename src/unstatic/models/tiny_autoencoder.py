@@ -32,7 +32,6 @@ from unstatic.core.shapes import Compression
 from unstatic.nn.causal import Convolution, Grow, Memory, MemoryBlock, Shrink, run
 
 CLAMP = 4.0
-LATENT_FRAMES_PER_PASS = 16  # more would only cost memory: 64 frames keep any processor busy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +108,7 @@ class TinyAutoencoder(nn.Module):
     it. `generator` draws the first weights.
     """
 
+    latent_frames_per_pass = 16  # more would only cost memory: 64 frames keep any processor busy
     latent_mean: Tensor
     latent_std: Tensor
 
@@ -180,7 +180,7 @@ class TinyAutoencoder(nn.Module):
         if ahead:
             video = torch.cat([video, video[:, :, -1:].expand(-1, -1, ahead, -1, -1)], dim=2)
 
-        frames_per_pass = LATENT_FRAMES_PER_PASS * self.config.compression.time
+        frames_per_pass = self.latent_frames_per_pass * self.config.compression.time
         latents, state = [], None
         for piece in video.split(frames_per_pass, dim=2):
             latent, state = self._compress_stream(piece, state)
@@ -231,7 +231,7 @@ class TinyAutoencoder(nn.Module):
     def reconstruct(self, latent: Float[Tensor, "b c lt lh lw"]) -> Float[Tensor, "b 3 t h w"]:
         """Decode latents that were never normalised, without clamping: what training sees."""
         videos, state = [], None
-        for piece in latent.split(LATENT_FRAMES_PER_PASS, dim=2):
+        for piece in latent.split(self.latent_frames_per_pass, dim=2):
             video, state = self._reconstruct_stream(piece, state)
             videos.append(video)
         return torch.cat(videos, dim=2)

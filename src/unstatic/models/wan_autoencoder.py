@@ -40,8 +40,6 @@ from unstatic.nn.causal3d import (
     repeated,
 )
 
-LATENT_FRAMES_PER_PASS = 1  # two or four at once were slower on a CPU
-
 # --------------------------------------------------------------------------------------------------- contract
 
 
@@ -230,6 +228,8 @@ class WanAutoencoder(nn.Module):
     it. Latents are the mean of what the encoder predicts, never drawn.
     """
 
+    latent_frames_per_pass = 1  # two or four at once were slower on a CPU
+
     def __init__(self, config: WanAutoencoderConfig) -> None:
         super().__init__()
         self.config = config
@@ -252,7 +252,7 @@ class WanAutoencoder(nn.Module):
         first, rest = video.split([1, video.shape[2] - 1], 2)
         latents: list[Tensor] = []
         state = None
-        for piece in (first, *rest.split(LATENT_FRAMES_PER_PASS * self.config.compression.time, 2)):
+        for piece in (first, *rest.split(self.latent_frames_per_pass * self.config.compression.time, 2)):
             latent, state = self.encode_stream(piece, state)
             latents.append(latent)
         return torch.cat(latents, 2)
@@ -291,7 +291,7 @@ class WanAutoencoder(nn.Module):
         Memory beyond input and output does not grow with t.
         """
         state = None
-        pieces = (latent[:, :, :1], *latent[:, :, 1:].split(LATENT_FRAMES_PER_PASS, 2))
+        pieces = (latent[:, :, :1], *latent[:, :, 1:].split(self.latent_frames_per_pass, 2))
         frames = self.config.compression.frames(latent.shape[2])
         side = self.config.compression.space
         video = latent.new_empty(

@@ -38,7 +38,20 @@ class Convolution(nn.Module):
         self.conv.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
 
     def forward(self, x: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b frames height width d"]:
-        return self.conv(x.movedim(-1, 1)).movedim(1, -1)
+        return convolved(self.conv, x.movedim(-1, 1)).movedim(1, -1)
+
+
+def convolved(conv: nn.Conv3d, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "b d frames height width"]:
+    """Apply a convolution, by oneDNN's kernel where there is a choice.
+
+    Left alone, torch writes out every window of small inputs in float32 on a CPU: 27 times the memory, and
+    on a Zen 5 two thirds of the speed.
+    """
+    known = x.dtype in (torch.float32, torch.bfloat16) and torch.backends.mkldnn.is_available()
+    if x.device.type != "cpu" or not known or torch.is_grad_enabled():
+        return conv(x)
+    weight, padding = conv.weight, [int(each) for each in conv.padding]
+    return torch.mkldnn_convolution(x, weight, conv.bias, padding, conv.stride, conv.dilation, conv.groups)
 
 
 class MemoryBlock(nn.Module):

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unstatic.nn.attention import KeyValue, attention
-from unstatic.nn.causal import Convolution, Memory
+from unstatic.nn.causal import Convolution, Memory, convolved
 
 PAST = 2  # frames that a convolution reads before the one it stands at
 TINY = 1e-24  # keeps a cell of zeros zero, and changes no other
@@ -125,7 +125,7 @@ def _over_time(conv: nn.Conv3d, x: Float[Tensor, "b t h w c"]) -> Float[Tensor, 
     """Apply a convolution that needs three frames, to fewer too: then nothing comes out."""
     if x.shape[1] < conv.kernel_size[0]:
         return x.new_empty(*x.shape[:1], 0, *x.shape[2:4], conv.out_channels)
-    return conv(x.movedim(-1, 1)).movedim(1, -1)
+    return convolved(conv, x.movedim(-1, 1)).movedim(1, -1)
 
 
 class HalveSize(nn.Module):
