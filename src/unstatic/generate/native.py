@@ -17,7 +17,7 @@ from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
 from unstatic.diffusion.distilled import SCALARS
 from unstatic.diffusion.process import Latent
-from unstatic.diffusion.schedule import Schedule, shifted, wan
+from unstatic.diffusion.schedule import Schedule, listed, shifted, wan
 from unstatic.diffusion.solver import SOLVERS, euler
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
 from unstatic.generate.finish import REPEAT, load_interpolator
@@ -192,6 +192,8 @@ class NativeEngine:
     def schedule(self, plan: Plan) -> Schedule:
         """Return the levels from static to clean."""
         defaults = self.manifest.defaults
+        if defaults.levels:
+            return listed(defaults.levels, defaults.shift)
         return SCHEDULES[defaults.schedule](plan.steps, defaults.shift)
 
     def sampling(self, plan: Plan) -> Sampling:
@@ -206,6 +208,7 @@ class NativeEngine:
             history_sigma=self.manifest.defaults.history_sigma,
             distilled=plan.solver == DISTILLED,
             thousandths=self.manifest.defaults.schedule == "wan",
+            damped=self.manifest.defaults.damped,
         )
 
 

@@ -10,7 +10,18 @@ from pathlib import Path
 
 from unstatic.core.errors import InputError
 from unstatic.models.manifest import Manifest, write_manifest
-from unstatic.models.open_manifest import FRAMES_CHANNELS, Shape, make_manifest, published
+from unstatic.models.open_manifest import (
+    CAUSAL,
+    FRAMES_CHANNELS,
+    STUDENT,
+    Shape,
+    check_student,
+    make_manifest,
+    make_student,
+    published,
+    read_config,
+    streaming_of,
+)
 from unstatic.models.open_weights import autoencoder_config, transformer_config
 from unstatic.models.umt5_keys import config_of
 from unstatic.models.weight_files import SUFFIX, shapes, weight_files
@@ -22,13 +33,18 @@ EARLY, LATE, TOKENIZER_FOLDER = "high_noise_model", "low_noise_model", "google/u
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
-    """Where the parts of a model lie: each a file, or a folder of files. `late` is the second of a pair."""
+    """Where the parts of a model lie: each a file, or a folder of files.
+
+    `late` is the second of a pair. A student that streams makes `chunk` latent frames at a time; its own
+    config says so if `chunk` is None, where it has one.
+    """
 
     transformer: Path
     autoencoder: Path
     text_encoder: Path
     tokenizer: Path
     late: Path | None = None
+    chunk: int | None = None
 
 
 def sources_of(
@@ -39,6 +55,7 @@ def sources_of(
     autoencoder: Path | None = None,
     text_encoder: Path | None = None,
     tokenizer: Path | None = None,
+    chunk: int | None = None,
 ) -> Sources:
     """Complete what is named by what a folder of Wan's own layout holds.
 
@@ -67,6 +84,7 @@ def sources_of(
         text_encoder=found["text-encoder"],
         tokenizer=found["tokenizer"],
         late=late,
+        chunk=chunk,
     )
 
 
@@ -81,7 +99,7 @@ def convert(sources: Sources, target: Path, *, copy: bool = False) -> Manifest:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         _lay_out(sources, unfinished, copy)
-        manifest = _described(unfinished, target.name, pair=sources.late is not None)
+        manifest = _described(unfinished, target.name, pair=sources.late is not None, chunk=sources.chunk)
         write_manifest(unfinished, manifest)
         unfinished.rename(target)
     except OSError as error:
@@ -114,7 +132,10 @@ def files_at(path: Path) -> list[Path]:
     """Return the files of a part: one that is named, or in a folder its weights with index and config."""
     if path.is_file():
         if path.suffix != SUFFIX:
-            raise InputError(f"{path} is no safetensors file, and others may run code: take that instead")
+            raise InputError(
+                f"{path} is no safetensors file, and others may run code: take that instead, or make it so"
+                " (docs/reference/wan.md)"
+            )
         return [path]
     beside = [*path.glob(f"*{SUFFIX}.index.json"), path / "config.json"]
     return [*weight_files(path), *(each for each in beside if each.is_file())]
@@ -127,7 +148,7 @@ def _put(source: Path, target: Path, copy: bool) -> None:
         target.symlink_to(source.resolve())
 
 
-def _described(folder: Path, name: str, *, pair: bool) -> Manifest:
+def _described(folder: Path, name: str, *, pair: bool, chunk: int | None) -> Manifest:
     """Return the manifest of a folder that is laid out; its parts must be what they should be."""
     transformer, autoencoder = transformer_config(folder / "transformer"), autoencoder_config(folder / "vae")
     config_of(shapes(weight_files(folder / "text_encoder")))
@@ -144,5 +165,12 @@ def _described(folder: Path, name: str, *, pair: bool) -> Manifest:
             f"the transformer has latents of {shape.channels} channels, the autoencoder of"
             f" {autoencoder.latent_channels}: take the autoencoder that was published with it"
         )
+    config = folder / "transformer" / "config.json"
+    fields = read_config(config.parent) if config.is_file() else {}
+    stated = {"_class_name": CAUSAL[0], "num_frames_per_block": chunk} if chunk is not None else {}
+    streaming = streaming_of(fields | stated)
+    if streaming is not None:
+        check_student(shape, folder / "transformer")
+        return make_student(name, STUDENT, autoencoder.compression, streaming)
     given = "pictures" if shape.pictures else "frames" if shape.channels == FRAMES_CHANNELS else "nothing"
     return make_manifest(name, published(shape), autoencoder.compression, given)

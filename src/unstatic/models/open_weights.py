@@ -5,12 +5,14 @@ The config is diffusers', Wan's own, or none: then sizes are read off the weight
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from unstatic.core.errors import InputError
+from unstatic.models.manifest import Window
 from unstatic.models.open_manifest import read_config
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.wan_autoencoder import WanAutoencoder, WanAutoencoderConfig
@@ -23,9 +25,22 @@ HEAD_WIDTH = 128  # of every published model
 # ---------------------------------------------------------------------------------------------------- loading
 
 
-def load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
-    """Load a transformer as `dtype` on the CPU. Raises InputError when its weights do not fit its config."""
+def load_transformer(
+    folder: Path, dtype: torch.dtype, *, chunk: int | None = None, window: Window | None = None
+) -> VideoTransformer:
+    """Load a transformer as `dtype` on the CPU, to stream in a window if one is given.
+
+    Raises InputError when its weights do not fit its config.
+    """
     config = transformer_config(folder)
+    if chunk is not None and window is not None:
+        config = replace(
+            config,
+            chunk=chunk,
+            first_chunk=window.first,
+            history_chunks=window.history_chunks(chunk),
+            sink_chunks=window.sink_chunks(chunk),
+        )
     with torch.device("meta"):
         model = VideoTransformer(config)
     fill(model, from_wan(read_weights(weight_files(folder), dtype)), folder)

@@ -63,10 +63,13 @@ def load_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
 
 
 def _open_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
-    transformer: Transformer = load_transformer(model.folder / "transformer", dtype)
-    if model.manifest.boundary is not None:
+    manifest = model.manifest
+    transformer: Transformer = load_transformer(
+        model.folder / "transformer", dtype, chunk=manifest.chunk, window=manifest.window
+    )
+    if manifest.boundary is not None:
         late = load_transformer(model.folder / "transformer_2", dtype)
-        transformer = Experts(transformer, late, model.manifest.boundary)
+        transformer = Experts(transformer, late, manifest.boundary)
     return Parts(
         transformer,
         load_autoencoder(model.folder / "vae", dtype),
