@@ -8,6 +8,7 @@ import self_forcing
 import tiny_wan
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_taehv import published
 
 from unstatic.core.errors import InputError
 from unstatic.generate.native import load_native
@@ -15,6 +16,7 @@ from unstatic.generate.request import Request, plan
 from unstatic.generate.stream import Chunk
 from unstatic.models.convert import Sources, convert, sources_of
 from unstatic.models.manifest import Window, open_model
+from unstatic.models.taehv_keys import TAEW2_1, TAEW2_2
 
 
 def film(folder: Path) -> torch.Tensor:
@@ -109,6 +111,23 @@ def test_a_student_that_streams(layout: str, tmp_path: Path, named: dict[str, Pa
     assert (manifest.chunk, manifest.window, manifest.defaults.solver) == (3, Window(first=3), "consistency")
     torch.testing.assert_close(film(tmp_path / "student"), expected, atol=1e-5, rtol=1e-5)
     assert expected.shape[2] == 3
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_tiny_decoder_makes_films_where_there_is_no_autoencoder(
+    left_out: bool, tmp_path: Path, named: dict[str, Path]
+) -> None:
+    file, tiny = tmp_path / "wan2.1_t2v.safetensors", tmp_path / "taew2_1.safetensors"
+    save_file(tiny_wan.single_file("2.1"), file)
+    save_file(published(TAEW2_1), tiny)
+    parts = named | ({"autoencoder": None} if left_out else {})
+    manifest = convert(sources_of(transformer=file, tiny=tiny, **parts), tmp_path / "new")
+    assert manifest == open_model(tmp_path / "new").manifest
+    assert (manifest.tiny, manifest.compression.space) == ("films" if left_out else "previews", 8)
+    assert film(tmp_path / "new").isfinite().all()
+    save_file(published(TAEW2_2), tiny)
+    with pytest.raises(InputError, match="latents of 16 channels, the autoencoder of 48"):
+        convert(sources_of(transformer=file, tiny=tiny, **parts), tmp_path / "other")
 
 
 def test_a_student_is_refused_in_one_line(tmp_path: Path, named: dict[str, Path]) -> None:

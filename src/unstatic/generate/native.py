@@ -60,19 +60,21 @@ class NativeEngine:
         autoencoder: Autoencoder,
         text_encoder: TextEncoder,
         device: torch.device,
+        sketcher: Autoencoder | None = None,
     ) -> None:
         self.manifest = manifest
         self.transformer = transformer
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.device = device
+        self.sketcher = sketcher or autoencoder
 
     @torch.inference_mode()
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
         preview, joints = Pace(previews_per_s), self.joints(plan)
         steps, chunks, made = 0, 0, 0
-        memory = None
+        memory = sketched = None
         for event in self.denoise(plan):
             match event:
                 case Warned():
@@ -81,7 +83,7 @@ class NativeEngine:
                     steps += 1
                     yield Progress(steps, plan.total_steps)
                     if preview.is_due():
-                        estimate, _ = self._decode(state.estimate, memory)
+                        estimate, _ = decode(self.sketcher, state.estimate, sketched)
                         first, sketch = shown(plan, made, estimate)
                         if len(sketch):
                             yield Preview(first, sketch)
@@ -90,7 +92,11 @@ class NativeEngine:
                     if steps < chunks * plan.steps:  # known beforehand, wholly or in part
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
-                    decoded, memory = self._decode(latent, memory)
+                    decoded, memory = decode(self.autoencoder, latent, memory)
+                    if self.sketcher is self.autoencoder:
+                        sketched = memory
+                    elif previews_per_s:
+                        _, sketched = decode(self.sketcher, latent, sketched)
                     first, frames = shown(plan, *joints.next(decoded))
                     if len(frames):
                         yield Frames(first, frames)
@@ -113,13 +119,6 @@ class NativeEngine:
             return to_frames(interpolator(pair[None, :, 0], pair[None, :, 1])[:, :, None])[0, 0]
 
         return JointSmoother(anew, middle)
-
-    def _decode(
-        self, latent: Latent, memory: Memory | None
-    ) -> tuple[UInt8[np.ndarray, "frames height width 3"], Memory]:
-        """Decode the next latent frames of the video; return its next frames, and what they remember."""
-        video, memory = self.autoencoder.decode_stream(latent, memory)
-        return rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
 
     @torch.inference_mode()
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
@@ -212,6 +211,14 @@ class NativeEngine:
         )
 
 
+def decode(
+    decoder: Autoencoder, latent: Latent, memory: Memory | None
+) -> tuple[UInt8[np.ndarray, "frames height width 3"], Memory]:
+    """Decode the next latent frames of a video; return its next frames, and what they remember."""
+    video, memory = decoder.decode_stream(latent, memory)
+    return rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
+
+
 def vary(static: Latent, other: Latent, share: float) -> Latent:
     """Mix another static into one, to unit variance again; `share` of the variance is the other's."""
     return (1 - share) ** 0.5 * static + share**0.5 * other
@@ -266,9 +273,9 @@ def load_native(
     if target.type == "cpu" and not adaptable:
         for each in chosen(transformer):
             prepare_for_cpu(each)
-    return NativeEngine(
-        model.manifest, transformer, parts.autoencoder.to(target).eval(), parts.text_encoder, target
-    )
+    autoencoder = parts.autoencoder.to(target).eval()
+    sketcher = parts.sketcher and parts.sketcher.to(target).eval()
+    return NativeEngine(model.manifest, transformer, autoencoder, parts.text_encoder, target, sketcher)
 
 
 def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
@@ -280,6 +287,9 @@ def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
         "latent channels": (autoencoder.config.latent_channels, transformer.config.out_channels),
         "text width": (text_encoder.width, transformer.config.text_width),
     }
+    if parts.sketcher is not None:
+        sketched = parts.sketcher.config.latent_channels
+        facts["tiny decoder's channels"] = (sketched, transformer.config.out_channels)
     for name, (one, other) in facts.items():
         if one != other:
             raise InputError(

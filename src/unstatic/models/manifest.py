@@ -95,6 +95,7 @@ class Manifest:
     beforehand: "frames" anywhere, whole chunks at the "beginning", "pictures" (the first frame, which it
     needs, and the last) or "nothing". From the level `boundary` down a second transformer takes over, if not
     None. `engine` is what runs it. Open weights that stream do so in a `window`; our own say how themselves.
+    Their `tiny` decoder, if there is one, makes previews, or films as well.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Manifest:
     boundary: float | None = None
     engine: Literal["native", "diffusers"] = "native"
     window: Window | None = None
+    tiny: Literal["previews", "films"] = "previews"
 
     def __post_init__(self) -> None:
         if not self.sizes or self.fps < 1 or (self.chunk is not None and self.chunk < 1):
