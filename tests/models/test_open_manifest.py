@@ -117,7 +117,8 @@ def test_what_a_student_says_of_its_window_counts(tmp_path: Path) -> None:
             {"sink_size": 3, "local_attn_size": 9, "rope_cache_policy": "relativistic"},
             "only sinks that stay",
         ),
-        ({}, {"local_attn_size": 10}, "cuts a chunk of 3 in two"),
+        ({}, {"local_attn_size": 10}, "window of 10 latent frames cuts a chunk of 3 in two"),
+        ({}, {"sliding_window_num_frames": 20}, "window of 20 latent frames, .* cuts a chunk of 3 in two"),
     ],
 )
 def test_students_of_other_kinds_are_refused(

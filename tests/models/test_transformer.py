@@ -146,6 +146,9 @@ def test_the_ring_does_not_grow(model: VideoTransformer, text: TextMemory) -> No
         return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
     ring = model(LATENT, SIGMA, text, remember=True).ring
+    older = ring.blocks[0][-1].key
+    later = model(LATENT[:, :, :4], SIGMA[:, :4], text, start=17, history=ring, remember=True).ring
+    assert later.blocks[0][-2].key is older, "what is remembered is copied once"
     tokens = 2 * 4 * 6  # two chunks of four latent frames of 2 x 3 tokens
     assert size_bytes(ring) == CONFIG.depth * 2 * 2 * tokens * CONFIG.width * 4
     for start in range(17, 200, 4):

@@ -149,6 +149,8 @@ def streaming_of(config: Mapping[str, Any]) -> Streaming | None:
     seen, sinks = config.get("local_attn_size", -1), config.get("sink_size", 0)
     if sinks and config.get("rope_cache_policy", "absolute") != "absolute":
         raise InputError("its sinks move along with the film: only sinks that stay are supported")
+    if seen != -1 and (seen - sinks) % chunk:
+        raise InputError(f"its window of {seen} latent frames cuts a chunk of {chunk} in two as it rolls")
     whole = config.get("sliding_window_num_frames", 21) if seen == -1 else seen
     first = 1 if config.get("independent_first_frame") else chunk
     return Streaming(chunk, Window(first=first, frames=whole, sinks=sinks), rolls=seen != -1)

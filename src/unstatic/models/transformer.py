@@ -426,7 +426,7 @@ class VideoTransformer(nn.Module):
         for block, words, past, anchor in zip(self.blocks, text.blocks, pasts, anchored, strict=True):
             x, chunks = block(x, modulation, words, layout, past, anchor)
             if remember:
-                last.append(copy_chunks(last_chunks(chunks, layout.history_chunks, layout.sink_chunks)))
+                last.append(copy_chunks(last_chunks(chunks, layout.history_chunks, layout.sink_chunks), past))
 
         # Prediction
         patches = self.head(x, time).to(latent.dtype)
@@ -461,9 +461,12 @@ class VideoTransformer(nn.Module):
         return self.time_projection(F.silu(time)).unflatten(-1, (6, -1)).float()
 
 
-def copy_chunks(chunks: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
-    """Copy chunks out of the pass they are views of, so that the rest of it can be freed."""
-    return tuple(KeyValue(chunk.key.clone(), chunk.value.clone()) for chunk in chunks)
+def copy_chunks(chunks: Sequence[KeyValue], past: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
+    """Copy chunks out of the pass they are views of, so that the rest of it can be freed; the past stays."""
+    copied = {id(chunk) for chunk in past}
+    return tuple(
+        chunk if id(chunk) in copied else KeyValue(chunk.key.clone(), chunk.value.clone()) for chunk in chunks
+    )
 
 
 @torch.no_grad()
