@@ -131,7 +131,7 @@ def test_a_preview_shows_the_x0_that_a_step_aimed_at(engine: NativeEngine):
 def small_student(folder: Path, **changes: Any) -> tuple[NativeEngine, Plan]:
     """Load a student of Wan with a tiny decoder, and plan a film of two chunks."""
     model = open_model(with_tiny_decoder(self_forcing.saved(folder)))
-    manifest = replace(model.manifest, sizes=(Size(64, 64),), **changes)
+    manifest = replace(model.manifest, sizes=(Size(32, 32),), **changes)
     engine = load_native(replace(model, manifest=manifest), device="cpu", dtype=torch.float32)
     return engine, plan(Request(prompt="a ball", seconds=21 / 16), manifest)
 

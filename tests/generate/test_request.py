@@ -225,6 +225,11 @@ def test_a_student_goes_forward_from_a_beginning(manifest: Manifest, make_frames
     assert plan(replace(asked, image=picture), alone).chunks == (1, 3, 3, 3)
 
 
+def test_fresh_static_leaves_no_line_for_a_step_cache(manifest: Manifest):
+    with pytest.raises(InputError, match="few steps of consistency are all needed: leave the step cache out"):
+        plan(Request(prompt="a ball", solver="consistency", step_cache=2), manifest)
+
+
 def test_levels_that_were_learned_are_as_many_as_the_steps(manifest: Manifest):
     defaults = replace(manifest.defaults, levels=(1.0, 0.757, 0.522))
     learned = replace(manifest, defaults=defaults)
@@ -240,6 +245,20 @@ def test_a_model_that_does_not_stream_makes_one_chunk(manifest: Manifest):
     cued = Request(prompt="a ball", seconds=2, cues=(Cue(at=1.0, prompt="a cube"),))
     with pytest.raises(InputError, match="makes a film in one piece: it knows one prompt"):
         plan(cued, replace(manifest, chunk=None))
+
+
+def test_a_step_cache_needs_a_network_of_ours_and_steps_to_spare(manifest: Manifest):
+    assert plan(Request(prompt="a ball"), manifest).step_cache == 1
+    assert plan(Request(prompt="a ball", step_cache=3), manifest).step_cache == 3
+    with pytest.raises(InputError, match="step_cache is 11: it must be between 1 and 10"):
+        plan(Request(prompt="a ball", step_cache=11), manifest)
+    few = replace(manifest, distilled=Distilled(steps=4, max_guidance=6.0))
+    with pytest.raises(InputError, match="are all needed: leave the step cache out, or take solver"):
+        plan(Request(prompt="a ball", step_cache=2), few)
+    solver = few.defaults.solver
+    assert plan(Request(prompt="a ball", step_cache=2, solver=solver), few).solver == solver
+    with pytest.raises(InputError, match="not run by the native engine: leave the step cache out"):
+        plan(Request(prompt="a ball", step_cache=2), replace(manifest, engine="diffusers"))
 
 
 def test_guidance_leads_away_from_a_negative_prompt(manifest: Manifest):

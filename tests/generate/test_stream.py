@@ -12,6 +12,7 @@ from unstatic.core.errors import InputError
 from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Region, Span, apply_conditions
 from unstatic.diffusion.schedule import linear
 from unstatic.diffusion.solver import ancestral, consistency, euler
+from unstatic.diffusion.step_cache import StepCache
 from unstatic.generate.stream import (
     Anchors,
     Chunk,
@@ -148,6 +149,17 @@ def test_guidance_costs_a_second_row_and_no_guidance_does_not(model: VideoTransf
     passes.clear()
     list(stream(model, static(), replace(SAMPLING, guidance=1.0)))
     assert set(passes) == {1}
+
+
+def test_a_step_cache_saves_passes_in_every_chunk(model: VideoTransformer, passes: list[int]):
+    steps, every = 10, replace(SAMPLING, sigmas=linear(10))
+    list(stream(model, static(), every))
+    assert len(passes) == steps * len(CHUNKS) + len(CHUNKS) - 1
+    passes.clear()
+    list(stream(model, static(), replace(every, cache=StepCache(3))))
+    asked = sum(StepCache(3).is_asked(step, steps) for step in range(steps))
+    assert asked == 5
+    assert len(passes) == asked * len(CHUNKS) + len(CHUNKS) - 1
 
 
 def test_a_distilled_model_is_told_each_step_and_the_guidance_in_one_row():

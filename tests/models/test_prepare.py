@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from unstatic.core.device import compute_dtype
-from unstatic.models.prepare import FusedSelfAttention, PackedLinear, prepare_for_cpu
+from unstatic.models.prepare import FusedSelfAttention, PackedLinear, PackedMLP, can_pack, prepare_for_cpu
 from unstatic.models.transformer import Ring, TransformerConfig, TransformerOutput, VideoTransformer
 from unstatic.nn.mlp import MLP
 
@@ -71,13 +71,15 @@ def test_three_products_of_every_block_become_one() -> None:
     model = prepare_for_cpu(build())
     attentions = [block.attention for block in model.blocks]
     assert all(isinstance(attention, FusedSelfAttention) for attention in attentions)
-    shapes = [tuple(layer.weight.shape) for layer in attentions[0].modules() if isinstance(layer, nn.Linear)]
-    assert shapes == [(3 * 48, 48), (48, 48)]
+    assert attentions[0].project(draw(1, 5, 48)).shape == (1, 5, 3 * 48)
 
 
 bfloat16 = pytest.mark.skipif(
     compute_dtype(torch.device("cpu")) != torch.bfloat16, reason="this processor does not multiply bfloat16"
 )
+
+
+packing = pytest.mark.skipif(not can_pack(), reason="this PyTorch does not pack weights")
 
 
 @bfloat16
@@ -91,6 +93,19 @@ def test_bfloat16_weights_are_packed_and_predict_the_same() -> None:
     for expected, ours, theirs in zip(exact, stream(plain), stream(prepared), strict=True):
         rounding = (ours.prediction - expected.prediction).norm()
         assert (theirs.prediction - expected.prediction).norm() < 1.1 * rounding
+
+
+@packing
+def test_float32_weights_are_packed_too() -> None:
+    prepared = prepare_for_cpu(build())
+    assert not any(isinstance(module, nn.Linear | MLP) for module in prepared.modules())
+
+
+@packing
+@pytest.mark.parametrize("inner", [64, 51])
+def test_a_packed_mlp_is_the_mlp(inner: int) -> None:
+    plain, x = MLP(48, inner, 40), 3 * draw(2, 5, 48)
+    assert (PackedMLP(plain)(x) - plain(x)).abs().max() <= 2e-6
 
 
 @bfloat16

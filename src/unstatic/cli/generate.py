@@ -30,6 +30,7 @@ from unstatic.cli.options import (
     Seed,
     SizeText,
     SolverName,
+    StepCacheEvery,
     Steps,
     Stream,
     Upscaler,
@@ -97,6 +98,7 @@ def video(
     guidance: Guidance = None,
     negative: Negative = None,
     solver: SolverName = None,
+    step_cache: StepCacheEvery = 1,
     image: Image = None,
     last_image: LastImage = None,
     storyboard: Annotated[
@@ -134,6 +136,7 @@ def video(
         guidance=guidance,
         negative=negative,
         solver=solver,
+        step_cache=step_cache,
         image=None if image is None else open_image(image),
         last_image=None if last_image is None else open_image(last_image),
         expand=expand,
@@ -165,6 +168,7 @@ def image(
     guidance: Guidance = None,
     negative: Negative = None,
     solver: SolverName = None,
+    step_cache: StepCacheEvery = 1,
     expand: Expand = True,
     expander: Expander = None,
     upscaler: Upscaler = UPSCALER,
@@ -185,6 +189,7 @@ def image(
         guidance=guidance,
         negative=negative,
         solver=solver,
+        step_cache=step_cache,
         expand=expand,
         rewriter=rewriter_of(expander),
         upscaler=upscaler,
@@ -256,6 +261,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
     unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
     unsaid |= set() if plan.negative else {"negative"}
+    unsaid |= set() if plan.step_cache > 1 else {"step_cache"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]

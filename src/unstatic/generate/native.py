@@ -19,6 +19,7 @@ from unstatic.diffusion.distilled import SCALARS
 from unstatic.diffusion.process import Latent
 from unstatic.diffusion.schedule import Schedule, listed, shifted, wan
 from unstatic.diffusion.solver import SOLVERS, euler
+from unstatic.diffusion.step_cache import StepCache
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
 from unstatic.generate.finish import REPEAT, load_interpolator
 from unstatic.generate.footage import lasting
@@ -205,6 +206,7 @@ class NativeEngine:
             guidance=plan.guidance,
             late_guidance=None if boundary is None or late is None else LateGuidance(boundary, late),
             history_sigma=self.manifest.defaults.history_sigma,
+            cache=StepCache(plan.step_cache, boundary),
             distilled=plan.solver == DISTILLED,
             thousandths=self.manifest.defaults.schedule == "wan",
             damped=self.manifest.defaults.damped,

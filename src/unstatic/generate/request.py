@@ -11,6 +11,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
+from unstatic.diffusion.step_cache import MAX_EVERY
 from unstatic.generate.defaults import DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
 from unstatic.generate.finish import Finish, check_finish
 from unstatic.generate.footage import Footage, check_footage, fit_mask, lasting, placed, skipped
@@ -36,14 +37,14 @@ class Request:
 
     `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance`, `negative` (the prompt that guidance
     leads away from) and `solver` are the model's own when None, but with pictures the size is the one whose
-    shape is nearest to theirs. `image` is the first frame and `last_image` the last. `footage` is what the
-    video has at other places, `source` what it starts from: noised to `strength`, or outside `mask` (true
-    where all is made anew) kept as it is. The first `lead` frames are made, and footage counts from them, but
-    not shown. `cues` change the prompt on the way; `conditions` say what else is known about the result
-    (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed makes, variation 0. With
-    `expand` prompts are rewritten, by `rewriter` if there is one and then in words of the model's training if
-    it has an expander; that one adds nothing where pictures show what there is. `upscaler` and `interpolator`
-    make what the file has beyond the model.
+    shape is nearest to theirs. The model is asked at one of `step_cache` steps. `image` is the first frame
+    and `last_image` the last. `footage` is what the video has at other places, `source` what it starts from:
+    noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The first `lead`
+    frames are made, and footage counts from them, but not shown. `cues` change the prompt on the way;
+    `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations 1,
+    2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if
+    there is one and then in words of the model's training if it has an expander; that one adds nothing where
+    pictures show what there is. `upscaler` and `interpolator` make what the file has beyond the model.
     """
 
     prompt: str
@@ -56,6 +57,7 @@ class Request:
     guidance: float | int | None = None
     negative: str | None = None
     solver: str | None = None
+    step_cache: int = 1
     image: UInt8[np.ndarray, "first_h first_w 3"] | None = None
     last_image: UInt8[np.ndarray, "last_h last_w 3"] | None = None
     footage: tuple[Footage, ...] = ()
@@ -103,6 +105,7 @@ class Plan:
     late_guidance: float | int | None
     negative: str
     solver: str
+    step_cache: int
     image: UInt8[np.ndarray, "h w 3"] | None
     last_image: UInt8[np.ndarray, "h w 3"] | None
     footage: tuple[Footage, ...]
@@ -170,7 +173,6 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         check_even(size)
     aligning = aligned(request, manifest)
     skip = request.lead + aligning
-    mask = request.mask
     source = (
         None
         if request.source is None
@@ -207,6 +209,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         late_guidance=manifest.defaults.late_guidance if request.guidance is None else None,
         negative=way.negative,
         solver=way.solver,
+        step_cache=request.step_cache,
         image=None if request.image is None else fit(request.image[None], native)[0],
         last_image=None if request.last_image is None else fit(request.last_image[None], native)[0],
         footage=tuple(
@@ -215,7 +218,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         ),
         source=source,
         strength=request.strength,
-        mask=None if mask is None else fit_mask(mask, native),
+        mask=None if request.mask is None else fit_mask(request.mask, native),
         skip=skip,
         conditions=request.conditions,
         warnings=(
@@ -251,6 +254,7 @@ def _way(request: Request, manifest: Manifest) -> _Way:
         raise InputError(
             f"steps is {steps}: {manifest.name} learned {len(defaults.levels)} levels, leave steps out"
         )
+    _check_step_cache(request.step_cache, solver, manifest)
     negative = defaults.negative if request.negative is None else request.negative
     if request.negative and (solver == DISTILLED or guidance == 1):
         raise InputError(
@@ -401,6 +405,20 @@ def _check_solver(solver: str, guidance: float | int, manifest: Manifest) -> Non
         other = f"take solver {manifest.defaults.solver} for any other"
         raise InputError(
             f"guidance is {guidance}: {manifest.name} in few steps knows 1 to {few.max_guidance:g}; {other}"
+        )
+
+
+def _check_step_cache(every: int, solver: str, manifest: Manifest) -> None:
+    """Raise InputError for steps left out where none can be spared."""
+    _check_range("step_cache", every, 1, MAX_EVERY)
+    if every > 1 and manifest.engine != "native":
+        raise InputError(f"{manifest.name} is not run by the native engine: leave the step cache out")
+    if every > 1 and solver == "consistency":
+        raise InputError(f"the few steps of {solver} are all needed: leave the step cache out")
+    if every > 1 and solver == DISTILLED:
+        raise InputError(
+            f"the few steps of {solver} are all needed: leave the step cache out, or take"
+            f" solver {manifest.defaults.solver}"
         )
 
 

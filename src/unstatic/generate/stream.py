@@ -26,6 +26,7 @@ from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, 
 from unstatic.diffusion.sampling import sample
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
+from unstatic.diffusion.step_cache import ALL_STEPS, StepCache
 from unstatic.models.parts import Transformer
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
 
@@ -48,8 +49,8 @@ class Sampling:
     below some level, and `history_sigma` the level of the static that is put on a finished chunk before later
     ones look back at it. With `distilled` the model is told how far each step goes and how guided it shall
     be, with `thousandths` levels rounded down to whole thousandths, as it learned them. `beside` are channels
-    that are known and stand next to those denoised: pictures, to models that read them there. With `damped`
-    what is remembered is bounded (`Contrast`).
+    that are known and stand next to those denoised: pictures, to models that read them there. `cache` says at
+    which steps the model is asked. With `damped` what is remembered is bounded (`Contrast`).
     """
 
     sigmas: Schedule
@@ -58,6 +59,7 @@ class Sampling:
     guidance: float | int
     history_sigma: float
     late_guidance: LateGuidance | None = None
+    cache: StepCache = ALL_STEPS
     distilled: bool = False
     thousandths: bool = False
     beside: Latent | None = None
@@ -143,7 +145,8 @@ def stream_latents(
         look = partial(model, text=text, anchors=anchors.at(start, stop), start=start, history=ring)
         generators = [generator("solver", seed, start) for seed in seeds]
         here = state.window(start, stop)
-        for after in sample(here, sampling.sigmas, _velocity(look, sampling), sampling.solver, generators):
+        predict = sampling.cache.around(_velocity(look, sampling), sampling.sigmas)
+        for after in sample(here, sampling.sigmas, predict, sampling.solver, generators):
             here = after
             yield Denoised(start, here)
         yield Chunk(start, here.latent)
