@@ -120,7 +120,7 @@ def even_in_log_snr(steps: int) -> Schedule:
 def main() -> None:
     """Print the orders of all solvers as the rows of a table."""
     for name, solver in SOLVERS.items():
-        if name == "ancestral":
+        if name in ("ancestral", "consistency"):
             print(f"| `{name}` | | {weak_order(solver, linear, STEPS):.2f} (weak) |")
         else:
             orders = [convergence_order(solver, schedule, STEPS) for schedule in (even_in_log_snr, linear)]

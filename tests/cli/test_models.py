@@ -12,11 +12,13 @@ import pytest
 import tiny_wan
 from fake_hub import FakeHub, serving
 from safetensors.torch import save_file
+from tiny_taehv import published
 
 from unstatic.cli.models import ask_for_consent
 from unstatic.core.errors import InputError
 from unstatic.media.read import read_picture
 from unstatic.models import manifest
+from unstatic.models.taehv_keys import TAEW2_1
 
 Command = Callable[..., Any]
 
@@ -97,6 +99,23 @@ def test_open_weights_are_converted_shown_and_filmed_with(unstatic: Command, tmp
     ran = unstatic("video", "a ball", "--model", "mine", "--image", "a.png")
     assert ran.code == 2
     assert "mine cannot go on from what is given" in ran.err
+
+
+def test_a_student_is_converted_with_a_tiny_decoder(unstatic: Command, tmp_path: Path):
+    save_file(tiny_wan.single_file("2.1"), tmp_path / "self_forcing.safetensors")
+    save_file(published(TAEW2_1), tmp_path / "taew2_1.safetensors")
+    save_file(tiny_wan.original_text_encoder(), tmp_path / "umt5.safetensors")
+    tiny_wan.pipeline("2.1").tokenizer.save_pretrained(tmp_path)
+    asked = ["models", "convert", "-o", "student", "--transformer", tmp_path / "self_forcing.safetensors"]
+    asked += ["--text-encoder", tmp_path / "umt5.safetensors", "--tokenizer", tmp_path, "--chunk", 3]
+    ran = unstatic(*asked)
+    assert (ran.code, ran.out) == (2, "")
+    assert "the autoencoder is missing: name it with --autoencoder" in ran.err
+    ran = unstatic(*asked, "--tiny-decoder", tmp_path / "taew2_1.safetensors")
+    assert (ran.code, ran.out, ran.err) == (0, "student\n", "")
+    shown = unstatic("models", "show", "student").out.splitlines()
+    for line in ("chunk: 3", "tiny: films", "window:", "  first: 3", "  frames: 21", "  solver: consistency"):
+        assert line in shown
 
 
 def test_a_model_is_pulled_by_name(unstatic: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -53,6 +53,12 @@ def test_chunks_start_with_one_frame_and_may_end_short():
     assert chunk_lengths(8, 4) == [1, 4, 3]
 
 
+def test_chunks_may_start_with_more_than_one_frame():
+    assert chunk_lengths(9, 3, 3) == [3, 3, 3]
+    assert chunk_lengths(8, 3, 3) == [3, 3, 2]
+    assert chunk_lengths(2, 3, 3) == [2]
+
+
 @given(COUNTS, st.integers(1, 20))
 def test_chunks_cover_the_latent(latent_frames: int, chunk: int):
     lengths = chunk_lengths(latent_frames, chunk)
@@ -62,9 +68,9 @@ def test_chunks_cover_the_latent(latent_frames: int, chunk: int):
 
 
 def test_chunks_of_nothing_are_refused():
-    for latent_frames, chunk in ((0, 4), (4, 0)):
+    for latent_frames, chunk, first in ((0, 4, 1), (4, 0, 1), (4, 4, 0)):
         with pytest.raises(InputError):
-            chunk_lengths(latent_frames, chunk)
+            chunk_lengths(latent_frames, chunk, first)
 
 
 def test_size_reads_and_writes_width_before_height():

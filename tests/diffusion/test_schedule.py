@@ -9,7 +9,17 @@ from hypothesis import strategies as st
 
 from unstatic.core.errors import InputError
 from unstatic.diffusion.process import MarkovChain, half_log_snr
-from unstatic.diffusion.schedule import Schedule, cosine, from_chain, karras, linear, log_snr, shifted, wan
+from unstatic.diffusion.schedule import (
+    Schedule,
+    cosine,
+    from_chain,
+    karras,
+    linear,
+    listed,
+    log_snr,
+    shifted,
+    wan,
+)
 
 closely = partial(torch.testing.assert_close, rtol=1e-5, atol=1e-6)
 
@@ -47,6 +57,20 @@ def test_linear_and_shifted_values() -> None:
     closely(linear(4), torch.tensor([1, 0.75, 0.5, 0.25, 0]))
     closely(shifted(2, 3.0), torch.tensor([1, 0.75, 0]))
     torch.testing.assert_close(shifted(7, 1.0), linear(7), rtol=0, atol=0)
+
+
+def test_listed_levels_are_shifted_and_end_at_0() -> None:
+    closely(listed((1.0, 0.757, 0.522), 1.0), torch.tensor([1, 0.757, 0.522, 0]))
+    assert torch.equal(listed((1.0, 0.75, 0.5, 0.25), 5.0), shifted(4, 5.0))
+    with pytest.raises(InputError, match="shift must be a positive number"):
+        listed((1.0,), 0.0)
+
+
+def test_the_levels_of_self_forcing_are_a_shifted_schedule() -> None:
+    """Its list of timesteps counts from the end of a table of a thousand shifted levels."""
+    table = torch.linspace(1, 0, 1001)[:-1]
+    warped = (5 * table / (1 + 4 * table))[1000 - torch.tensor([1000, 750, 500, 250])]
+    closely(shifted(4, 5.0)[:-1], warped)
 
 
 @pytest.mark.parametrize("shift", [0.5, 3.0, 12.0])

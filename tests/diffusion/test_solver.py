@@ -12,7 +12,17 @@ from unstatic.diffusion.condition import LatentState
 from unstatic.diffusion.process import MarkovChain, chain_to_flow, flow_to_chain, to_x0
 from unstatic.diffusion.sampling import sample_to_end
 from unstatic.diffusion.schedule import from_chain, karras, linear, shifted
-from unstatic.diffusion.solver import SOLVERS, Ddim, Evaluation, Solver, Step, ancestral, ddim, euler
+from unstatic.diffusion.solver import (
+    SOLVERS,
+    Ddim,
+    Evaluation,
+    Solver,
+    Step,
+    ancestral,
+    consistency,
+    ddim,
+    euler,
+)
 
 exactly = partial(torch.testing.assert_close, rtol=0, atol=0)
 closely = partial(torch.testing.assert_close, rtol=1e-9, atol=1e-11)
@@ -56,6 +66,19 @@ def test_ddim_is_euler_on_the_straight_flow() -> None:
     )
 
 
+def test_consistency_puts_fresh_static_on_x0() -> None:
+    x, fresh = noise(1, 1, 2, 3, 3), torch.randn(1, 2, 3, 3, generator=seeded(5)[0]).double()
+    sigma, lower = levels(0.9, 0.4), levels(0.6, 0.4)
+    here, solved = (
+        blurred(x, sigma),
+        consistency(blurred, Step(x, sigma, lower, None, seeded(5))).latent,
+    )
+    x0 = to_x0(here, "velocity", x, sigma)
+    closely(solved[:, :, 0], 0.4 * x0[:, :, 0] + 0.6 * fresh[:, 0])
+    exactly(solved[:, :, 1], x[:, :, 1])
+    exactly(consistency(blurred, Step(x, sigma, levels(0, 0))).latent, x0)
+
+
 @pytest.mark.parametrize("level", [1, 2, 500, 1000])
 def test_ancestral_draws_from_the_posterior_of_the_chain(level: int) -> None:
     chain, x, fresh = (
@@ -87,7 +110,7 @@ def test_the_variance_of_ddim_is_that_of_the_paper(eta: float) -> None:
     closely(flow_to_chain(solved.latent, sigma_next), kept + variance.sqrt() * drawn.double())
 
 
-@every_solver
+@pytest.mark.parametrize("solver", [each for each in SOLVERS.values() if each is not consistency])
 def test_frames_at_different_levels_are_solved_as_if_alone(solver: Solver) -> None:
     """Frame 1 waits at 0.6 until the schedule has come down; memory of the waiting must not leak into it."""
     both = replace(LatentState.static(noise(1, 1, 2, 3, 3)), sigma=levels(1.0, 0.6))
@@ -149,7 +172,16 @@ def test_ancestral_samples_have_the_mean_and_variance_that_the_chain_predicts() 
 
 @pytest.mark.parametrize(
     ("name", "calls"),
-    [("ancestral", 8), ("ddim", 8), ("euler", 8), ("adams", 8), ("multistep", 8), ("unipc", 8), ("heun", 15)],
+    [
+        ("ancestral", 8),
+        ("ddim", 8),
+        ("euler", 8),
+        ("adams", 8),
+        ("multistep", 8),
+        ("unipc", 8),
+        ("consistency", 8),
+        ("heun", 15),
+    ],
 )
 def test_calls_per_run_of_8_steps(name: str, calls: int) -> None:
     asked: list[float] = []
@@ -187,8 +219,9 @@ def test_only_stochastic_solvers_draw() -> None:
     start = LatentState.static(noise(1, 1, 1, 2, 2))
     for name in ("ddim", "euler", "heun", "adams", "multistep", "unipc"):
         sample_to_end(start, linear(3), blurred, SOLVERS[name], ())
-    with pytest.raises(InputError, match="0 noise generators for a batch of 1"):
-        sample_to_end(start, linear(3), blurred, ancestral, ())
+    for solver in (ancestral, consistency):
+        with pytest.raises(InputError, match="0 noise generators for a batch of 1"):
+            sample_to_end(start, linear(3), blurred, solver, ())
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.1, math.nan])

@@ -102,6 +102,12 @@ def test_footage_at_the_beginning_ends_with_a_latent_frame(count: int):
     assert np.array_equal(moved.frames[skip:], footage.frames)
 
 
+@pytest.mark.parametrize(("stop", "skip"), [(1, 8), (5, 4), (9, 0), (10, 11), (21, 0), (22, 11)])
+def test_footage_may_have_to_end_with_a_chunk(stop: int, skip: int):
+    footage = (Footage(first=0, frames=numbered(stop)),)
+    assert skipped(footage, COMPRESSION, first=3, chunk=3) == skip
+
+
 @pytest.mark.parametrize("first", range(1, 9))
 def test_other_footage_begins_with_a_latent_frame(first: int):
     footage = Footage(first=first, frames=numbered(8))

@@ -3,12 +3,16 @@
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import self_forcing
 import torch
+from tiny_taehv import with_tiny_decoder
 
 from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import FirstFrame, LastFrame
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
 from unstatic.generate.known import first_frame, last_frame
@@ -17,6 +21,7 @@ from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk, Denoised
 from unstatic.media.frames import to_frames
 from unstatic.models.manifest import open_model, read_manifest, write_manifest
+from unstatic.models.tiny_autoencoder import TinyAutoencoder
 
 
 def planned(engine: NativeEngine, **changes: object) -> Plan:
@@ -121,6 +126,44 @@ def test_a_preview_shows_the_x0_that_a_step_aimed_at(engine: NativeEngine):
     for preview, video in zip(previews[3:6], moving, strict=True):
         assert np.array_equal(preview.frames, to_frames(video)[0])
     assert not np.array_equal(previews[3].frames, previews[5].frames)
+
+
+def small_student(folder: Path, **changes: Any) -> tuple[NativeEngine, Plan]:
+    """Load a student of Wan with a tiny decoder, and plan a film of two chunks."""
+    model = open_model(with_tiny_decoder(self_forcing.saved(folder)))
+    manifest = replace(model.manifest, sizes=(Size(32, 32),), **changes)
+    engine = load_native(replace(model, manifest=manifest), device="cpu", dtype=torch.float32)
+    return engine, plan(Request(prompt="a ball", seconds=21 / 16), manifest)
+
+
+def test_a_tiny_decoder_makes_the_previews_and_not_the_film(tmp_path: Path):
+    engine, made = small_student(tmp_path)
+    assert isinstance(engine.sketcher, TinyAutoencoder)
+    plain, previewed = (list(engine.stream(made, previews_per_s=rate)) for rate in (0, math.inf))
+    assert np.array_equal(frames_of(plain), frames_of(previewed))
+
+    events = list(engine.denoise(made))
+    estimates = [event.state.estimate for event in events if isinstance(event, Denoised)]
+    first, second = [event.latent for event in events if isinstance(event, Chunk)]
+    with torch.inference_mode():
+        _, memory = engine.sketcher.decode_stream(first, None)
+        expected = [engine.sketcher.decode_stream(each, memory)[0] for each in estimates[4:]]
+        film = to_frames(engine.autoencoder.decode(torch.cat([first, second], 2)))[0]
+    previews = [event.frames for event in previewed if isinstance(event, Preview)]
+    for preview, video in zip(previews[4:], expected, strict=True):
+        assert np.array_equal(preview, to_frames(video)[0])
+    np.testing.assert_allclose(frames_of(plain).astype(int), film, atol=1)
+    assert np.abs(previews[-1].astype(int) - film[9:]).mean() > 1, "two decoders"
+
+
+def test_a_tiny_decoder_makes_the_film_too_where_the_manifest_says_so(tmp_path: Path):
+    engine, made = small_student(tmp_path, tiny="films")
+    assert isinstance(engine.autoencoder, TinyAutoencoder)
+    assert engine.sketcher is engine.autoencoder
+    with torch.inference_mode():
+        expected = to_frames(engine.autoencoder.decode(final(engine, made)))[0]
+    assert len(expected) == 21
+    np.testing.assert_allclose(frames_of(list(engine.stream(made))).astype(int), expected, atol=1)
 
 
 def test_the_prompt_and_the_seed_decide_the_frames(engine: NativeEngine):

@@ -14,7 +14,7 @@ from unstatic.diffusion.condition import Cue
 from unstatic.generate.footage import Footage
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.media.frames import fit
-from unstatic.models.manifest import Distilled, Manifest, read_manifest
+from unstatic.models.manifest import Distilled, Manifest, Window, read_manifest
 
 
 @pytest.fixture
@@ -202,6 +202,40 @@ def test_what_a_model_cannot_go_on_from_is_refused(manifest: Manifest, make_fram
         plan(Request(prompt="a ball", last_image=picture), pictures)
     with pytest.raises(InputError, match="cannot go on from what is given"):
         plan(Request(prompt="a ball", image=picture, footage=footage), pictures)
+
+
+def test_a_student_goes_forward_from_a_beginning(manifest: Manifest, make_frames):
+    video, (picture,) = make_frames(9, 32, 32), make_frames(1, 32, 32)
+    student = replace(manifest, given="beginning", chunk=3, window=Window(first=3))
+    asked = Request(prompt="a ball", seconds=2)
+    assert plan(Request(prompt="a ball", seconds=0), student).chunks == (3,)
+    assert plan(asked, student).chunks == (3, 3, 3)
+    on = plan(replace(asked, footage=(Footage(first=0, frames=video),)), student)
+    assert (on.skip, on.chunks) == (0, (3, 3, 3))
+    assert plan(replace(asked, footage=(Footage(first=0, frames=video[:8]),)), student).skip == 1
+    for refused in (
+        replace(asked, last_image=picture),
+        replace(asked, footage=(Footage(first=4, frames=video),)),
+    ):
+        with pytest.raises(InputError, match="goes forward only: take another model"):
+            plan(refused, student)
+    with pytest.raises(InputError, match="begins with 9 frames at once, not with one: extend a film"):
+        plan(replace(asked, image=picture), student)
+    alone = replace(student, window=Window(first=1, frames=7))
+    assert plan(replace(asked, image=picture), alone).chunks == (1, 3, 3, 3)
+
+
+def test_fresh_static_leaves_no_line_for_a_step_cache(manifest: Manifest):
+    with pytest.raises(InputError, match="few steps of consistency are all needed: leave the step cache out"):
+        plan(Request(prompt="a ball", solver="consistency", step_cache=2), manifest)
+
+
+def test_levels_that_were_learned_are_as_many_as_the_steps(manifest: Manifest):
+    defaults = replace(manifest.defaults, levels=(1.0, 0.757, 0.522))
+    learned = replace(manifest, defaults=defaults)
+    assert plan(Request(prompt="a ball"), learned).steps == 3
+    with pytest.raises(InputError, match=r"steps is 4: .* learned 3 levels, leave steps out"):
+        plan(Request(prompt="a ball", steps=4), learned)
 
 
 def test_a_model_that_does_not_stream_makes_one_chunk(manifest: Manifest):

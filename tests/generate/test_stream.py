@@ -11,7 +11,7 @@ from torch import Tensor
 from unstatic.core.errors import InputError
 from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Region, Span, apply_conditions
 from unstatic.diffusion.schedule import linear
-from unstatic.diffusion.solver import ancestral, euler
+from unstatic.diffusion.solver import ancestral, consistency, euler
 from unstatic.diffusion.step_cache import StepCache
 from unstatic.generate.stream import (
     Anchors,
@@ -309,6 +309,25 @@ def test_a_model_without_anchors_says_so():
     with pytest.raises(InputError, match="no anchors"):
         list(stream(model, apply_conditions(static(), [FirstFrame(latent=frame)])))
     assert final(stream(model, static())).shape[2] == 13
+
+
+def test_what_is_remembered_clean_may_be_given_in_whole_chunks_at_the_beginning():
+    """Without anchors a model sees no difference to what it made itself."""
+    student = build(replace(CONFIG, anchors=False, chunk=3, first_chunk=3, history_chunks=2))
+    clean = torch.randn(1, 4, 12, 4, 4, generator=torch.Generator().manual_seed(1))
+    sampling = replace(SAMPLING, solver=consistency, guidance=1.0, history_sigma=0.0, damped=False)
+
+    def made(*spans: Span) -> Tensor:
+        state = apply_conditions(static((3, 3, 3, 3)), spans)
+        return final(stream_latents(student, state, script(student, sampling), sampling, [5]))
+
+    plain = made()
+    torch.testing.assert_close(made(Span(latent=plain[:, :, :6], start=0)), plain)
+    assert torch.equal(made(Span(latent=clean[:, :, :3], start=0))[:, :, :3], clean[:, :, :3])
+    with pytest.raises(InputError, match="4 latent frames are no whole chunks of 3"):
+        made(Span(latent=clean[:, :, :4], start=0))
+    with pytest.raises(InputError, match="goes forward only"):
+        made(Span(latent=clean[:, :, :3], start=3))
 
 
 # ------------------------------------------------------------------------------------------ text and anchors

@@ -1,18 +1,22 @@
 """Weights as Wan and ComfyUI publish them make the films that diffusers' folder makes."""
 
+import json
 from pathlib import Path
 
 import pytest
+import self_forcing
 import tiny_wan
 import torch
 from safetensors.torch import load_file, save_file
+from tiny_taehv import published
 
 from unstatic.core.errors import InputError
 from unstatic.generate.native import load_native
 from unstatic.generate.request import Request, plan
 from unstatic.generate.stream import Chunk
 from unstatic.models.convert import Sources, convert, sources_of
-from unstatic.models.manifest import open_model
+from unstatic.models.manifest import Window, open_model
+from unstatic.models.taehv_keys import TAEW2_1, TAEW2_2
 
 
 def film(folder: Path) -> torch.Tensor:
@@ -75,6 +79,70 @@ def test_single_files_of_comfyui(fp8: bool, tmp_path: Path, named: dict[str, Pat
         return
     error = (found - expected).square().mean() / expected.var()
     assert 1e-8 < float(error) < 0.05, "rounded, and recognisable"
+
+
+def as_wrapped(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Name weights as Self-Forcing's checkpoints do, which hold the critic and the last student too."""
+    found = {f"generator_ema.model.{name}": tensor for name, tensor in state.items()}
+    return found | {
+        f"{part}.model.{name}": state[name] * 0 for part in ("generator", "critic") for name in state
+    }
+
+
+@pytest.mark.parametrize("layout", ["comfyui", "self-forcing", "plain", "folder"])
+def test_a_student_that_streams(layout: str, tmp_path: Path, named: dict[str, Path]) -> None:
+    """Which one it is no weight tells: somebody says so, or its config does."""
+    expected = film(self_forcing.saved(tmp_path))
+    file, plain = (
+        tmp_path / "student.safetensors",
+        tiny_wan.original_transformer(tiny_wan.pipeline("2.1").transformer),
+    )
+    if layout == "folder":
+        folder = tiny_wan.saved_as_original("2.1", tmp_path / "Causal")
+        fields = json.loads((folder / "config.json").read_text()) | {"_class_name": "CausalWanModel"}
+        (folder / "config.json").write_text(json.dumps(fields | {"local_attn_size": -1, "sink_size": 0}))
+        sources = sources_of(folder, **named)
+    else:
+        states = {"comfyui": tiny_wan.single_file("2.1"), "self-forcing": as_wrapped(plain), "plain": plain}
+        save_file(states[layout], file)
+        sources = sources_of(transformer=file, chunk=3, **named)
+    manifest = convert(sources, tmp_path / "student")
+    assert manifest == open_model(tmp_path / "student").manifest
+    assert (manifest.chunk, manifest.window, manifest.defaults.solver) == (3, Window(first=3), "consistency")
+    torch.testing.assert_close(film(tmp_path / "student"), expected, atol=1e-5, rtol=1e-5)
+    assert expected.shape[2] == 3
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_a_tiny_decoder_makes_films_where_there_is_no_autoencoder(
+    left_out: bool, tmp_path: Path, named: dict[str, Path]
+) -> None:
+    file, tiny = tmp_path / "wan2.1_t2v.safetensors", tmp_path / "taew2_1.safetensors"
+    save_file(tiny_wan.single_file("2.1"), file)
+    save_file(published(TAEW2_1), tiny)
+    parts = named | ({"autoencoder": None} if left_out else {})
+    manifest = convert(sources_of(transformer=file, tiny=tiny, **parts), tmp_path / "new")
+    assert manifest == open_model(tmp_path / "new").manifest
+    assert (manifest.tiny, manifest.compression.space) == ("films" if left_out else "previews", 8)
+    assert film(tmp_path / "new").isfinite().all()
+    save_file(published(TAEW2_2), tiny)
+    with pytest.raises(InputError, match="latents of 16 channels, the autoencoder of 48"):
+        convert(sources_of(transformer=file, tiny=tiny, **parts), tmp_path / "other")
+
+
+def test_a_student_is_refused_in_one_line(tmp_path: Path, named: dict[str, Path]) -> None:
+    pickled, file = tmp_path / "self_forcing_dmd.pt", tmp_path / "one.safetensors"
+    pickled.write_bytes(b"\x80\x04.")
+    save_file(tiny_wan.single_file("2.1"), file)
+    wrong = {
+        r"others may run code: take that instead, or make it so \(docs/reference/wan\.md\)": (pickled, 3),
+        "cuts a chunk of 5 in two": (file, 5),
+        "one frame in a chunk": (file, 0),
+    }
+    for said, (transformer, chunk) in wrong.items():
+        with pytest.raises(InputError, match=said):
+            convert(sources_of(transformer=transformer, chunk=chunk, **named), tmp_path / "new")
+        assert not (tmp_path / "new").exists()
 
 
 def test_what_is_missing_or_wrong_is_said_and_nothing_is_left(tmp_path: Path, named: dict[str, Path]) -> None:

@@ -10,7 +10,14 @@ import pytest
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.models import manifest
-from unstatic.models.manifest import find_model, installed_folders, open_model, read_manifest, write_manifest
+from unstatic.models.manifest import (
+    Window,
+    find_model,
+    installed_folders,
+    open_model,
+    read_manifest,
+    write_manifest,
+)
 
 
 @pytest.fixture
@@ -37,6 +44,42 @@ def test_a_manifest_from_before_there_were_expanders_still_loads(tiny_model: Pat
     del fields["expander"]
     (tmp_path / "model.json").write_text(json.dumps(fields))
     assert read_manifest(tmp_path).expander == ""
+
+
+def test_a_manifest_from_before_there_were_students_still_loads(tiny_model: Path, tmp_path: Path):
+    fields = json.loads((tiny_model / "model.json").read_text())
+    del fields["window"], fields["defaults"]["levels"], fields["defaults"]["damped"]
+    (tmp_path / "model.json").write_text(json.dumps(fields))
+    old = read_manifest(tmp_path)
+    assert old == read_manifest(tiny_model)
+    assert (old.first_chunk, old.defaults.damped) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("window", "chunk", "history", "sinks"),
+    [
+        (Window(first=3), 3, 6, 0),
+        (Window(first=1), 1, 20, 0),
+        (Window(first=1), 4, 5, 0),  # 21 frames end with a first chunk of one
+        (Window(first=3, frames=12, sinks=3), 3, 2, 1),
+        (Window(first=1, frames=14, sinks=5), 4, 2, 2),
+    ],
+)
+def test_a_window_is_counted_in_chunks(window: Window, chunk: int, history: int, sinks: int):
+    assert (window.history_chunks(chunk), window.sink_chunks(chunk)) == (history, sinks)
+
+
+def test_a_window_cuts_no_chunk(tiny_model: Path):
+    manifest = replace(read_manifest(tiny_model), chunk=3, window=Window(first=3, frames=9))
+    assert manifest.first_chunk == 3
+    for frames in (3, 10):
+        with pytest.raises(
+            InputError, match=f"a window of {frames} latent frames.* cuts a chunk of 3 in two"
+        ):
+            replace(manifest, window=Window(first=3, frames=frames))
+    for sinks in (1, 4):
+        with pytest.raises(InputError, match=f"sinks of {sinks} latent frames are no whole chunks of 3"):
+            replace(manifest, window=Window(first=3, frames=9 + sinks, sinks=sinks))
 
 
 def test_the_default_size_is_the_first_one_enlarged(tiny_model: Path):

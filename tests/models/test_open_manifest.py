@@ -9,7 +9,7 @@ import tiny_wan
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
-from unstatic.models.manifest import open_model, write_manifest
+from unstatic.models.manifest import Window, open_model, write_manifest
 from unstatic.models.open_manifest import manifest_of
 
 TRANSFORMER = {"num_attention_heads": 12, "attention_head_dim": 128, "in_channels": 16, "out_channels": 16}
@@ -67,6 +67,66 @@ def test_the_pair_of_2_2(tmp_path: Path) -> None:
     manifest = manifest_of(folder_of(tmp_path, {"boundary_ratio": 0.875}, transformer, AUTOENCODER))
     assert (manifest.boundary, manifest.defaults.guidance, manifest.defaults.late_guidance) == (0.875, 4, 3)
     assert Size(1280, 720) in manifest.sizes
+
+
+STUDENT = TRANSFORMER | {"_class_name": "CausalWanTransformer3DModel"}
+
+
+@pytest.mark.parametrize("pipeline", ["WanPipeline", "WanCausalDMDPipeline", "CausalForcingPipeline"])
+def test_a_student_that_streams(pipeline: str, tmp_path: Path) -> None:
+    """FastVideo's says nothing of how, and its scheduler is not Wan's."""
+    folder = folder_of(tmp_path / "sfwan", {"_class_name": pipeline}, STUDENT, AUTOENCODER)
+    manifest = manifest_of(folder)
+    assert (manifest.chunk, manifest.window, manifest.given) == (3, Window(first=3), "beginning")
+    defaults = manifest.defaults
+    assert (defaults.solver, defaults.schedule, defaults.steps) == ("consistency", "shifted", 4)
+    assert (defaults.shift, defaults.guidance, defaults.history_sigma, defaults.damped) == (
+        5.0,
+        1.0,
+        0.0,
+        False,
+    )
+    assert manifest.max_seconds * manifest.fps == 81
+
+    scheduler = {"_class_name": "SelfForcingFlowMatchScheduler", "shift": 8.0}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(scheduler))
+    assert manifest_of(folder).defaults.shift == 8.0
+    write_manifest(folder, manifest)
+    assert open_model(folder).manifest == manifest
+
+
+def test_what_a_student_says_of_its_window_counts(tmp_path: Path) -> None:
+    said = {"num_frames_per_block": 1, "local_attn_size": 12, "sink_size": 3}
+    manifest = manifest_of(folder_of(tmp_path / "one", {}, STUDENT | said, AUTOENCODER))
+    assert (manifest.chunk, manifest.window) == (1, Window(first=1, frames=12, sinks=3))
+    assert manifest.max_seconds == 60
+    alone = {"num_frame_per_block": 4, "independent_first_frame": True, "sliding_window_num_frames": 13}
+    manifest = manifest_of(folder_of(tmp_path / "two", {}, STUDENT | alone, AUTOENCODER))
+    assert (manifest.chunk, manifest.window) == (4, Window(first=1, frames=13))
+    by_its_pipeline = {"_class_name": "WanCausalDMDPipeline"}
+    assert manifest_of(folder_of(tmp_path / "three", by_its_pipeline, TRANSFORMER, AUTOENCODER)).chunk == 3
+
+
+@pytest.mark.parametrize(
+    ("index", "said", "reason"),
+    [
+        ({"boundary_ratio": 0.875}, {}, "streams and is a pair"),
+        ({}, {"in_channels": 36}, "streams and is made for pictures"),
+        (
+            {},
+            {"sink_size": 3, "local_attn_size": 9, "rope_cache_policy": "relativistic"},
+            "only sinks that stay",
+        ),
+        ({}, {"local_attn_size": 10}, "window of 10 latent frames cuts a chunk of 3 in two"),
+        ({}, {"sliding_window_num_frames": 20}, "window of 20 latent frames, .* cuts a chunk of 3 in two"),
+    ],
+)
+def test_students_of_other_kinds_are_refused(
+    index: dict[str, Any], said: dict[str, Any], reason: str, tmp_path: Path
+) -> None:
+    folder = folder_of(tmp_path / "student", index, STUDENT | said, AUTOENCODER)
+    with pytest.raises(InputError, match=reason):
+        manifest_of(folder)
 
 
 def test_a_manifest_in_the_folder_counts(tmp_path: Path) -> None:

@@ -146,6 +146,9 @@ def test_the_ring_does_not_grow(model: VideoTransformer, text: TextMemory) -> No
         return sum(tensor.untyped_storage().nbytes() for tensor in tensors)
 
     ring = model(LATENT, SIGMA, text, remember=True).ring
+    older = ring.blocks[0][-1].key
+    later = model(LATENT[:, :, :4], SIGMA[:, :4], text, start=17, history=ring, remember=True).ring
+    assert later.blocks[0][-2].key is older, "what is remembered is copied once"
     tokens = 2 * 4 * 6  # two chunks of four latent frames of 2 x 3 tokens
     assert size_bytes(ring) == CONFIG.depth * 2 * 2 * tokens * CONFIG.width * 4
     for start in range(17, 200, 4):
@@ -164,6 +167,36 @@ def test_a_ring_continues_only_where_it_ended(model: VideoTransformer, text: Tex
     ring = model(LATENT[:, :, :5], SIGMA[:, :5], text, remember=True).ring
     with pytest.raises(AssertionError, match="continues"):
         model(LATENT[:, :, :4], SIGMA[:, :4], text, start=9, history=ring)
+
+
+def test_a_first_chunk_may_be_long_and_stay_in_sight() -> None:
+    """Streaming equals the whole with sinks too, and the ring holds them and no more."""
+    sinks = build(replace(CONFIG, chunk=3, first_chunk=3, history_chunks=1, sink_chunks=1))
+    text = sinks.encode_text(draw(2, 8, 12))
+    latent, sigma = LATENT[:, :, :15], SIGMA[:, :15]
+    whole = sinks(latent, sigma, text, remember=True)
+    ring, parts = None, []
+    for begin in range(0, 15, 3):
+        cut = slice(begin, begin + 3)
+        passed = sinks(latent[:, :, cut], sigma[:, cut], text, start=begin, history=ring, remember=True)
+        ring, parts = passed.ring, [*parts, passed.prediction]
+        assert [len(block) for block in ring.blocks] == [min(2, begin // 3 + 1)] * CONFIG.depth
+    assert difference(torch.cat(parts, 2), whole.prediction) <= 1e-5
+    for ours, theirs in zip(ring.blocks, whole.ring.blocks, strict=True):
+        assert difference(ours[0].key, theirs[0].key) <= 1e-5
+    with pytest.raises(InputError, match="start 4 is inside a chunk: use 0, or 3 plus a multiple of 3"):
+        sinks(latent, sigma, text, start=4)
+
+    # One layer: the first chunk reaches the last, the second does not
+    shallow = build(replace(CONFIG, depth=1, chunk=3, first_chunk=3, history_chunks=1, sink_chunks=1))
+    text, answers = shallow.encode_text(draw(2, 8, 12)), []
+    for place in (None, 0, 3):
+        changed = latent.clone()
+        if place is not None:
+            changed[:, :, place] += 1
+        answers.append(shallow(changed, sigma, text).prediction[:, :, 12:])
+    assert difference(answers[0], answers[1]) > 1e-3
+    assert torch.equal(answers[0], answers[2])
 
 
 @pytest.mark.parametrize("start", [2, 3, 4, 6])

@@ -56,7 +56,20 @@ def test_pickles_are_refused_unread(tmp_path: Path) -> None:
     assert not Path("owned").exists()
 
 
+def test_of_a_distillation_the_averaged_student_counts(tmp_path: Path) -> None:
+    state = {
+        f"{part}.model.blocks.0.x": torch.full((1,), value)
+        for part, value in (("critic", 1.0), ("generator", 2.0), ("generator_ema", 3.0))
+    }
+    for left, value in (("generator_ema", 3.0), ("generator", 2.0)):
+        save_file(state, tmp_path / "one.safetensors")
+        found = read_weights([tmp_path / "one.safetensors"], torch.float32)
+        assert {name: float(tensor) for name, tensor in found.items()} == {"blocks.0.x": value}
+        del state[f"{left}.model.blocks.0.x"]
+
+
 def test_names() -> None:
+    assert without_prefix("generator.model.blocks.0.x") == without_prefix("model.blocks.0.x") == "blocks.0.x"
     assert without_prefix("model.diffusion_model.blocks.0.x") == "blocks.0.x"
     assert without_prefix("blocks.0.x") == "blocks.0.x"
     assert is_weight("blocks.0.modulation")

@@ -135,6 +135,10 @@ def convert_model(
     autoencoder: Annotated[Path | None, typer.Option(help="Wan's VAE, a safetensors file.")] = None,
     text_encoder: Annotated[Path | None, typer.Option(help="UMT5-XXL, a safetensors file.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="A folder that holds tokenizer.json.")] = None,
+    tiny_decoder: Annotated[
+        Path | None, typer.Option(help="For previews: taew2_1, a safetensors file.")
+    ] = None,
+    chunk: Annotated[int | None, typer.Option(help="Latent frames that a student makes at a time.")] = None,
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking them.")] = False,
 ) -> None:
     """Make a model of open weights in other files.
@@ -151,6 +155,8 @@ def convert_model(
         autoencoder=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
+        tiny=tiny_decoder,
+        chunk=chunk,
     )
     convert(sources, output, copy=copy)
     typer.echo(output)

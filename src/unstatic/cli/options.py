@@ -83,7 +83,8 @@ SizeText = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Wid
 SolverName = Annotated[
     str | None,
     typer.Option(
-        "--solver", help="ancestral, ddim, euler, heun, adams, multistep or unipc; some models: distilled."
+        "--solver",
+        help="ancestral, ddim, euler, heun, adams, multistep, unipc or consistency; some models: distilled.",
     ),
 ]
 Stream = Annotated[

@@ -72,8 +72,11 @@ class Size:
         return cls(int(match[1]), int(match[2]))
 
 
-def chunk_lengths(latent_frames: int, chunk: int) -> list[int]:
-    """Cut `latent_frames` into the chunks denoised together: 1, chunk, chunk, ..., perhaps a shorter last."""
-    if latent_frames < 1 or chunk < 1:
-        raise InputError(f"{latent_frames} latent frames in chunks of {chunk}: both must be at least 1")
-    return [1, *(min(chunk, latent_frames - start) for start in range(1, latent_frames, chunk))]
+def chunk_lengths(latent_frames: int, chunk: int, first: int = 1) -> list[int]:
+    """Cut `latent_frames` into the chunks denoised together: first, chunk, ..., perhaps a shorter last."""
+    if min(latent_frames, chunk, first) < 1:
+        raise InputError(
+            f"{latent_frames} latent frames in chunks of {first} and {chunk}: all must be at least 1"
+        )
+    begin = min(first, latent_frames)
+    return [begin, *(min(chunk, latent_frames - start) for start in range(begin, latent_frames, chunk))]

@@ -5,6 +5,7 @@ float64 and returned as float32. Each function raises InputError if `steps` is b
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -27,6 +28,11 @@ def shifted(steps: int, shift: float) -> Schedule:
     It divides signal / noise by `shift` > 0, which makes up for a larger picture; Wan 2.1 takes 3 or 5.
     """
     return _shift(1 - _progress(steps), shift).float()
+
+
+def listed(levels: Sequence[float], shift: float) -> Schedule:
+    """Take these levels, shifted as by `shifted`, then end at 0: what some few-step students learned."""
+    return _shift(torch.tensor([*levels, 0.0], dtype=torch.float64), shift).float()
 
 
 def wan(steps: int, shift: float) -> Schedule:

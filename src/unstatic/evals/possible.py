@@ -17,7 +17,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from unstatic.core.seeds import generator, numpy_generator
-from unstatic.core.shapes import chunk_lengths
 from unstatic.diffusion.process import Prediction, mix, to_x0
 from unstatic.evals.intervals import Score
 from unstatic.models.parts import Transformer
@@ -149,7 +148,7 @@ def surprise(
     """
     frames = latent.shape[2]
     assert model.config.chunk is not None, "the model streams"
-    lengths = chunk_lengths(frames, model.config.chunk)
+    lengths = model.config.chunks(frames)
     starts = np.cumsum([0, *lengths])
     memory = model.encode_text(text)
     errors: list[float] = []

@@ -124,17 +124,17 @@ def check_footage(footage: Sequence[Footage], frames: int) -> None:
             raise InputError(f"footage overlaps at frame {other.first}: move or cut one of them")
 
 
-def skipped(footage: Sequence[Footage], compression: Compression) -> int:
+def skipped(footage: Sequence[Footage], compression: Compression, *, first: int = 1, chunk: int = 1) -> int:
     """Return how many frames are made before the first that is shown, so that the footage's joint is exact.
 
     Latent frames stand for several frames each: footage at the beginning shall end with one, and other
-    footage begin with one.
+    footage begin with one; or with a chunk of them, where these are `first`, then `chunk`.
     """
     if not footage:
         return 0
-    first = min(footage, key=lambda each: each.first)
-    joint = first.stop if first.first == 0 else first.first
-    return (1 - joint) % compression.time
+    begun = min(footage, key=lambda each: each.first)
+    joint = begun.stop if begun.first == 0 else begun.first
+    return (compression.frames(first) - joint) % (compression.time * chunk)
 
 
 def covered(first: int, stop: int, compression: Compression) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
 from unstatic.diffusion.distilled import SCALARS
 from unstatic.diffusion.process import Latent
-from unstatic.diffusion.schedule import Schedule, shifted, wan
+from unstatic.diffusion.schedule import Schedule, listed, shifted, wan
 from unstatic.diffusion.solver import SOLVERS, euler
 from unstatic.diffusion.step_cache import StepCache
 from unstatic.generate.engine import Event, Frames, Pace, Preview, Progress, Warned
@@ -61,19 +61,21 @@ class NativeEngine:
         autoencoder: Autoencoder,
         text_encoder: TextEncoder,
         device: torch.device,
+        sketcher: Autoencoder | None = None,
     ) -> None:
         self.manifest = manifest
         self.transformer = transformer
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.device = device
+        self.sketcher = sketcher or autoencoder
 
     @torch.inference_mode()
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
         preview, joints = Pace(previews_per_s), self.joints(plan)
         steps, chunks, made = 0, 0, 0
-        memory = None
+        memory = sketched = None
         for event in self.denoise(plan):
             match event:
                 case Warned():
@@ -82,7 +84,7 @@ class NativeEngine:
                     steps += 1
                     yield Progress(steps, plan.total_steps)
                     if preview.is_due():
-                        sketches = [frames for frames, _ in self._decode(state.estimate, memory)]
+                        sketches = [frames for frames, _ in decode(self.sketcher, state.estimate, sketched)]
                         first, sketch = shown(plan, made, np.concatenate(sketches))
                         if len(sketch):
                             yield Preview(first, sketch)
@@ -91,11 +93,15 @@ class NativeEngine:
                     if steps < chunks * plan.steps:  # known beforehand, wholly or in part
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
-                    for decoded, kept in self._decode(latent, memory):
+                    for decoded, kept in decode(self.autoencoder, latent, memory):
                         first, frames = shown(plan, *joints.next(decoded))
                         if len(frames):
                             yield Frames(first, frames)
                         made, memory = made + len(decoded), kept
+                    if self.sketcher is self.autoencoder:
+                        sketched = memory
+                    elif previews_per_s:
+                        *_, (_, sketched) = decode(self.sketcher, latent, sketched)
 
     def joints(self, plan: Plan) -> JointSmoother:
         """Return what smooths the joints of the plan's footage; without an interpolator they stay."""
@@ -114,14 +120,6 @@ class NativeEngine:
             return to_frames(interpolator(pair[None, :, 0], pair[None, :, 1])[:, :, None])[0, 0]
 
         return JointSmoother(anew, middle)
-
-    def _decode(
-        self, latent: Latent, memory: Memory | None
-    ) -> Iterator[tuple[UInt8[np.ndarray, "frames height width 3"], Memory]]:
-        """Decode the next latent frames of the video, few at a time; yield frames, and what they remember."""
-        for piece in latent.split(self.autoencoder.latent_frames_per_pass, 2):
-            video, memory = self.autoencoder.decode_stream(piece, memory)
-            yield rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
 
     @torch.inference_mode()
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
@@ -194,6 +192,8 @@ class NativeEngine:
     def schedule(self, plan: Plan) -> Schedule:
         """Return the levels from static to clean."""
         defaults = self.manifest.defaults
+        if defaults.levels:
+            return listed(defaults.levels, defaults.shift)
         return SCHEDULES[defaults.schedule](plan.steps, defaults.shift)
 
     def sampling(self, plan: Plan) -> Sampling:
@@ -209,7 +209,17 @@ class NativeEngine:
             cache=StepCache(plan.step_cache, boundary),
             distilled=plan.solver == DISTILLED,
             thousandths=self.manifest.defaults.schedule == "wan",
+            damped=self.manifest.defaults.damped,
         )
+
+
+def decode(
+    decoder: Autoencoder, latent: Latent, memory: Memory | None
+) -> Iterator[tuple[UInt8[np.ndarray, "frames height width 3"], Memory]]:
+    """Decode the next latent frames of a video, few at a time; yield frames, and what they remember."""
+    for piece in latent.split(decoder.latent_frames_per_pass, 2):
+        video, memory = decoder.decode_stream(piece, memory)
+        yield rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
 
 
 def vary(static: Latent, other: Latent, share: float) -> Latent:
@@ -266,9 +276,9 @@ def load_native(
     if target.type == "cpu" and not adaptable:
         for each in chosen(transformer):
             prepare_for_cpu(each)
-    return NativeEngine(
-        model.manifest, transformer, parts.autoencoder.to(target).eval(), parts.text_encoder, target
-    )
+    autoencoder = parts.autoencoder.to(target).eval()
+    sketcher = parts.sketcher and parts.sketcher.to(target).eval()
+    return NativeEngine(model.manifest, transformer, autoencoder, parts.text_encoder, target, sketcher)
 
 
 def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
@@ -280,6 +290,9 @@ def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
         "latent channels": (autoencoder.config.latent_channels, transformer.config.out_channels),
         "text width": (text_encoder.width, transformer.config.text_width),
     }
+    if parts.sketcher is not None:
+        sketched = parts.sketcher.config.latent_channels
+        facts["tiny decoder's channels"] = (sketched, transformer.config.out_channels)
     for name, (one, other) in facts.items():
         if one != other:
             raise InputError(

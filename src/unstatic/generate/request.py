@@ -171,7 +171,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     native = native_size(size, manifest)
     if length > 1:
         check_even(size)
-    aligning = skipped(request.footage, manifest.compression)
+    aligning = aligned(request, manifest)
     skip = request.lead + aligning
     source = (
         None
@@ -250,6 +250,10 @@ def _way(request: Request, manifest: Manifest) -> _Way:
     _check_range("steps", steps, 1, MAX_STEPS)
     _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
     _check_solver(solver, guidance, manifest)
+    if defaults.levels and steps != len(defaults.levels):
+        raise InputError(
+            f"steps is {steps}: {manifest.name} learned {len(defaults.levels)} levels, leave steps out"
+        )
     _check_step_cache(request.step_cache, solver, manifest)
     negative = defaults.negative if request.negative is None else request.negative
     if request.negative and (solver == DISTILLED or guidance == 1):
@@ -291,8 +295,29 @@ def _check_frames(request: Request, manifest: Manifest) -> None:
     name, pictures = manifest.name, request.image is not None or request.last_image is not None
     if manifest.given == "pictures" and request.image is None:
         raise InputError(f"{name} begins with a picture: give it an image, or take another model")
+    if manifest.given == "beginning":
+        _check_beginning(request, manifest)
+        return
     if (manifest.given == "nothing" and pictures) or (manifest.given != "frames" and request.footage):
         raise InputError(f"{name} cannot go on from what is given: take another model, or remix it")
+
+
+def _check_beginning(request: Request, manifest: Manifest) -> None:
+    """Raise InputError for frames that are not at the beginning, or do not fill the first chunk there."""
+    name, first = manifest.name, manifest.first_chunk
+    if request.last_image is not None or any(each.first > 0 for each in request.footage):
+        raise InputError(f"{name} goes forward only: take another model to arrive at what is given")
+    if request.image is not None and first > 1:
+        frames = manifest.compression.frames(first)
+        raise InputError(f"{name} begins with {frames} frames at once, not with one: extend a film instead")
+
+
+def aligned(request: Request, manifest: Manifest) -> int:
+    """Return how many frames are made before the first that is asked for, for the sake of footage."""
+    if manifest.given == "beginning" and manifest.chunk is not None:
+        first, chunk = manifest.first_chunk, manifest.chunk
+        return skipped(request.footage, manifest.compression, first=first, chunk=chunk)
+    return skipped(request.footage, manifest.compression)
 
 
 def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:
@@ -333,8 +358,8 @@ def whole_chunks(frames: int, manifest: Manifest) -> tuple[int, ...]:
     latent_frames = manifest.compression.latent_frames_covering(frames)
     if manifest.chunk is None:
         return (latent_frames,)
-    first, *later = chunk_lengths(latent_frames, manifest.chunk)
-    return (first, *(manifest.chunk for _ in later))
+    _, *later = chunk_lengths(latent_frames, manifest.chunk, manifest.first_chunk)
+    return (manifest.first_chunk, *(manifest.chunk for _ in later))
 
 
 def native_size(size: Size, manifest: Manifest) -> Size:
@@ -388,6 +413,8 @@ def _check_step_cache(every: int, solver: str, manifest: Manifest) -> None:
     _check_range("step_cache", every, 1, MAX_EVERY)
     if every > 1 and manifest.engine != "native":
         raise InputError(f"{manifest.name} is not run by the native engine: leave the step cache out")
+    if every > 1 and solver == "consistency":
+        raise InputError(f"the few steps of {solver} are all needed: leave the step cache out")
     if every > 1 and solver == DISTILLED:
         raise InputError(
             f"the few steps of {solver} are all needed: leave the step cache out, or take"

@@ -17,8 +17,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator, noise
-from unstatic.core.shapes import chunk_lengths
 from unstatic.diffusion.condition import LatentState
 from unstatic.diffusion.distilled import next_level, told
 from unstatic.diffusion.guidance import guided, in_one_batch
@@ -50,7 +50,7 @@ class Sampling:
     ones look back at it. With `distilled` the model is told how far each step goes and how guided it shall
     be, with `thousandths` levels rounded down to whole thousandths, as it learned them. `beside` are channels
     that are known and stand next to those denoised: pictures, to models that read them there. `cache` says at
-    which steps the model is asked.
+    which steps the model is asked. With `damped` what is remembered is bounded (`Contrast`).
     """
 
     sigmas: Schedule
@@ -63,6 +63,7 @@ class Sampling:
     distilled: bool = False
     thousandths: bool = False
     beside: Latent | None = None
+    damped: bool = True
 
     @property
     def in_one_pass(self) -> bool:
@@ -129,10 +130,9 @@ def stream_latents(
 
     To a model that is not chunk-causal the whole video is one chunk. `seeds`, one per sample, decide all
     randomness after the static of `state`. Raises InputError if a chunk-causal model without anchors is given
-    frames.
+    frames that it would need them for.
     """
-    frames, chunk = state.latent.shape[2], model.config.chunk
-    edges = [0, frames] if chunk is None else [*accumulate(chunk_lengths(frames, chunk), initial=0)]
+    edges = [*accumulate(model.config.chunks(state.latent.shape[2]), initial=0)]
     ring: Ring | None = None
     text: TextMemory | None = None
     number, anchors, contrast = -1, Anchors(model, state, sampling), Contrast()
@@ -155,7 +155,7 @@ def stream_latents(
             anchors.keep(start, here.latent)
             static = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
             given = [time in anchors.known for time in range(start, stop)]
-            kept = contrast.bounded(here.latent, given)
+            kept = contrast.bounded(here.latent, given) if sampling.damped else here.latent
             ring = _remember(look, sampling, kept, static, given)
 
 
@@ -192,7 +192,8 @@ class Anchors:
     The first frame is seen if it was given, or as soon as the ring has passed it; what comes under another
     text is not seen, for it may be another scene. The chunk that arrives at known frames sees two of them
     instead, where there are two: one says where to come to, the other how fast it goes on there. A model
-    without anchors sees none, but may not be given frames.
+    without anchors sees none, and may be given frames only if it remembers its own as clean: whole chunks at
+    the beginning, which it then remembers as if it had made them.
     """
 
     def __init__(self, model: Transformer, state: LatentState, sampling: Sampling) -> None:
@@ -229,6 +230,9 @@ class Anchors:
         config = self.model.config
         if config.chunk is None:  # one chunk sees everything
             return []
+        if not config.anchors and self.sampling.history_sigma == 0:
+            self._check_beginning(start, stop)
+            return []
         frames: list[tuple[int, Latent]] = []
         passed = start - config.history_chunks * config.chunk
         if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
@@ -238,6 +242,16 @@ class Anchors:
         ahead = ahead[:2] if ahead[:2] == [stop, stop + 1] else ahead[:1]
         goal = [(time, self.state.clean[:, :, time : time + 1]) for time in ahead]
         return frames[: MOST_ANCHORS - len(goal)] + goal
+
+    def _check_beginning(self, start: int, stop: int) -> None:
+        """Raise InputError where a chunk is known in part, or what comes before it is not known."""
+        if self.known and self.known != [*range(len(self.known))]:
+            raise InputError("this model goes forward only: give it frames at the beginning")
+        if start < len(self.known) < stop:
+            chunk = self.model.config.chunk
+            raise InputError(
+                f"{len(self.known)} latent frames are no whole chunks of {chunk}: give this model some"
+            )
 
 
 Look = Callable[..., TransformerOutput]  # the transformer at one place of the stream: latent and levels in

@@ -5,14 +5,28 @@ and a manifest. Names and sizes are understood when the model is loaded, see `op
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unstatic.core.errors import InputError
 from unstatic.models.manifest import Manifest, write_manifest
-from unstatic.models.open_manifest import FRAMES_CHANNELS, Shape, make_manifest, published
-from unstatic.models.open_weights import autoencoder_config, transformer_config
+from unstatic.models.open_manifest import (
+    CAUSAL,
+    FRAMES_CHANNELS,
+    STUDENT,
+    Shape,
+    check_student,
+    make_manifest,
+    make_student,
+    published,
+    read_config,
+    streaming_of,
+)
+from unstatic.models.open_weights import autoencoder_config, tiny_config, transformer_config
+from unstatic.models.parts import TINY
+from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 from unstatic.models.umt5_keys import config_of
+from unstatic.models.wan_autoencoder import WanAutoencoderConfig
 from unstatic.models.weight_files import SUFFIX, shapes, weight_files
 
 TOKENIZER = "tokenizer.json"
@@ -22,13 +36,19 @@ EARLY, LATE, TOKENIZER_FOLDER = "high_noise_model", "low_noise_model", "google/u
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sources:
-    """Where the parts of a model lie: each a file, or a folder of files. `late` is the second of a pair."""
+    """Where the parts of a model lie: each a file, or a folder of files.
+
+    `late` is the second of a pair. A `tiny` decoder makes previews, and films where there is no autoencoder.
+    A student that streams makes `chunk` latent frames at a time; if None its own config may say so.
+    """
 
     transformer: Path
-    autoencoder: Path
+    autoencoder: Path | None
     text_encoder: Path
     tokenizer: Path
     late: Path | None = None
+    tiny: Path | None = None
+    chunk: int | None = None
 
 
 def sources_of(
@@ -39,6 +59,8 @@ def sources_of(
     autoencoder: Path | None = None,
     text_encoder: Path | None = None,
     tokenizer: Path | None = None,
+    tiny: Path | None = None,
+    chunk: int | None = None,
 ) -> Sources:
     """Complete what is named by what a folder of Wan's own layout holds.
 
@@ -59,14 +81,16 @@ def sources_of(
     }
     found = {name: path for name, path in named.items() if path is not None}
     for name in named:
-        if name not in found:
+        if name not in found and not (name == "autoencoder" and tiny is not None):
             raise InputError(f"the {name.replace('-', ' ')} is missing: name it with --{name}")
     return Sources(
         transformer=found["transformer"],
-        autoencoder=found["autoencoder"],
+        autoencoder=autoencoder,
         text_encoder=found["text-encoder"],
         tokenizer=found["tokenizer"],
         late=late,
+        tiny=tiny,
+        chunk=chunk,
     )
 
 
@@ -81,7 +105,7 @@ def convert(sources: Sources, target: Path, *, copy: bool = False) -> Manifest:
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         _lay_out(sources, unfinished, copy)
-        manifest = _described(unfinished, target.name, pair=sources.late is not None)
+        manifest = _described(unfinished, target.name, pair=sources.late is not None, chunk=sources.chunk)
         write_manifest(unfinished, manifest)
         unfinished.rename(target)
     except OSError as error:
@@ -96,6 +120,7 @@ def _lay_out(sources: Sources, folder: Path, copy: bool) -> None:
         "transformer": sources.transformer,
         "transformer_2": sources.late,
         "vae": sources.autoencoder,
+        TINY: sources.tiny,
         "text_encoder": sources.text_encoder,
     }
     for part, path in parts.items():
@@ -114,7 +139,10 @@ def files_at(path: Path) -> list[Path]:
     """Return the files of a part: one that is named, or in a folder its weights with index and config."""
     if path.is_file():
         if path.suffix != SUFFIX:
-            raise InputError(f"{path} is no safetensors file, and others may run code: take that instead")
+            raise InputError(
+                f"{path} is no safetensors file, and others may run code: take that instead, or make it so"
+                " (docs/reference/wan.md)"
+            )
         return [path]
     beside = [*path.glob(f"*{SUFFIX}.index.json"), path / "config.json"]
     return [*weight_files(path), *(each for each in beside if each.is_file())]
@@ -127,9 +155,14 @@ def _put(source: Path, target: Path, copy: bool) -> None:
         target.symlink_to(source.resolve())
 
 
-def _described(folder: Path, name: str, *, pair: bool) -> Manifest:
+def _described(folder: Path, name: str, *, pair: bool, chunk: int | None) -> Manifest:
     """Return the manifest of a folder that is laid out; its parts must be what they should be."""
-    transformer, autoencoder = transformer_config(folder / "transformer"), autoencoder_config(folder / "vae")
+    transformer, has_autoencoder = transformer_config(folder / "transformer"), (folder / "vae").is_dir()
+    decoders: list[WanAutoencoderConfig | TinyAutoencoderConfig] = []
+    if has_autoencoder:
+        decoders.append(autoencoder_config(folder / "vae"))
+    if (folder / TINY).is_dir():
+        decoders.append(tiny_config(weight_files(folder / TINY)))
     config_of(shapes(weight_files(folder / "text_encoder")))
     if pair:
         transformer_config(folder / "transformer_2")
@@ -139,10 +172,21 @@ def _described(folder: Path, name: str, *, pair: bool) -> Manifest:
         pair=pair,
         pictures=transformer.in_channels > transformer.out_channels,
     )
-    if shape.channels != autoencoder.latent_channels:
-        raise InputError(
-            f"the transformer has latents of {shape.channels} channels, the autoencoder of"
-            f" {autoencoder.latent_channels}: take the autoencoder that was published with it"
-        )
-    given = "pictures" if shape.pictures else "frames" if shape.channels == FRAMES_CHANNELS else "nothing"
-    return make_manifest(name, published(shape), autoencoder.compression, given)
+    for each in decoders:
+        if shape.channels != each.latent_channels:
+            raise InputError(
+                f"the transformer has latents of {shape.channels} channels, the autoencoder of"
+                f" {each.latent_channels}: take the autoencoder that was published with it"
+            )
+    compression = decoders[0].compression
+    config = folder / "transformer" / "config.json"
+    fields = read_config(config.parent) if config.is_file() else {}
+    stated = {"_class_name": CAUSAL[0], "num_frames_per_block": chunk} if chunk is not None else {}
+    streaming = streaming_of(fields | stated)
+    if streaming is not None:
+        check_student(shape, folder / "transformer")
+        manifest = make_student(name, STUDENT, compression, streaming)
+    else:
+        given = "pictures" if shape.pictures else "frames" if shape.channels == FRAMES_CHANNELS else "nothing"
+        manifest = make_manifest(name, published(shape), compression, given)
+    return replace(manifest, tiny="previews" if has_autoencoder else "films")

@@ -18,7 +18,7 @@ MANIFEST_NAME = "model.json"
 EMBEDDED_MODELS = Path(__file__).parent.parent / "weights"
 INDEX_NAME = "model_index.json"  # of open weights, see `open_weights.py`
 PARTS = ("transformer", "autoencoder")
-Given = Literal["nothing", "pictures", "frames"]
+Given = Literal["nothing", "pictures", "beginning", "frames"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +28,9 @@ class SamplingDefaults:
     `schedule` names a noise schedule of `diffusion/schedule.py` and `shift` bends it towards static (1 =
     straight), `history_sigma` is the level of the static that is put on finished chunks before the next chunk
     looks back at them. Guidance leads away from the prompt `negative`, and is `late_guidance` below the level
-    `boundary` of the manifest unless that is None.
+    `boundary` of the manifest unless that is None. `levels`, where there are any, are those that the model
+    learned, before the shift: they stand instead of a schedule. With `damped` what is remembered of a film is
+    never stronger than it was at first.
     """
 
     steps: int
@@ -39,6 +41,37 @@ class SamplingDefaults:
     schedule: Literal["shifted", "wan"] = "shifted"
     negative: str = ""
     late_guidance: float | None = None
+    levels: tuple[float, ...] = ()
+    damped: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """How open weights stream: the latent frames that come first, and those that a chunk sees.
+
+    A chunk sees `frames`: its own, the first `sinks` of the film, and the last before it.
+    """
+
+    first: int
+    frames: int = 21
+    sinks: int = 0
+
+    def history_chunks(self, chunk: int) -> int:
+        """Return how many chunks are seen before one. Raises InputError where one would be cut in two."""
+        before = self.frames - self.sinks - chunk
+        if before < 1 or before % chunk not in (0, self.first % chunk):
+            raise InputError(
+                f"a window of {self.frames} latent frames, {self.sinks} of them sinks, cuts a chunk of"
+                f" {chunk} in two: take a multiple"
+            )
+        return -(-before // chunk)
+
+    def sink_chunks(self, chunk: int) -> int:
+        """Return how many chunks the sinks are. Raises InputError where one would be cut in two."""
+        beyond = self.sinks - self.first
+        if self.sinks and (beyond < 0 or beyond % chunk):
+            raise InputError(f"sinks of {self.sinks} latent frames are no whole chunks of {chunk}")
+        return 1 + beyond // chunk if self.sinks else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,8 +92,10 @@ class Manifest:
     the words that prompts are rewritten in before the model reads them: those of the whole "world", those of
     its "objects" for a model that has not seen animals, or "" for none. With `distilled` few steps are the
     default, and `defaults` hold for who asks for another solver. `given` says what may be known of the result
-    beforehand: "frames" anywhere, "pictures" (the first frame, which it needs, and the last) or "nothing".
-    From the level `boundary` down a second transformer takes over, if not None. `engine` is what runs it.
+    beforehand: "frames" anywhere, whole chunks at the "beginning", "pictures" (the first frame, which it
+    needs, and the last) or "nothing". From the level `boundary` down a second transformer takes over, if not
+    None. `engine` is what runs it. Open weights that stream do so in a `window`; our own say how themselves.
+    Their `tiny` decoder, if there is one, makes previews, or films as well.
     """
 
     name: str
@@ -82,10 +117,20 @@ class Manifest:
     given: Given = "frames"
     boundary: float | None = None
     engine: Literal["native", "diffusers"] = "native"
+    window: Window | None = None
+    tiny: Literal["previews", "films"] = "previews"
 
     def __post_init__(self) -> None:
         if not self.sizes or self.fps < 1 or (self.chunk is not None and self.chunk < 1):
             raise InputError("a model needs at least one size, one frame a second and one frame in a chunk")
+        if self.chunk is not None and self.window is not None:
+            self.window.history_chunks(self.chunk)
+            self.window.sink_chunks(self.chunk)
+
+    @property
+    def first_chunk(self) -> int:
+        """How many latent frames are denoised together at the start."""
+        return 1 if self.window is None else self.window.first
 
     @property
     def default_size(self) -> Size:

@@ -4,6 +4,7 @@ Sizes are read from the folder's own config files, the rest of what a manifest s
 models of these sizes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,10 +13,14 @@ from unstatic.core.errors import InputError
 from unstatic.core.files import read_object
 from unstatic.core.shapes import Compression, Size
 from unstatic.models.bridged import bridged_manifest
-from unstatic.models.manifest import INDEX_NAME, Given, Manifest, SamplingDefaults
+from unstatic.models.manifest import INDEX_NAME, Given, Manifest, SamplingDefaults, Window
 
 RECORD = "pulled.json"  # what `pull.py` writes of where a model is from
-PIPELINES = ("WanPipeline", "WanImageToVideoPipeline")
+STUDENTS = ("WanCausalDMDPipeline", "CausalForcingPipeline")
+PIPELINES = ("WanPipeline", "WanImageToVideoPipeline", *STUDENTS)
+# What transformers that stream are called, by FastVideo and SGLang, and by Self-Forcing itself
+CAUSAL = ("CausalWanTransformer3DModel", "CausalWanModel")
+STUDENTS_SCHEDULER = "SelfForcingFlowMatchScheduler"
 # Translated from what Wan's own code takes (github.com/Wan-Video, wan/configs/shared_config.py)
 NEGATIVE = (
     "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
@@ -42,6 +47,14 @@ class Published:
     frames: int = 81
 
 
+class Streaming(NamedTuple):
+    """How a student makes a film: chunks of so many latent frames, and what each sees."""
+
+    chunk: int
+    window: Window
+    rolls: bool = False
+
+
 class Shape(NamedTuple):
     """What tells published models from each other."""
 
@@ -63,6 +76,9 @@ FRAMES = Published(
     sizes=(Size(1280, 704), Size(704, 1280)), steps=50, guidance=5.0, shift=5.0, fps=24, frames=121
 )
 UNKNOWN_LICENCE = "see its model card"
+# Self-Forcing and its kin (guandeh17/Self-Forcing, configs/self_forcing_dmd.yaml); they were taught landscape
+STUDENT = Published(sizes=(LANDSCAPE_480, PORTRAIT_480), steps=4, guidance=1.0, shift=5.0)
+ROLLING_SECONDS = 60.0  # a window that rolls on knows no end
 FRAMES_CHANNELS = 48  # of the latents of the model that is told a level for every frame
 
 
@@ -103,6 +119,13 @@ def manifest_of(folder: Path) -> Manifest:
     except (KeyError, TypeError) as wrong:
         raise InputError(f"the config files in {folder} are not those of Wan: {wrong} is missing") from None
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
+    causal = {"_class_name": CAUSAL[0]} if pipeline in STUDENTS else {}
+    licence, streaming = licence_of(folder), streaming_of(transformer | causal)
+    if streaming is not None:
+        check_student(shape, folder)
+        taught = scheduler if scheduler.get("_class_name") == STUDENTS_SCHEDULER else {}
+        student = replace(STUDENT, shift=float(taught.get("shift", STUDENT.shift)))
+        return make_student(folder.name, student, compression, streaming, licence)
     known = replace(
         published(shape),
         shift=float(scheduler.get("flow_shift") or scheduler.get("shift") or 1.0),
@@ -111,7 +134,52 @@ def manifest_of(folder: Path) -> Manifest:
     given: Given = "pictures" if shape.pictures else "nothing"
     if index.get("expand_timesteps"):  # it is told a level for every frame: some may be clean
         given = "frames"
-    return make_manifest(folder.name, known, compression, given, licence_of(folder))
+    return make_manifest(folder.name, known, compression, given, licence)
+
+
+def streaming_of(config: Mapping[str, Any]) -> Streaming | None:
+    """Read how a transformer streams off its config, in the words of its publishers; None if it does not.
+
+    What is not said is as in FastVideo's and Self-Forcing's code. Raises InputError for a kind that is not
+    understood.
+    """
+    if config.get("_class_name") not in CAUSAL:
+        return None
+    chunk = config.get("num_frames_per_block", config.get("num_frame_per_block", 3))
+    seen, sinks = config.get("local_attn_size", -1), config.get("sink_size", 0)
+    if sinks and config.get("rope_cache_policy", "absolute") != "absolute":
+        raise InputError("its sinks move along with the film: only sinks that stay are supported")
+    if seen != -1 and (seen - sinks) % chunk:
+        raise InputError(f"its window of {seen} latent frames cuts a chunk of {chunk} in two as it rolls")
+    whole = config.get("sliding_window_num_frames", 21) if seen == -1 else seen
+    first = 1 if config.get("independent_first_frame") else chunk
+    return Streaming(chunk, Window(first=first, frames=whole, sinks=sinks), rolls=seen != -1)
+
+
+def check_student(shape: Shape, folder: Path) -> None:
+    """Raise InputError for a student of another kind than those that can be run."""
+    if shape.pair or shape.pictures:
+        kind = "a pair" if shape.pair else "made for pictures"
+        raise InputError(f"{folder} streams and is {kind}: take a student that makes films of text alone")
+
+
+def make_student(
+    name: str,
+    known: Published,
+    compression: Compression,
+    streaming: Streaming,
+    licence: str = UNKNOWN_LICENCE,
+) -> Manifest:
+    """Say what a student can do that streams, and how it goes from level to level."""
+    plain = make_manifest(name, known, compression, "beginning", licence)
+    defaults = replace(plain.defaults, solver="consistency", schedule="shifted", damped=False)
+    return replace(
+        plain,
+        chunk=streaming.chunk,
+        window=streaming.window,
+        defaults=defaults,
+        max_seconds=ROLLING_SECONDS if streaming.rolls else plain.max_seconds,
+    )
 
 
 def licence_of(folder: Path) -> str:

@@ -5,13 +5,18 @@ The config is diffusers', Wan's own, or none: then sizes are read off the weight
 
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 
 from unstatic.core.errors import InputError
+from unstatic.models.manifest import Window
 from unstatic.models.open_manifest import read_config
+from unstatic.models.taehv_keys import TAEW2_1, TAEW2_2, from_taehv
+from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.wan_autoencoder import WanAutoencoder, WanAutoencoderConfig
 from unstatic.models.wan_autoencoder_keys import config_of, from_wan_autoencoder
@@ -23,9 +28,22 @@ HEAD_WIDTH = 128  # of every published model
 # ---------------------------------------------------------------------------------------------------- loading
 
 
-def load_transformer(folder: Path, dtype: torch.dtype) -> VideoTransformer:
-    """Load a transformer as `dtype` on the CPU. Raises InputError when its weights do not fit its config."""
+def load_transformer(
+    folder: Path, dtype: torch.dtype, *, chunk: int | None = None, window: Window | None = None
+) -> VideoTransformer:
+    """Load a transformer as `dtype` on the CPU, to stream in a window if one is given.
+
+    Raises InputError when its weights do not fit its config.
+    """
     config = transformer_config(folder)
+    if chunk is not None and window is not None:
+        config = replace(
+            config,
+            chunk=chunk,
+            first_chunk=window.first,
+            history_chunks=window.history_chunks(chunk),
+            sink_chunks=window.sink_chunks(chunk),
+        )
     with torch.device("meta"):
         model = VideoTransformer(config)
     fill(model, from_wan(read_weights(weight_files(folder), dtype)), folder)
@@ -41,7 +59,24 @@ def load_autoencoder(folder: Path, dtype: torch.dtype) -> WanAutoencoder:
     return model
 
 
+def load_tiny_decoder(folder: Path, dtype: torch.dtype) -> TinyAutoencoder:
+    """Load a tiny autoencoder of the TAEHV family as `dtype`. Raises InputError for weights of others."""
+    files = weight_files(folder)
+    model = TinyAutoencoder(tiny_config(files))
+    fill(model, from_taehv(read_weights(files, torch.float32), model.config), folder)
+    return model.to(dtype)
+
+
 # ---------------------------------------------------------------------------------------------------- configs
+
+
+def tiny_config(files: Sequence[Path]) -> TinyAutoencoderConfig:
+    """Tell by its latents which of the published tiny autoencoders files hold."""
+    channels = shapes(files).get("decoder.1.weight", ())[1:2]
+    for config in (TAEW2_1, TAEW2_2):
+        if channels == (config.latent_channels,):
+            return config
+    raise InputError(f"{files[0]} is no tiny autoencoder of Wan's latents: take taew2_1 or taew2_2")
 
 
 def transformer_config(folder: Path) -> TransformerConfig:

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import torch
 
+from unstatic.core.errors import InputError
 from unstatic.models.experts import Experts
 from unstatic.models.manifest import PARTS, InstalledModel
-from unstatic.models.open_weights import load_autoencoder, load_transformer
+from unstatic.models.open_weights import load_autoencoder, load_tiny_decoder, load_transformer
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
@@ -16,7 +17,8 @@ from unstatic.models.wan_autoencoder import WanAutoencoder
 from unstatic.models.weight_files import weight_files
 from unstatic.models.weights import find_files, load_model
 
-OPEN_PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
+TINY = "tiny_decoder"
+OPEN_PARTS = ("transformer", "transformer_2", "vae", TINY, "text_encoder")
 
 Autoencoder = TinyAutoencoder | WanAutoencoder
 Transformer = VideoTransformer | Experts
@@ -24,11 +26,12 @@ Transformer = VideoTransformer | Experts
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything that makes a film."""
+    """Everything that makes a film, and what shows it on its way if that is another decoder."""
 
     transformer: Transformer
     autoencoder: Autoencoder
     text_encoder: TextEncoder
+    sketcher: TinyAutoencoder | None = None
 
 
 def part_files(model: InstalledModel) -> dict[str, list[Path]]:
@@ -38,7 +41,8 @@ def part_files(model: InstalledModel) -> dict[str, list[Path]]:
         return {folder.name: weight_files(folder) for folder in folders}
     if not is_open(model):
         return {part: find_files(model.weights(part)) for part in PARTS}
-    folders = (model.folder / part for part in OPEN_PARTS)
+    unused = "vae" if model.manifest.tiny == "films" else ""
+    folders = (model.folder / part for part in OPEN_PARTS if part != unused)
     return {folder.name: weight_files(folder) for folder in folders if folder.is_dir()}
 
 
@@ -63,12 +67,17 @@ def load_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
 
 
 def _open_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
-    transformer: Transformer = load_transformer(model.folder / "transformer", dtype)
-    if model.manifest.boundary is not None:
-        late = load_transformer(model.folder / "transformer_2", dtype)
-        transformer = Experts(transformer, late, model.manifest.boundary)
-    return Parts(
-        transformer,
-        load_autoencoder(model.folder / "vae", dtype),
-        BorrowedUmt5(model.folder / "text_encoder", model.folder / "tokenizer", dtype=dtype),
+    manifest = model.manifest
+    transformer: Transformer = load_transformer(
+        model.folder / "transformer", dtype, chunk=manifest.chunk, window=manifest.window
     )
+    if manifest.boundary is not None:
+        late = load_transformer(model.folder / "transformer_2", dtype)
+        transformer = Experts(transformer, late, manifest.boundary)
+    text_encoder = BorrowedUmt5(model.folder / "text_encoder", model.folder / "tokenizer", dtype=dtype)
+    tiny = load_tiny_decoder(model.folder / TINY, dtype) if (model.folder / TINY).is_dir() else None
+    if manifest.tiny == "films":
+        if tiny is None:
+            raise InputError(f"{model.folder} has no {TINY}: put taew2_1.safetensors there, or taew2_2")
+        return Parts(transformer, tiny, text_encoder)
+    return Parts(transformer, load_autoencoder(model.folder / "vae", dtype), text_encoder, tiny)

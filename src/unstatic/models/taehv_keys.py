@@ -11,6 +11,7 @@ from einops import einsum, rearrange
 from jaxtyping import Float
 from torch import Tensor
 
+from unstatic.core.errors import InputError
 from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 
 TAEW2_1 = TinyAutoencoderConfig(
@@ -50,9 +51,13 @@ Converted = Iterator[tuple[str, Tensor]]
 def from_taehv(published: Weights, config: TinyAutoencoderConfig) -> dict[str, Tensor]:
     """Convert a published state dict to one that `TinyAutoencoder(config)` loads strictly.
 
-    Latents of these models are already normalised, so mean 0 and deviation 1 are added.
+    Latents of these models are already normalised, so mean 0 and deviation 1 are added. Raises InputError for
+    weights that are not all there.
     """
-    converted = dict(_encoder(published, config)) | dict(_decoder(published, config))
+    try:
+        converted = dict(_encoder(published, config)) | dict(_decoder(published, config))
+    except KeyError as missing:
+        raise InputError(f"these are not the weights of a tiny autoencoder: {missing} is missing") from None
     converted["latent_mean"] = torch.zeros(config.latent_channels)
     converted["latent_std"] = torch.ones(config.latent_channels)
     return converted

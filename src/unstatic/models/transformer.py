@@ -9,7 +9,8 @@ the chunks just before it, and anchors. Whatever a pass remembers goes in and co
 
     TextMemory    a batch of prompts; made once by `encode_text`
     AnchorMemory  clean frames of the same video, past or future; made once by `encode_anchors`
-    Ring          the last chunks of the stream, constant in size; made by `forward(..., remember=True)`
+    Ring          the last chunks of the stream, and its first if they are sinks: constant in size; made by
+                  `forward(..., remember=True)`
 
 A chunk is denoised in many passes with one ring, then passed once more at its final sigma to be remembered:
 
@@ -32,6 +33,7 @@ from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import chunk_lengths
+from unstatic.models.scalar_embedding import ScalarEmbedding
 from unstatic.models.text_padding import fold_padding
 from unstatic.nn.attention import KeyValue, attention, join, merge_heads, split, split_heads
 from unstatic.nn.mlp import MLP
@@ -48,8 +50,9 @@ class TransformerConfig:
 
     `scalars` names the numbers embedded with every frame: "sigma", then others, which begin without effect
     and may all be left out of a pass.
-    `chunk` is how many latent frames are denoised together; None makes every pass one chunk. A chunk reads
-    the `history_chunks` before it, and anchors with their age clamped to +-`max_age` latent frames.
+    `chunk` is how many latent frames are denoised together, and `first_chunk` how many at the start; with
+    None every pass is one chunk. A chunk reads the `history_chunks` before it, the first `sink_chunks` of
+    all, and anchors with their age clamped to +-`max_age` latent frames.
     """
 
     in_channels: int
@@ -66,6 +69,8 @@ class TransformerConfig:
     history_chunks: int = 2
     anchors: bool = False
     max_age: int = 32
+    first_chunk: int = 1
+    sink_chunks: int = 0
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
@@ -81,6 +86,10 @@ class TransformerConfig:
     def head_width(self) -> int:
         """Channels of one attention head."""
         return self.width // self.heads
+
+    def chunks(self, frames: int) -> list[int]:
+        """Cut the latent frames [0, frames) into the chunks that are denoised together."""
+        return [frames] if self.chunk is None else chunk_lengths(frames, self.chunk, self.first_chunk)
 
 
 class TextMemory(NamedTuple):
@@ -100,7 +109,7 @@ class AnchorMemory(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """What every block reads of the last chunks, oldest first; they end just before latent frame `end`."""
+    """What every block reads of chunks: the sinks, then the last; they end just before latent frame `end`."""
 
     blocks: tuple[tuple[KeyValue, ...], ...]
     end: int
@@ -132,12 +141,14 @@ class Grid(NamedTuple):
 class Layout(NamedTuple):
     """Where the tokens of a pass stand, and how they fall into chunks; the same for every block.
 
-    A chunk reads itself, up to `history_chunks` before it, and all anchors, turned by its own rotation.
+    A chunk reads itself, the first `sink_chunks`, up to `history_chunks` before it, and all anchors, turned
+    by its own rotation.
     """
 
     rotation: Complex64[Tensor, "n 1 f"]
     chunk_tokens: list[int]
     history_chunks: int
+    sink_chunks: int
     anchor_rotations: list[Complex64[Tensor, "h n f"]]
 
 
@@ -145,10 +156,11 @@ def chunks_in_pass(config: TransformerConfig, start: int, frames: int) -> list[i
     """Cut the latent frames [start, start + frames) into chunks; a chunk must begin at `start`."""
     if config.chunk is None:
         return [frames]
-    lengths = chunk_lengths(start + frames, config.chunk)
+    lengths = config.chunks(start + frames)
     begins = list(accumulate(lengths[:-1], initial=0))
     if start not in begins:
-        raise InputError(f"start {start} is inside a chunk: use 0, or 1 plus a multiple of {config.chunk}")
+        first, chunk = config.first_chunk, config.chunk
+        raise InputError(f"start {start} is inside a chunk: use 0, or {first} plus a multiple of {chunk}")
     return lengths[begins.index(start) :]
 
 
@@ -166,6 +178,7 @@ def video_layout(
         rotation=grid_rotation(times, grid.height, grid.width, config.head_width, device)[:, None],
         chunk_tokens=[length * grid.frame_tokens for length in lengths],
         history_chunks=config.history_chunks,
+        sink_chunks=config.sink_chunks,
         anchor_rotations=turns,
     )
 
@@ -187,33 +200,12 @@ def anchor_layout(config: TransformerConfig, grid: Grid, device: torch.device) -
         rotation=grid_rotation(times, grid.height, grid.width, config.head_width, device)[:, None],
         chunk_tokens=[grid.frame_tokens] * grid.frames,
         history_chunks=0,
+        sink_chunks=0,
         anchor_rotations=[],
     )
 
 
 # ------------------------------------------------------------------------------------------------------ parts
-
-
-class ScalarEmbedding(nn.Module):
-    """Embed a number as waves of 1000 times itself, through an MLP."""
-
-    def __init__(self, frequency_width: int, width: int) -> None:
-        super().__init__()
-        self.frequency_width = frequency_width
-        self.up = nn.Linear(frequency_width, width)
-        self.down = nn.Linear(width, width)
-
-    def forward(self, value: Float[Tensor, "b t"]) -> Float[Tensor, "b t d"]:
-        waves = sinusoid(1000 * value.float(), self.frequency_width)
-        return self.down(F.silu(self.up(waves.to(self.up.weight.dtype))))
-
-
-def sinusoid(position: Float[Tensor, "b t"], width: int) -> Float[Tensor, "b t f"]:
-    """Return cosines, then sines, at width / 2 frequencies from 1 to almost 1/10,000 (1706.03762, 3.5)."""
-    half = width // 2
-    exponent = torch.arange(half, dtype=torch.float32, device=position.device) / half
-    angle = position[..., None] * torch.exp(-math.log(10_000) * exponent)
-    return torch.cat((angle.cos(), angle.sin()), -1)
 
 
 class SelfAttention(nn.Module):
@@ -257,11 +249,17 @@ def read_chunks(
     read: list[Tensor] = []
     for index, queries in enumerate(query.split(layout.chunk_tokens, 1)):
         last = len(history) + index
-        visible = chunks[max(0, last - layout.history_chunks) : last + 1]
+        visible = [*last_chunks(chunks[:last], layout.history_chunks, layout.sink_chunks), chunks[last]]
         if anchors is not None:
             visible = [turn(anchors, layout.anchor_rotations[index]), *visible]
         read.append(attention(queries, join(visible)))
     return torch.cat(read, 1), chunks
+
+
+def last_chunks(chunks: list[KeyValue], history: int, sinks: int) -> list[KeyValue]:
+    """Return the first `sinks` chunks and the last `history` of the others."""
+    others = chunks[sinks:]
+    return chunks[:sinks] + others[max(0, len(others) - history) :]
 
 
 def turn(memory: KeyValue, rotation: Complex64[Tensor, "h n f"]) -> KeyValue:
@@ -428,7 +426,7 @@ class VideoTransformer(nn.Module):
         for block, words, past, anchor in zip(self.blocks, text.blocks, pasts, anchored, strict=True):
             x, chunks = block(x, modulation, words, layout, past, anchor)
             if remember:
-                last.append(copy_chunks(chunks[-self.config.history_chunks :]))
+                last.append(copy_chunks(last_chunks(chunks, layout.history_chunks, layout.sink_chunks), past))
 
         # Prediction
         patches = self.head(x, time).to(latent.dtype)
@@ -463,9 +461,12 @@ class VideoTransformer(nn.Module):
         return self.time_projection(F.silu(time)).unflatten(-1, (6, -1)).float()
 
 
-def copy_chunks(chunks: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
-    """Copy chunks out of the pass they are views of, so that the rest of it can be freed."""
-    return tuple(KeyValue(chunk.key.clone(), chunk.value.clone()) for chunk in chunks)
+def copy_chunks(chunks: Sequence[KeyValue], past: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
+    """Copy chunks out of the pass they are views of, so that the rest of it can be freed; the past stays."""
+    copied = {id(chunk) for chunk in past}
+    return tuple(
+        chunk if id(chunk) in copied else KeyValue(chunk.key.clone(), chunk.value.clone()) for chunk in chunks
+    )
 
 
 @torch.no_grad()

@@ -18,8 +18,10 @@ from unstatic.core.errors import InputError
 from unstatic.models.open_manifest import read_json
 
 SUFFIX, PICKLES = ".safetensors", (".pth", ".pt", ".bin", ".ckpt")
+# Whose weights count in a checkpoint of a distillation: the student's, averaged where there is an average
+STUDENTS = ("generator_ema.", "generator.")
 # What single files put before the names of one part
-PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+PREFIXES = (*STUDENTS, "model.diffusion_model.", "diffusion_model.", "model.")
 SCALES = (".scale_weight", ".weight_scale")
 # Beside weights: how activations were scaled, and marks
 BESIDE = (".scale_input", ".input_scale", *SCALES)
@@ -92,8 +94,7 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
 def without_prefix(name: str) -> str:
     """Return the name of a weight as the part itself would call it."""
     for prefix in PREFIXES:
-        if name.startswith(prefix):
-            return name[len(prefix) :]
+        name = name.removeprefix(prefix)
     return name
 
 
@@ -118,7 +119,8 @@ def _opened(files: Sequence[Path]) -> Iterator[dict[str, Any]]:
                     f"{file} is not a whole safetensors file ({reason}): pull it again"
                 ) from None
             source |= dict.fromkeys(handle.keys(), handle)
-        yield source
+        students = ({name: source[name] for name in source if name.startswith(each)} for each in STUDENTS)
+        yield next(filter(None, students), source)
 
 
 def _scaled(weight: Tensor, scale: Tensor | None, dtype: torch.dtype) -> Tensor:

@@ -20,7 +20,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unstatic.core.seeds import normal_like
-from unstatic.core.shapes import chunk_lengths
 from unstatic.data.latents import LatentBatch
 from unstatic.diffusion.loss import (
     LogitNormal,
@@ -136,8 +135,7 @@ class DiffusionStep:
 
     def draw_sigma(self, num_samples: int, frames: int, generator: torch.Generator) -> Float[Tensor, "b t"]:
         """Draw the noise level of every latent frame; 0 where a frame is given."""
-        config, chunk = self.config, self.model.config.chunk
-        lengths = [frames] if chunk is None else chunk_lengths(frames, chunk)
+        config, lengths = self.config, self.model.config.chunks(frames)
         uniform = self.progress() >= config.uniform_from
         sampler = Uniform() if uniform else LogitNormal(mean=config.level_mean, std=config.level_std)
         levels = draw_chunk_levels(num_samples, len(lengths), sampler, config, generator)

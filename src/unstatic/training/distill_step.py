@@ -26,7 +26,6 @@ from torch import Tensor
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import normal_like
-from unstatic.core.shapes import chunk_lengths
 from unstatic.data.latents import LatentBatch
 from unstatic.diffusion.distilled import SCALARS, told
 from unstatic.diffusion.loss import denoising_loss
@@ -134,8 +133,7 @@ class DistillStep:
         """Draw what is asked about one chunk of a batch's clips."""
         x0, settings = batch.latent, self.plain.config
         num_samples, _, frames, _, _ = x0.shape
-        chunk = self.plain.model.config.chunk
-        lengths = [frames] if chunk is None else chunk_lengths(frames, chunk)
+        lengths = self.plain.model.config.chunks(frames)
         place = int(torch.randint(len(lengths), (), generator=generator))
         start, stop = sum(lengths[:place]), sum(lengths[: place + 1])
 
