@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import fake_video_servers
 import numpy as np
 import pytest
@@ -282,6 +283,17 @@ def test_what_is_no_film_is_told(server: FakeServer, content: bytes) -> None:
     server.film = lambda _: content
     with pytest.raises(UnstaticError, match=r"sent for the film is none \(cannot read the file as a video: "):
         Asking(server).film()
+
+
+def test_a_film_in_another_container_is_none(start: Start, make_frames: Callable[..., Any]) -> None:
+    file = io.BytesIO()
+    with av.open(file, "w", format="matroska") as container:
+        stream = container.add_stream("mpeg4", rate=24, width=64, height=48, pix_fmt="yuv420p")
+        pictures = [av.VideoFrame.from_ndarray(each, format="rgb24") for each in make_frames(24, 64, 48)]
+        for picture in (*pictures, None):
+            container.mux(stream.encode(picture))
+    with pytest.raises(UnstaticError, match="sent for the film is none"):
+        Asking(start("sglang", film=lambda _: file.getvalue())).film()
 
 
 def test_endless_content_is_capped(server: FakeServer) -> None:

@@ -50,7 +50,7 @@ class Connection:
 
     base: str
     key: str = field(default="", repr=False)
-    timeout_s: float = 30.0
+    timeout_s: float = 60.0
     max_film_bytes: int = MAX_FILM_BYTES
     sleep: Callable[[float], object] = time.sleep
 
