@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from unstatic.core.errors import InputError
+from unstatic.media.probe import probe
 from unstatic.media.read import Video, read_frames, read_picture, read_video
 from unstatic.media.write import write_picture, write_video
 
@@ -136,3 +137,13 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, make_frames: MakeFrames):
     for name in ("half.png", "text.png", "missing.png", "."):
         with pytest.raises(InputError, match=r"as a picture: \w"):
             read_picture(tmp_path / name)
+
+
+def test_a_file_of_a_stranger_is_read_as_what_it_shall_be(clip: Path, tmp_path: Path):
+    """A list for libav's concat would be followed to the files that it names."""
+    (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{clip.name}'\n")
+    assert next(read_frames(tmp_path / "list.mp4")).shape == next(read_frames(clip)).shape
+    for read in (probe, lambda *given, **how: next(read_frames(*given, **how))):
+        with pytest.raises(InputError, match=r"cannot read .* as a video"):
+            read(tmp_path / "list.mp4", container="mp4")
+        read(clip, container="mp4")

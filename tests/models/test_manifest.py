@@ -117,6 +117,11 @@ def test_an_unknown_name_is_told_the_nearest(installed: Path):
         find_model("tow")
 
 
+def test_an_address_is_no_installed_model():
+    with pytest.raises(InputError, match="is a server: for this a model is needed that is on this machine"):
+        find_model("http://127.0.0.1:8000/v1")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -93,13 +93,13 @@ class Desk:
         quiet_threads(spins=SHORT_SPINS)
         from unstatic.generate.footage import read_source
         from unstatic.generate.image import size_of
+        from unstatic.generate.load import find
         from unstatic.generate.request import Request
-        from unstatic.models.manifest import find_model
 
         if shared.output == STDOUT:
             check_pipe(as_json=shared.as_json)
         self.shared = shared
-        self.manifest: Manifest = find_model(shared.model).manifest
+        self.manifest: Manifest = find(shared.model).manifest
         self.request: Request = Request(
             prompt=prompt,
             seed=shared.seed,

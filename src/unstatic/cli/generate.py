@@ -200,10 +200,10 @@ def image(
 
 def _on_board(request: "Request", path: Path, model: str) -> "Request":
     """Lay a request out on a storyboard."""
+    from unstatic.generate.load import find
     from unstatic.generate.storyboard import on_board, read_storyboard
-    from unstatic.models.manifest import find_model
 
-    request, warnings = on_board(request, read_storyboard(path), find_model(model).manifest)
+    request, warnings = on_board(request, read_storyboard(path), find(model).manifest)
     for warning in warnings:
         warn(warning)
     return request
@@ -223,13 +223,12 @@ def _size(text: str | None) -> Size | None:
 def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
     """Check everything, then load, then sample, then print where the file is."""
     from unstatic.generate.api import Model
-    from unstatic.generate.load import load_engine
+    from unstatic.generate.load import find, load_engine
     from unstatic.generate.request import plan as plan_request
-    from unstatic.models.manifest import find_model
 
     # Check
-    installed = find_model(choice.name)
-    plan = plan_request(request, installed.manifest)
+    found = find(choice.name)
+    plan = plan_request(request, found.manifest)
     to_stdout = delivery.stream and delivery.output == STDOUT
     path = (
         STDOUT
@@ -243,7 +242,7 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
 
     # Load and sample
     started = time.perf_counter()
-    model = Model(load_engine(installed, device=choice.device, loras=choice.loras))
+    model = Model(load_engine(found, device=choice.device, loras=choice.loras))
     loaded = time.perf_counter()
     write = _write_stream if delivery.stream else _write
     with closing(_frames(model, plan, strip)) as stretches:
@@ -260,7 +259,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
     pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
     unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
-    unsaid |= set() if plan.negative else {"negative"}
+    unsaid |= {"left_open", *plan.left_open} | (set() if plan.negative else {"negative"})
     unsaid |= set() if plan.step_cache > 1 else {"step_cache"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}

@@ -65,7 +65,10 @@ Loras = Annotated[
     typer.Option("--lora", metavar="FILE@WEIGHT", help="A LoRA for the model; may be given again."),
 ]
 MaybePrompt = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
-ModelName = Annotated[str, typer.Option("--model", help="A model's name (`unstatic models list`) or folder.")]
+ModelName = Annotated[
+    str,
+    typer.Option("--model", help="A model's name (`unstatic models list`), folder, or address: URL#MODEL."),
+]
 Negative = Annotated[
     str | None, typer.Option("--negative", metavar="TEXT", help="What guidance leads away from.")
 ]

@@ -18,12 +18,12 @@ from unstatic.generate.engine import Engine, Event, Frames, Warned
 from unstatic.generate.finish import Finisher
 from unstatic.generate.footage import Pixels, Source, read_mask, read_source
 from unstatic.generate.image import open_image, size_of
-from unstatic.generate.load import load_engine
+from unstatic.generate.load import find, load_engine
 from unstatic.generate.prompts.language_model import rewriter
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.storyboard import on_board, read_storyboard
 from unstatic.media.read import Video
-from unstatic.models.manifest import Manifest, find_model
+from unstatic.models.manifest import Manifest
 
 
 class EditOptions(TypedDict, total=False):
@@ -236,13 +236,13 @@ def load(
     loras: Sequence[str] = (),
     adaptable: bool = False,
 ) -> Model:
-    """Load an installed model by name, or one from its folder.
+    """Load an installed model by name, one from its folder, or one on a server by its address.
 
     `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. `loras` are files that change the
     model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
     is slower on a CPU. Raises InputError naming value and fix.
     """
-    return Model(load_engine(find_model(name), device=device, loras=loras, adaptable=adaptable))
+    return Model(load_engine(find(name), device=device, loras=loras, adaptable=adaptable))
 
 
 def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Options]) -> Video:

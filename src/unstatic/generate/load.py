@@ -2,19 +2,37 @@
 
 from collections.abc import Sequence
 
+from unstatic.core.device import pick_device
 from unstatic.core.errors import InputError
 from unstatic.generate.engine import Engine
+from unstatic.generate.engines.remote import RemoteEngine, RemoteModel, find_remote
 from unstatic.generate.native import load_native
-from unstatic.models.manifest import InstalledModel
+from unstatic.models.manifest import InstalledModel, find_model
+
+
+def find(name: str) -> InstalledModel | RemoteModel:
+    """Return the model at a server's address, or the installed one as `find_model` does.
+
+    Raises InputError naming value and fix, UnstaticError if the server does not answer.
+    """
+    return find_remote(name) if "://" in name else find_model(name)
 
 
 def load_engine(
-    model: InstalledModel, *, device: str | None = None, loras: Sequence[str] = (), adaptable: bool = False
+    model: InstalledModel | RemoteModel,
+    *,
+    device: str | None = None,
+    loras: Sequence[str] = (),
+    adaptable: bool = False,
 ) -> Engine:
     """Load the engine that a model's manifest names, with the model.
 
     See `load_native`. Raises InputError for what that engine cannot do, and for missing or damaged files.
     """
+    if isinstance(model, RemoteModel):
+        if loras:
+            raise InputError(f"{model.manifest.name} is on a server, which takes no LoRA: leave --lora out")
+        return RemoteEngine(model, pick_device(device))
     if model.manifest.engine == "native":
         return load_native(model, device=device, loras=loras, adaptable=adaptable)
     from unstatic.generate.engines.bridge import load_bridged

@@ -1,7 +1,7 @@
 """What somebody asks for: one frozen `Request`, checked in one place before any work is done."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -89,7 +89,7 @@ class Plan:
     made: the request's `lead`, and a few that make footage fall on whole latent frames. The model denoises
     latent frames in chunks of the lengths `chunks`; what they hold beyond is cut off. Pictures are cut and
     scaled to the native size, footage counts from the first frame that is made, and `warnings` say what the
-    user should know beforehand.
+    user should know beforehand. A server decides what is `left_open`, whatever stands here for it.
     """
 
     prompt: str
@@ -115,6 +115,7 @@ class Plan:
     skip: int
     conditions: tuple[Condition, ...]
     warnings: tuple[str, ...]
+    left_open: frozenset[str] = frozenset()
 
     @property
     def native(self) -> Size:
@@ -159,8 +160,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         raise InputError("conditions hold a Cue: give it among the cues")
 
     # Pictures
-    _check_frames(request, manifest)
-    _check_engine(request, manifest)
+    manifest = _answering(request, manifest)
     frames = length = frame_count(request.seconds, manifest)
     if not request.footage:  # the last that is made is the last that is shown
         frames = shown_numbers(0, frames, manifest.fps, fps)[-1] + 1
@@ -226,6 +226,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
             *shape_warnings(native, size, manifest),
             *cut_warnings(pictures, size),
         ),
+        left_open=way.left_open,
     )
 
 
@@ -236,6 +237,7 @@ class _Way(NamedTuple):
     steps: int
     guidance: float | int
     negative: str
+    left_open: frozenset[str]
 
 
 def _way(request: Request, manifest: Manifest) -> _Way:
@@ -260,7 +262,9 @@ def _way(request: Request, manifest: Manifest) -> _Way:
         raise InputError(
             f"a negative prompt needs two passes: take solver {defaults.solver}, and guidance above 1"
         )
-    return _Way(solver, steps, guidance, checked_prompt(negative, may_be_empty=True))
+    asked = {"steps": request.steps, "guidance": request.guidance} if manifest.engine == "remote" else {}
+    left_open = frozenset(name for name, value in asked.items() if value is None)
+    return _Way(solver, steps, guidance, checked_prompt(negative, may_be_empty=True), left_open)
 
 
 def pictures_of(request: Request) -> Images:
@@ -274,20 +278,36 @@ def pictures_of(request: Request) -> Images:
     return {name: picture for name, picture in found.items() if picture is not None}
 
 
+def _answering(request: Request, manifest: Manifest) -> Manifest:
+    """Return a model as it will film, a server's as it is asked to. Raises InputError for what it cannot."""
+    _check_engine(request, manifest)
+    _check_frames(request, manifest)
+    if manifest.engine != "remote":
+        return manifest
+    sizes = manifest.sizes if request.size is None else (request.size,)
+    return replace(manifest, sizes=sizes, fps=manifest.fps if request.fps is None else request.fps)
+
+
 def _check_engine(request: Request, manifest: Manifest) -> None:
     """Raise InputError for what the engine of a model, or a model that makes all at once, does not know."""
     name = manifest.name
     if manifest.chunk is None and request.cues:
         raise InputError(f"{name} makes a film in one piece: it knows one prompt, leave cues and cards out")
+    if manifest.engine == "native":
+        return
+    where, fix = "run by diffusers", "leave it out"
     wanted = {
         "a source to start from": request.source is not None,
         "conditions": bool(request.conditions),
         "variations of a seed": bool(request.variation),
         "guidance": request.guidance is not None and not manifest.defaults.guidance,
     }
+    if manifest.engine == "remote":
+        where, fix = "on a server", "leave it out, or take a model of this machine"
+        wanted |= {"footage": bool(request.footage), "a last image": request.last_image is not None}
     for what, asked in wanted.items():
-        if asked and manifest.engine == "diffusers":
-            raise InputError(f"{name} is run by diffusers, which does not know {what}: leave it out")
+        if asked:
+            raise InputError(f"{name} is {where}, which does not know {what}: {fix}")
 
 
 def _check_frames(request: Request, manifest: Manifest) -> None:

@@ -20,15 +20,15 @@ class Probe:
     has_sound: bool
 
 
-def probe(path: Path) -> Probe:
+def probe(path: Path, *, container: str | None = None) -> Probe:
     """Read the header of a video file. Raises InputError if it is missing or no video."""
-    with open_container(path) as container:
-        stream = container.streams.video[0]
+    with open_container(path, container=container) as opened:
+        stream = opened.streams.video[0]
         return Probe(
             size=Size(stream.width, stream.height),
             fps=stream.average_rate,
             num_frames=stream.frames or None,
-            duration_s=None if container.duration is None else container.duration / 1e6,
+            duration_s=None if opened.duration is None else opened.duration / 1e6,
             codec=stream.codec_context.name,
-            has_sound=bool(container.streams.audio),
+            has_sound=bool(opened.streams.audio),
         )

@@ -48,10 +48,10 @@ def read_video(path: Path, *, max_frames: int | None = None) -> Video:
     return Video(frames=np.stack(frames), fps=fps)
 
 
-def read_frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def read_frames(path: Path, *, container: str | None = None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Read a video frame by frame in constant memory, turned as a player would turn it; errors as above."""
-    with open_container(path) as container:
-        for frame in container.decode(video=0):
+    with open_container(path, container=container) as opened:
+        for frame in opened.decode(video=0):
             pixels = frame.to_ndarray(format="rgb24")
             yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
@@ -87,13 +87,17 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def open_container(path: Path) -> Generator[InputContainer]:
-    """Open a file that has a video stream; libav's errors, inside the block too, become InputError."""
+def open_container(path: Path, *, container: str | None = None) -> Generator[InputContainer]:
+    """Open a file that has a video stream; libav's errors, inside the block too, become InputError.
+
+    A file from a stranger is read as the `container` that it shall be: some that libav finds out by itself
+    name other files, which it would read.
+    """
     try:
-        with av.open(path) as container:
-            if not container.streams.video:
+        with av.open(path, format=container) as opened:
+            if not opened.streams.video:
                 raise InputError(f"{path} has no video in it, give a video file")
-            yield container
+            yield opened
     except (FFmpegError, OSError) as error:
         raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error
 

@@ -18,7 +18,7 @@ MANIFEST_NAME = "model.json"
 EMBEDDED_MODELS = Path(__file__).parent.parent / "weights"
 INDEX_NAME = "model_index.json"  # of open weights, see `open_weights.py`
 PARTS = ("transformer", "autoencoder")
-Given = Literal["nothing", "pictures", "beginning", "frames"]
+Given = Literal["nothing", "picture", "pictures", "beginning", "frames"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,9 +93,10 @@ class Manifest:
     its "objects" for a model that has not seen animals, or "" for none. With `distilled` few steps are the
     default, and `defaults` hold for who asks for another solver. `given` says what may be known of the result
     beforehand: "frames" anywhere, whole chunks at the "beginning", "pictures" (the first frame, which it
-    needs, and the last) or "nothing". From the level `boundary` down a second transformer takes over, if not
-    None. `engine` is what runs it. Open weights that stream do so in a `window`; our own say how themselves.
-    Their `tiny` decoder, if there is one, makes previews, or films as well.
+    needs, and the last), "picture" (the first frame) or "nothing". From the level `boundary` down a second
+    transformer takes over, if not None. `engine` is what runs it. Open weights that stream do so in a
+    `window`; our own say how themselves. Their `tiny` decoder, if there is one, makes previews, or films as
+    well.
     """
 
     name: str
@@ -116,7 +117,7 @@ class Manifest:
     distilled: Distilled | None = None
     given: Given = "frames"
     boundary: float | None = None
-    engine: Literal["native", "diffusers"] = "native"
+    engine: Literal["native", "diffusers", "remote"] = "native"
     window: Window | None = None
     tiny: Literal["previews", "films"] = "previews"
 
@@ -210,6 +211,8 @@ def find_model(name: str) -> InstalledModel:
 
     Raises InputError naming the nearest name, or what is wrong with the model's manifest.
     """
+    if "://" in name:
+        raise InputError(f"{name!r} is a server: for this a model is needed that is on this machine")
     installed = {folder.name: folder for folder in installed_folders()}
     if name in installed:
         return open_model(installed[name])

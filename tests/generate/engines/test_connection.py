@@ -1,0 +1,66 @@
+"""What goes over the line: forms as another reader reads them, errors in every shape that there is."""
+
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_video_servers import FakeServer, form_of, serving
+
+from unstatic.core.errors import UnstaticError
+from unstatic.generate.engines.connection import Connection, RefusedError, as_form, as_json, cleaned, words_of
+
+
+def test_a_form_is_read_as_it_was_written() -> None:
+    fields = {"prompt": "caf\u00e9\r\n--\r\n\U0001f3ac", "seed": 3}
+    content, headers = as_form(fields, {"input_reference": b"\x89PNG\r\n\r\n--"})
+    assert form_of(headers["Content-Type"], content) == {
+        "prompt": "caf\u00e9\r\n--\r\n\U0001f3ac",
+        "seed": "3",
+        "input_reference": ("input_reference.png", "image/png", b"\x89PNG\r\n\r\n--"),
+    }
+    assert as_json({"seed": 3}) == (b'{"seed": 3}', {"Content-Type": "application/json"})
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b'{"error": {"message": "too large", "type": "x", "code": 400}}', "too large"),
+        (b'{"error": "Unauthorized"}', "Unauthorized"),
+        (b'{"detail": "Video not found"}', "Video not found"),
+        (b'{"object": "error", "message": "no", "error": null}', "no"),
+        (b'{"detail": [{"loc": ["body", "size"], "msg": "wrong"}, 3]}', "wrong ['body', 'size']"),
+        (b"<h1>Bad\n gateway</h1>", "<h1>Bad gateway</h1>"),
+        (b"\xff\x1b[2J", "\ufffd[2J"),
+        (b"[" * 100_000, "[" * 300),
+        (b"", "no reason given"),
+        ({"code": 500, "message": "out of memory"}, "out of memory"),
+        (None, "no reason given"),
+        ({"message": {"detail": []}}, "no reason given"),
+    ],
+)
+def test_an_error_is_told_in_one_line(said: Any, words: str) -> None:
+    assert words_of(said) == words
+
+
+def test_a_strangers_words_do_nothing_to_a_terminal() -> None:
+    assert cleaned("a\r\nb\x1b]0;title\x07 \u202ec" + "x" * 999).startswith("a b]0;title cxxx")
+    assert len(cleaned("x" * 999)) == 300
+
+
+@pytest.mark.parametrize(("asked", "wait_s"), [("3", 3.0), ("", None), ("-1", None), ("soon", None)])
+def test_the_wait_is_what_the_server_asks(asked: str, wait_s: float | None) -> None:
+    headers = Message()
+    headers["Retry-After"] = asked
+    assert RefusedError(429, b"", headers).wait_s == wait_s
+
+
+def test_what_is_no_json_is_told(tmp_path: Path) -> None:
+    with serving(FakeServer("sglang", lambda _: b"a page")) as server:
+        server.made, server.jobs = [{}], {"video_1": 0}
+        with pytest.raises(
+            UnstaticError, match="does not answer in JSON: check the address, it may end in /v1"
+        ):
+            Connection(base=server.url).ask("GET", "/videos/video_1/content")
+        Connection(base=server.url).download("/videos/video_1/content", tmp_path / "film.mp4")
+    assert (tmp_path / "film.mp4").read_bytes() == b"a page"
