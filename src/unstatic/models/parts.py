@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from unstatic.models.context_parallel import SharedTransformer
 from unstatic.models.experts import Experts
 from unstatic.models.manifest import PARTS, InstalledModel
 from unstatic.models.open_weights import load_autoencoder, load_transformer
@@ -19,14 +20,14 @@ from unstatic.models.weights import find_files, load_model
 OPEN_PARTS = ("transformer", "transformer_2", "vae", "text_encoder")
 
 Autoencoder = TinyAutoencoder | WanAutoencoder
-Transformer = VideoTransformer | Experts
+Transformer = VideoTransformer | Experts | SharedTransformer
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything that makes a film."""
 
-    transformer: Transformer
+    transformer: VideoTransformer | Experts
     autoencoder: Autoencoder
     text_encoder: TextEncoder
 
@@ -63,7 +64,7 @@ def load_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
 
 
 def _open_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
-    transformer: Transformer = load_transformer(model.folder / "transformer", dtype)
+    transformer: VideoTransformer | Experts = load_transformer(model.folder / "transformer", dtype)
     if model.manifest.boundary is not None:
         late = load_transformer(model.folder / "transformer_2", dtype)
         transformer = Experts(transformer, late, model.manifest.boundary)
