@@ -126,7 +126,7 @@ def test_rooms_are_described_by_a_docstring_and_nothing_else():
 
 
 def test_every_file_of_the_package_is_in_a_room():
-    allowed = {"__init__.py", "py.typed"}
+    allowed = {"__init__.py", "__main__.py", "py.typed"}
     assert {path.name for path in (ROOT / "src/unstatic").iterdir() if path.is_file()} <= allowed
 
 

@@ -185,17 +185,17 @@ def test_two_processes_make_one_film_and_print_once(unstatic: Command, tiny_mode
 @pytest.mark.parametrize("ending", ["a follower is killed", "Ctrl-C"])
 def test_what_ends_one_process_ends_all(tiny_model: Path, folder: Path, ending: str):
     arguments = ("--seconds", 10, "--steps", 1000, "--model", tiny_model, "--device", "cpu", "-o", "film.mp4")
-    process = torchrun.start(2, "-m", "unstatic", "video", "a ball", *arguments, folder=folder)
-    deadline = time.monotonic() + 60
-    while not list(folder.iterdir()) and time.monotonic() < deadline:  # until it is being written
-        time.sleep(0.1)
-    assert list(folder.iterdir()) != []
-    started = torchrun.workers(process)
-    if ending == "Ctrl-C":
-        process.send_signal(signal.SIGINT)
-    else:
-        os.kill(started[1], signal.SIGKILL)
-    ended = torchrun.wait(process, timeout_s=60)
+    with torchrun.started(2, "-m", "unstatic", "video", "a ball", *arguments, folder=folder) as process:
+        deadline = time.monotonic() + 150
+        while not list(folder.iterdir()) and time.monotonic() < deadline:  # until it is being written
+            time.sleep(0.1)
+        assert list(folder.iterdir()) != []
+        started = torchrun.workers(process)
+        if ending == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        else:
+            os.kill(started[1], signal.SIGKILL)
+        ended = torchrun.wait(process, timeout_s=100)
     assert (ended.code, ended.out, list(folder.iterdir())) == (1, "", [])
     lost = "unstatic: another of the processes ended, and this one with it: nothing was written"
     stopped = "unstatic: stopped, nothing was written"

@@ -16,7 +16,8 @@ def test_shares_differ_by_at_most_one(total: int, count: int, expected: list[int
     assert shares(total, count) == expected
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [2, 3, 4])
 def test_several_processes_predict_what_one_does(processes: int, tmp_path: Path) -> None:
     """Films in one pass, pairs, chunks with ring, anchors and scalars; alone and with guidance's two rows."""
     file = tmp_path / "shared.safetensors"

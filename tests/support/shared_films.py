@@ -42,7 +42,7 @@ def film(engine: NativeEngine, options: dict[str, Any]) -> Tensor:
     request = Request(prompt="a red ball", seconds=seconds, steps=3, **options)
     made = plan(request, replace(engine.manifest, sizes=(Size(64, 64),)))
     (latent,) = [event.latent for event in engine.denoise(made) if isinstance(event, Chunk)]
-    return latent
+    return latent.detach()
 
 
 def main(models: Path, file: Path) -> None:

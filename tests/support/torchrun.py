@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,10 +27,14 @@ class Ended(NamedTuple):
         return [line for line in self.err.splitlines() if line.startswith(("unstatic: ", "sampling "))]
 
 
-def start(count: int, *arguments: object, folder: Path) -> "subprocess.Popen[str]":
-    """Start a script, or `-m` and a module, with its arguments in `count` processes of one thread each."""
+@contextmanager
+def started(count: int, *arguments: object, folder: Path) -> "Iterator[subprocess.Popen[str]]":
+    """Run a script, or `-m` and a module, with its arguments in `count` processes of one thread each.
+
+    At the end of the block all are ended that still run.
+    """
     places = [str(SOURCES), str(SUPPORT), os.environ.get("PYTHONPATH", "")]
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [*LAUNCH, str(count), *map(str, arguments)],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(places), "OMP_NUM_THREADS": "1"},
@@ -37,22 +43,23 @@ def start(count: int, *arguments: object, folder: Path) -> "subprocess.Popen[str
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
+    with process:
+        try:
+            yield process
+        finally:
+            process.terminate()  # torchrun ends what it has started
 
 
-def wait(process: "subprocess.Popen[str]", timeout_s: float = 100) -> Ended:
-    """Wait for the end; whoever takes longer is ended with all it has started."""
-    try:
-        out, err = process.communicate(timeout=timeout_s)
-    except subprocess.TimeoutExpired:
-        process.terminate()  # torchrun ends the others
-        out, err = process.communicate(timeout=60)
-        raise AssertionError(f"it hung, and had printed {out} {err}") from None
+def wait(process: "subprocess.Popen[str]", timeout_s: float) -> Ended:
+    """Wait for the end. Raises TimeoutExpired."""
+    out, err = process.communicate(timeout=timeout_s)
     return Ended(process.returncode, out, err)
 
 
 def torchrun(count: int, *arguments: object, folder: Path) -> Ended:
-    """Run to the end."""
-    return wait(start(count, *arguments, folder=folder))
+    """Run to the end, which comes soon unless the machine is very busy."""
+    with started(count, *arguments, folder=folder) as process:
+        return wait(process, timeout_s=200)
 
 
 def workers(process: "subprocess.Popen[str]") -> dict[int, int]:

@@ -42,16 +42,12 @@ def _print_version(wanted: bool) -> bool:
 
 @app.callback(help=SUMMARY)
 def root(
-    context: typer.Context,
-    _version: Annotated[
+    version: Annotated[
         bool,
         typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Stand above all commands: hold the options that belong to none of them."""
-    named = context.invoked_subcommand
-    if this_process().size > 1 and named not in FILMING:
-        raise InputError(f"`unstatic {named}` runs in one process: start it without torchrun")
 
 
 def main() -> None:
@@ -61,7 +57,12 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: results go to stdout, everything else to stderr."""
-    end_together(this_process())
+    place, named = this_process(), " ".join(arguments[:1])
+    end_together(place)
+    if place.size > 1 and named not in FILMING:
+        return _complain(
+            f"`unstatic {named}` runs in one process: start it without torchrun", InputError.exit_code
+        )
     try:
         # Ctrl-C and typer.Exit come back as a number, not as exceptions
         code = app(arguments, standalone_mode=False, prog_name="unstatic")

@@ -80,8 +80,6 @@ def _noticing() -> Generator[None]:
     """Say it in one line if another process has ended."""
     try:
         yield
-    except torch.OutOfMemoryError:
-        raise
     except RuntimeError as error:  # every error of torch.distributed is one
         stop_already()
         raise LostError(

@@ -28,11 +28,9 @@ def this_process() -> Place:
 
 def end_together(place: Place) -> None:
     """Let the leader stop in order at Ctrl-C and when torchrun ends it; followers end with it."""
-    if place.rank:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    elif place.size > 1:
-        signal.signal(signal.SIGINT, _stop)
-        signal.signal(signal.SIGTERM, _stop)
+    if place.size > 1:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if place.rank else _stop)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if place.rank else _stop)
 
 
 def stop_already() -> None:

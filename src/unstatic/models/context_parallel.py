@@ -97,12 +97,11 @@ class TokenSharing:
         anchors: KeyValue | None,
     ) -> tuple[Float[Tensor, "h n e"], list[KeyValue]]:
         """Read as `read_chunks` does, but the chunks returned are all tokens of this process's heads."""
-        count, index, group = self.circle
+        (count, index, group), width = self.circle, query.shape[-1]
         if count == 1:
             return read_chunks(query, own, layout, history, anchors)
         frames = sum(layout.chunk_tokens) // self.frame_tokens
         heads, tokens = shares(len(query), count), shares(self.frame_tokens, count)
-        width = query.shape[-1]
 
         # From some tokens of all heads to all tokens of some heads
         sent = torch.stack((query, own.key, own.value)).split(heads, 1)
@@ -129,7 +128,10 @@ class TokenSharing:
 
 
 class SharedTransformer(nn.Module):
-    """One process's part of a transformer or pair; the leader gives back to it what it returned last."""
+    """One process's part of a transformer or pair.
+
+    The leader calls it as it would call that, and gives back what it returned last; the others `follow`.
+    """
 
     def __init__(self, model: VideoTransformer | Experts, place: Place) -> None:
         super().__init__()
@@ -151,8 +153,6 @@ class SharedTransformer(nn.Module):
     def config(self) -> TransformerConfig:
         """The sizes of the transformer."""
         return self.model.config
-
-    # The leader calls; see `VideoTransformer`
 
     def encode_text(self, states: Float[Tensor, "b s e"]) -> TextMemory:
         tell({"states": states})
@@ -189,8 +189,6 @@ class SharedTransformer(nn.Module):
     def dismiss(self) -> None:
         """Tell the followers that there is nothing more to do."""
         tell({})
-
-    # All do their part
 
     @torch.inference_mode()
     def follow(self) -> None:

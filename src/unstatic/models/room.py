@@ -21,9 +21,8 @@ def weight_bytes(model: InstalledModel, dtype: torch.dtype) -> dict[str, int]:
 def check_room(model: InstalledModel, device: torch.device, dtype: torch.dtype) -> None:
     """Raise InputError if the weights of a model are more than the memory that is free.
 
-    Everything is read into the computer's memory. On another device all but the text encoder moves there
-    before that is read, so here the larger of the two counts. Processes that share a film read all but the
-    text encoder each.
+    Everything is read into the computer's memory, all but the text encoder by each of several processes. On
+    another device that moves there before the text encoder is read, so here the larger of the two counts.
     """
     parts = weight_bytes(model, dtype)
     text = parts.get(TEXT_ENCODER, 0)
