@@ -25,16 +25,16 @@ MAX_ROOM_LINES = {
     "server": 5_000,
     "presets": 1_800,
     "training": 2_000,
-    "generate": 5_000,
+    "generate": 5_500,
     "evals": 4_000,
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,
-    "models": 5_300,
+    "models": 5_800,
     "diffusion": 1_300,
-    "nn": 600,
+    "nn": 650,
     "media": 800,
-    "core": 900,
+    "core": 1_000,
     "": 40,
 }
 VAGUE_NAME = re.compile(r"utils?|helpers?|common|misc|manager")
@@ -127,7 +127,7 @@ def test_rooms_are_described_by_a_docstring_and_nothing_else():
 
 
 def test_every_file_of_the_package_is_in_a_room():
-    allowed = {"__init__.py", "py.typed"}
+    allowed = {"__init__.py", "__main__.py", "py.typed"}
     assert {path.name for path in (ROOT / "src/unstatic").iterdir() if path.is_file()} <= allowed
 
 

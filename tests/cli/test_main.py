@@ -6,13 +6,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torchrun
 
 import unstatic as package
+from unstatic.media.read import read_video
 
 Command = Callable[..., Any]
 EDITS = ["extend", "loop", "blend", "remix", "repaint", "recut"]
@@ -127,3 +130,94 @@ def test_a_result_is_printed_by_the_real_command(tiny_model: Path, folder: Path)
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, "a-ball.mp4\n"), err
     assert os.listdir(folder) == ["a-ball.mp4"]
+
+
+# ------------------------------------------------------------------------------------------ several processes
+
+
+PLACE = {
+    "RANK": "0",
+    "WORLD_SIZE": "2",
+    "LOCAL_RANK": "0",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "1",
+}
+
+
+@pytest.fixture
+def among_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let this process be the first of two."""
+    for name, value in PLACE.items():
+        monkeypatch.setenv(name, value)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("among_two")
+def test_only_films_are_made_by_several_processes(unstatic: Command, monkeypatch: pytest.MonkeyPatch):
+    ran = unstatic("models", "list")
+    assert ran.code == 2
+    assert ran.complaint == "unstatic: `unstatic models` runs in one process: start it without torchrun"
+    assert unstatic("video", "a ball", "--seconds", 0).complaint.startswith("unstatic: seconds is 0")
+    monkeypatch.setenv("RANK", "1")
+    for arguments in (["models", "list"], ["video", "a ball", "--seconds", 0], ["world"]):
+        assert unstatic(*arguments)[:3] == (2, "", "")
+
+
+@pytest.mark.slow
+def test_two_processes_make_one_film_and_print_once(unstatic: Command, tiny_model: Path, folder: Path):
+    arguments = ("video", "a ball", "--seconds", 2, "--model", tiny_model, "--device", "cpu", "-o")
+    assert unstatic(*arguments, "one.mp4").code == 0
+    ended = torchrun.torchrun(2, "-m", "unstatic", *arguments, "two.mp4", folder=folder)
+    assert (ended.code, ended.out) == (0, "two.mp4\n"), ended.err
+    assert [line[:14] for line in ended.ours if "taken" in line] == ["sampling 9/9, "]
+    assert sorted(path.name for path in folder.iterdir()) == ["one.mp4", "two.mp4"]
+    one, two = (read_video(folder / name).frames.astype(int) for name in ("one.mp4", "two.mp4"))
+    assert one.shape == two.shape
+    assert np.abs(one - two).mean() < 0.5 < np.abs(one - one[::-1]).mean()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
+@pytest.mark.parametrize("ending", ["a follower is killed", "Ctrl-C"])
+def test_what_ends_one_process_ends_all(tiny_model: Path, folder: Path, ending: str):
+    arguments = ("--seconds", 10, "--steps", 1000, "--model", tiny_model, "--device", "cpu", "-o", "film.mp4")
+    with torchrun.started(2, "-m", "unstatic", "video", "a ball", *arguments, folder=folder) as process:
+        deadline = time.monotonic() + 150
+        while not list(folder.iterdir()) and time.monotonic() < deadline:  # until it is being written
+            time.sleep(0.1)
+        assert list(folder.iterdir()) != []
+        started = torchrun.workers(process)
+        if ending == "Ctrl-C":
+            process.send_signal(signal.SIGINT)
+        else:
+            os.kill(started[1], signal.SIGKILL)
+        ended = torchrun.wait(process, timeout_s=100)
+    assert (ended.code, ended.out, list(folder.iterdir())) == (1, "", [])
+    lost = "unstatic: another of the processes ended, and this one with it: nothing was written"
+    stopped = "unstatic: stopped, nothing was written"
+    said = [line for line in ended.ours if line.startswith("unstatic")]
+    # Torchrun may be quicker than the connection that breaks
+    assert said in ([[stopped]] if ending == "Ctrl-C" else [[lost], [stopped]])
+    assert not [number for number in started.values() if Path(f"/proc/{number}").exists()]
+
+
+@pytest.mark.slow
+def test_the_leader_says_why_another_cannot_take_part(tiny_model: Path, folder: Path):
+    script = folder / "second_is_elsewhere.py"
+    script.write_text(
+        "import os, sys\n"
+        "from unstatic.cli.main import main\n"
+        "os.environ['UNSTATIC_MODELS'] = sys.argv.pop(1) + ('' if os.environ['RANK'] == '0' else ' not')\n"
+        "main()\n"
+    )
+    arguments = (script, tiny_model.parent, "video", "a ball", "--model", "tiny", "--device", "cpu")
+    ended = torchrun.torchrun(2, *arguments, folder=folder)
+    assert (ended.code, ended.out) == (1, "")
+    said = [line for line in ended.ours if line.startswith("unstatic")]
+    assert len(said) == 1
+    assert said[0].startswith("unstatic: process 1: there is no model 'tiny'")
+    assert list(folder.iterdir()) == [script]

@@ -3,6 +3,7 @@ import tiny_wan
 import torch
 
 from unstatic.core.errors import InputError
+from unstatic.core.processes import Place
 from unstatic.generate.native import load_native
 from unstatic.models import room
 from unstatic.models.manifest import InstalledModel, open_model
@@ -55,6 +56,19 @@ def test_on_another_device_the_larger_of_what_moves_and_what_stays_counts_here(
     free |= {cuda: rest, CPU: max(rest, sizes["text_encoder"]) - 1}
     with pytest.raises(InputError, match="on cpu"):
         check_room(model, cuda, torch.float32)
+
+
+def test_processes_that_share_a_film_read_all_but_the_text_encoder_each(
+    model: InstalledModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = weight_bytes(model, torch.float32)
+    text = sizes.pop("text_encoder")
+    monkeypatch.setattr(room, "this_process", lambda: Place(rank=1, size=3, local_rank=1, local_size=3))
+    monkeypatch.setattr(room, "available_bytes", lambda _: 3 * sum(sizes.values()) + text)
+    check_room(model, CPU, torch.float32)
+    monkeypatch.setattr(room, "available_bytes", lambda _: 3 * sum(sizes.values()) + text - 1)
+    with pytest.raises(InputError, match="on cpu"):
+        check_room(model, CPU, torch.float32)
 
 
 def test_where_the_system_does_not_say_nothing_is_refused(

@@ -40,6 +40,7 @@ from unstatic.cli.options import (
 )
 from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_pipe, warn
 from unstatic.core.errors import InputError
+from unstatic.core.processes import Place, this_process
 from unstatic.core.shapes import Size
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
 from unstatic.generate.defaults import DEFAULT_MODEL, DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
@@ -50,8 +51,11 @@ if TYPE_CHECKING:
 
     from unstatic.cli.preview import Filmstrip
     from unstatic.generate.api import Model
+    from unstatic.generate.engine import Engine
+    from unstatic.generate.engines.remote import RemoteModel
     from unstatic.generate.prompts.language_model import Rewriter
     from unstatic.generate.request import Plan, Request
+    from unstatic.models.manifest import InstalledModel
 
     Stretch = UInt8[np.ndarray, "t h w 3"]
 
@@ -221,10 +225,19 @@ def _size(text: str | None) -> Size | None:
 
 
 def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
-    """Check everything, then load, then sample, then print where the file is."""
+    """Check everything, then load, then sample, then print where the file is.
+
+    Of several processes the first does all that, and the others help it to sample.
+    """
     from unstatic.generate.api import Model
-    from unstatic.generate.load import find, load_engine
+    from unstatic.generate.load import find
     from unstatic.generate.request import plan as plan_request
+    from unstatic.generate.together import follow, together
+
+    place = this_process()
+    if place.rank:
+        follow(lambda: load(find(choice.name), choice, place), place)
+        return
 
     # Check
     found = find(choice.name)
@@ -242,17 +255,25 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
 
     # Load and sample
     started = time.perf_counter()
-    model = Model(load_engine(found, device=choice.device, loras=choice.loras))
-    loaded = time.perf_counter()
-    write = _write_stream if delivery.stream else _write
-    with closing(_frames(model, plan, strip)) as stretches:
-        write(path, plan.fps, stretches)
+    with together(load(found, choice, place), place) as engine:
+        loaded = time.perf_counter()
+        write = _write_stream if delivery.stream else _write
+        with closing(_frames(Model(engine), plan, strip)) as stretches:
+            write(path, plan.fps, stretches)
 
     # Report
     if not to_stdout:
         seconds = {"load_s": round(loaded - started, 2), "sample_s": round(time.perf_counter() - loaded, 2)}
-        facts = {"model": model.manifest.name, **plan_facts(plan), **seconds}
+        facts = {"model": found.manifest.name, **plan_facts(plan), **seconds}
         report(path, facts, as_json=delivery.as_json)
+
+
+def load(found: "InstalledModel | RemoteModel", choice: ModelChoice, place: Place) -> "Engine":
+    """Load the model on the device of one process."""
+    from unstatic.generate.load import load_engine
+    from unstatic.generate.together import own_device
+
+    return load_engine(found, device=own_device(choice.device, place), loras=choice.loras)
 
 
 def plan_facts(plan: "Plan") -> dict[str, Any]:

@@ -8,7 +8,8 @@ import typer
 from unstatic import __version__
 from unstatic.cli import bench, doctor, edit, evaluate, generate, models, static, train, world
 from unstatic.cli.output import StoppedError, warn
-from unstatic.core.errors import UnstaticError
+from unstatic.core.errors import InputError, UnstaticError
+from unstatic.core.processes import end_together, this_process
 
 SUMMARY = "Type a sentence, get a film. Train the model that makes it, on your own videos."
 
@@ -19,10 +20,10 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-app.command("video")(generate.video)
-app.command("image")(generate.image)
-for editing in (edit.extend, edit.loop, edit.blend, edit.remix, edit.repaint, edit.recut):
-    app.command(editing.__name__)(editing)
+EDITS = (edit.extend, edit.loop, edit.blend, edit.remix, edit.repaint, edit.recut)
+FILMING = {each.__name__: each for each in (generate.video, generate.image, *EDITS)}
+for name, filming in FILMING.items():
+    app.command(name)(filming)
 app.command("static")(static.static)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
@@ -56,6 +57,12 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: results go to stdout, everything else to stderr."""
+    place, named = this_process(), " ".join(arguments[:1])
+    end_together(place)
+    if place.size > 1 and named not in FILMING:
+        return _complain(
+            f"`unstatic {named}` runs in one process: start it without torchrun", InputError.exit_code
+        )
     try:
         # Ctrl-C and typer.Exit come back as a number, not as exceptions
         code = app(arguments, standalone_mode=False, prog_name="unstatic")
@@ -77,7 +84,7 @@ def _fix(error: typer.TyperException) -> str:
 
 
 def _complain(message: str, exit_code: int) -> int:
-    if "\n" in message:  # the help of a group that was called without a command
+    if "\n" in message and not this_process().rank:  # the help of a group that was called without a command
         typer.echo(message, err=True)
     else:
         warn(message)

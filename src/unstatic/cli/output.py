@@ -13,6 +13,7 @@ import typer
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import ensure_writable, unused_path
+from unstatic.core.processes import this_process
 
 STEM_CHARACTERS = 48
 STDOUT = Path("-")
@@ -80,6 +81,8 @@ def report(path: Path, facts: Mapping[str, Any], *, as_json: bool) -> None:
 
 
 def warn(message: str) -> None:
-    """Tell the user something that does not stop the work."""
+    """Tell the user something that does not stop the work; of several processes the first one does."""
+    if this_process().rank:
+        return
     # Not typer.echo: it finds the way past a live bar, which then does not step aside
     print(f"unstatic: {message}", file=sys.stderr)

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from unstatic.core.errors import InputError
+from unstatic.models.context_parallel import SharedTransformer
 from unstatic.models.experts import Experts
 from unstatic.models.manifest import PARTS, InstalledModel
 from unstatic.models.open_weights import load_autoencoder, load_tiny_decoder, load_transformer
@@ -21,14 +22,14 @@ TINY = "tiny_decoder"
 OPEN_PARTS = ("transformer", "transformer_2", "vae", TINY, "text_encoder")
 
 Autoencoder = TinyAutoencoder | WanAutoencoder
-Transformer = VideoTransformer | Experts
+Transformer = VideoTransformer | Experts | SharedTransformer
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
     """Everything that makes a film, and what shows it on its way if that is another decoder."""
 
-    transformer: Transformer
+    transformer: VideoTransformer | Experts
     autoencoder: Autoencoder
     text_encoder: TextEncoder
     sketcher: TinyAutoencoder | None = None
@@ -68,7 +69,7 @@ def load_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
 
 def _open_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
     manifest = model.manifest
-    transformer: Transformer = load_transformer(
+    transformer: VideoTransformer | Experts = load_transformer(
         model.folder / "transformer", dtype, chunk=manifest.chunk, window=manifest.window
     )
     if manifest.boundary is not None:

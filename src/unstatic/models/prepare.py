@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unstatic.models.transformer import Layout, SelfAttention, VideoTransformer, read_chunks
+from unstatic.models.transformer import Layout, SelfAttention, VideoTransformer
 from unstatic.nn.attention import KeyValue, merge_heads, split_heads
 from unstatic.nn.mlp import MLP, is_gelu_exact
 from unstatic.nn.norm import inverse_rms
@@ -79,7 +79,7 @@ class FusedSelfAttention(nn.Module):
         self.heads = plain.heads
         self.project = side_by_side(plain.query, plain.key, plain.value)
         self.norm_weight = torch.stack((plain.query_norm.weight, plain.key_norm.weight)).float()
-        self.out = plain.out
+        self.out, self.read = plain.out, plain.read
 
     def forward(
         self,
@@ -98,7 +98,7 @@ class FusedSelfAttention(nn.Module):
         value = projected[:, :, 2].unflatten(-1, (self.heads, -1))
         query, key, value = (split_heads(tokens, x.dtype) for tokens in (query, key, value))
 
-        read, chunks = read_chunks(query, KeyValue(key, value), layout, history, anchors)
+        read, chunks = self.read(query, KeyValue(key, value), layout, history, anchors)
         return self.out(merge_heads(read, batch=len(x))), chunks
 
 

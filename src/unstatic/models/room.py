@@ -5,6 +5,7 @@ import torch
 from unstatic.core.device import available_bytes
 from unstatic.core.errors import InputError
 from unstatic.core.files import human_size
+from unstatic.core.processes import this_process
 from unstatic.models.manifest import InstalledModel
 from unstatic.models.parts import part_files
 from unstatic.models.weights import count_parameters
@@ -20,13 +21,14 @@ def weight_bytes(model: InstalledModel, dtype: torch.dtype) -> dict[str, int]:
 def check_room(model: InstalledModel, device: torch.device, dtype: torch.dtype) -> None:
     """Raise InputError if the weights of a model are more than the memory that is free.
 
-    Everything is read into the computer's memory. On another device all but the text encoder moves there
-    before that is read, so here the larger of the two counts.
+    Everything is read into the computer's memory, all but the text encoder by each of several processes. On
+    another device that moves there before the text encoder is read, so here the larger of the two counts.
     """
     parts = weight_bytes(model, dtype)
     text = parts.get(TEXT_ENCODER, 0)
     rest = sum(parts.values()) - text
-    here = rest + text if device.type == "cpu" else max(rest, text)
+    every = rest * this_process().local_size
+    here = every + text if device.type == "cpu" else max(every, text)
     needs = {torch.device("cpu"): here} | ({device: rest} if device.type != "cpu" else {})
     for place, needed in needs.items():
         free = available_bytes(place)

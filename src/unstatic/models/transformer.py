@@ -220,6 +220,7 @@ class SelfAttention(nn.Module):
         self.query_norm = RMSNorm(width)
         self.key_norm = RMSNorm(width)
         self.out = nn.Linear(width, width)
+        self.read = read_chunks  # `context_parallel.py` puts its own in here
 
     def forward(
         self,
@@ -233,7 +234,7 @@ class SelfAttention(nn.Module):
         query = rotate(self.query_norm(self.query(x)).view(value.shape), layout.rotation)
         key = rotate(self.key_norm(self.key(x)).view(value.shape), layout.rotation)
         query, key, value = (split_heads(tokens, value.dtype) for tokens in (query, key, value))
-        read, chunks = read_chunks(query, KeyValue(key, value), layout, history, anchors)
+        read, chunks = self.read(query, KeyValue(key, value), layout, history, anchors)
         return self.out(merge_heads(read, batch=len(x))), chunks
 
 

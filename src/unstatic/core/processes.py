@@ -1,0 +1,44 @@
+"""Which of several processes this is, before torch is imported; therefore this file does not import it.
+
+`torchrun --nproc-per-node 4 -m unstatic ...` starts a command four times. The first process leads: it alone
+prints, decides and writes. The others follow it, and say nothing.
+"""
+
+import os
+import signal
+from types import FrameType
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """The number of a process among all and among those of its machine, from 0, and how many there are."""
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+
+
+def this_process() -> Place:
+    """Return the place of this process: it is alone unless torchrun started it."""
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    facts = [os.environ.get(name) for name in names]
+    return Place(*(int(fact) for fact in facts[:4] if fact)) if all(facts) else Place()
+
+
+def end_together(place: Place) -> None:
+    """Let the leader stop in order at Ctrl-C and when torchrun ends it; followers end with it."""
+    if place.size > 1:
+        signal.signal(signal.SIGINT, signal.SIG_IGN if place.rank else _stop)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if place.rank else _stop)
+
+
+def stop_already() -> None:
+    """Ignore further signals: this process is ending, and shall leave nothing half done."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    stop_already()
+    raise KeyboardInterrupt
