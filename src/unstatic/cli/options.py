@@ -103,7 +103,7 @@ StepCacheEvery = Annotated[
         "--step-cache",
         parser=whole,
         metavar="INTEGER",
-        help="Ask the model at one of so many steps: 3 is twice as fast.",
+        help="Ask the model at one of so many steps: 4 is twice as fast.",
     ),
 ]
 Upscaler = Annotated[

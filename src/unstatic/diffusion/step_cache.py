@@ -1,7 +1,7 @@
 """Step caching: once a film is laid out, most answers of the denoiser can be told from the last two it gave.
 
-Between neighbouring levels the x0 that it points at moves slowly, along a line: after the first fifth of the
-steps, where every answer decides what is to be seen, it is asked at one of `every` steps, and between them
+Between neighbouring levels the x0 that it points at moves slowly, along a line: after the first quarter of
+the steps, where every answer decides what is to be seen, it is asked at one of `every` steps, and between them
 x0 is extrapolated in sigma. A `Predict` comes out again, so solvers and guidance know nothing of it. What is
 saved are whole calls, both passes of guidance; what it costs is measured in `benchmarks/step_cache.py`.
 
@@ -9,7 +9,6 @@ Kin: TeaCache (2411.19108) and EasyCache (2507.02860) keep the last residual as 
 thresholds when to ask again. On `nano` a line halved the error of a constant, and thresholds were not needed.
 """
 
-import math
 from dataclasses import dataclass
 
 from unstatic.core.errors import InputError
@@ -17,7 +16,7 @@ from unstatic.diffusion.process import Latent, Predict, Sigma, divide
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Evaluation
 
-SETTLING = 0.2  # of the steps, where all are asked: with fewer the films become others
+SETTLING = 1 / 4  # of the steps, where all are asked: with fewer some films become others
 MAX_EVERY = 10
 
 
@@ -37,7 +36,7 @@ class StepCache:
 
     def is_asked(self, step: int, steps: int) -> bool:
         """Tell whether the denoiser is asked at step 0, ..., `steps` - 1; it always is at the last."""
-        settling = math.ceil(SETTLING * steps)
+        settling = int(SETTLING * steps)
         return step < settling or (step - settling) % self.every == self.every - 1 or step == steps - 1
 
     def around(self, predict: Predict, sigmas: Schedule) -> Predict:
