@@ -1,6 +1,6 @@
 # unstatic: `make video` makes a clip, `make test` checks everything. Both set up .venv themselves.
 
-PROMPT ?= a red ball bounces on a mirror floor
+PROMPT ?= a horse walks on grass on a sunny day, the camera following it
 
 # The first Python on the path that is new enough.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python; do \
