@@ -10,11 +10,13 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 import tiny_wan
+import torch
 from fake_hub import FakeHub, serving
 from safetensors.torch import save_file
 from tiny_taehv import published
 
 from unstatic.cli.models import ask_for_consent
+from unstatic.core.device import compute_dtype
 from unstatic.core.errors import InputError
 from unstatic.media.read import read_picture
 from unstatic.models import manifest
@@ -34,8 +36,14 @@ def installed(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_installed_models_are_listed(unstatic: Command, installed: Path):
     (line,) = unstatic("models", "list").out.splitlines()
-    assert line.split() == ["tiny", "32x32", "48x32", "16", "frames/s", "238", "kB", "Apache-2.0"]
+    in_memory = "472" if compute_dtype(torch.device("cpu")) == torch.float32 else "236"
+    assert line.split() == [
+        *("tiny", "32x32", "48x32", "16", "frames/s", "238", "kB"),
+        *(f"({in_memory}", "kB", "of", "memory)", "Apache-2.0"),
+    ]
     (facts,) = json.loads(unstatic("models", "list", "--json").out)
+    memory_bytes = facts.pop("memory_bytes")
+    assert round(memory_bytes / 1000) == int(in_memory)
     assert facts == {"name": "tiny", "size_bytes": size(installed / "tiny")}
 
 

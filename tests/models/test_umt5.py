@@ -73,9 +73,9 @@ def test_a_borrowed_encoder_is_in_memory_only_while_it_is_asked_unless_there_is_
 ) -> None:
     loaded: list[int] = []
 
-    def load(*places: Path, dtype: torch.dtype) -> Umt5:
+    def load(*places: Path, dtype: torch.dtype, by_block: bool) -> Umt5:
         loaded.append(1)
-        return load_umt5(*places, dtype=dtype)
+        return load_umt5(*places, dtype=dtype, by_block=by_block)
 
     monkeypatch.setattr(module, "load_umt5", load)
     monkeypatch.setattr(module, "available_bytes", lambda _: free)
