@@ -63,7 +63,9 @@ def main() -> None:
         elsewhere.append(decibels(film(engines[None], prompt, seed + 1000, options.seconds), films[None]))
 
     name = str(dtype).removeprefix("torch.")
-    print(f"| {options.model}, {name} on {device} | weights | time | PSNR of {len(elsewhere)} films | worst |")
+    print(
+        f"| {options.model}, {name} on {device} | weights | time | PSNR of {len(elsewhere)} films | worst |"
+    )
     print("|---|---|---|---|---|")
     for way in WAYS:
         sizes = weight_bytes(model, dtype, Fit(quantise=way))

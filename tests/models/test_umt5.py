@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from unstatic.core.errors import InputError
 from unstatic.models import umt5 as module
+from unstatic.models.residence import Visiting
 from unstatic.models.text import TextEncoder
 from unstatic.models.umt5 import MAX_TOKENS, BorrowedUmt5, Umt5, cleaned, load_umt5
 
@@ -48,6 +49,13 @@ def test_states_are_those_of_the_padded_prompts(umt5: Umt5) -> None:
     assert found.dropped.tolist() == [0, 0, 601 - (MAX_TOKENS - 1)]  # a blank stands before the first word
     assert isinstance(umt5, TextEncoder)
     assert umt5.width == 16
+
+
+def test_blocks_that_are_read_when_it_is_their_turn_change_nothing(folder: Path, umt5: Umt5) -> None:
+    by_block = load_umt5(folder / "text_encoder", folder / "tokenizer", by_block=True)
+    assert isinstance(by_block.encoder.encoder.block, Visiting)
+    for _ in range(2):
+        assert torch.equal(by_block.encode(PROMPTS).states, umt5.encode(PROMPTS).states)
 
 
 def test_prompts_are_cleaned_as_in_training() -> None:

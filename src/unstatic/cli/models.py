@@ -175,8 +175,11 @@ def convert_model(
 
 def _sizes(facts: dict[str, Any]) -> dict[str, Any]:
     """Write bytes the way people say them."""
-    said = {name: human_size(value) if isinstance(value, int) else value for name, value in facts.items()}
-    return {name: _sizes(value) if isinstance(value, dict) else value for name, value in said.items()}
+    said: dict[str, Any] = {}
+    for name, value in facts.items():
+        inner = _sizes(cast(dict[str, Any], value)) if isinstance(value, dict) else value
+        said[name] = human_size(inner) if isinstance(inner, int) else inner
+    return said
 
 
 def _readable(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -242,8 +242,8 @@ def load(
 
     `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. `loras` are files that change the
     model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
-    is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the transformer, and `offload`
-    lets its blocks come one by one. Raises InputError naming value and fix.
+    is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the size of the
+    transformer, and `offload` lets its blocks come one by one. Raises InputError naming value and fix.
     """
     return Model(
         load_engine(

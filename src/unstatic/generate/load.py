@@ -39,7 +39,9 @@ def load_engine(
             raise InputError(f"{model.manifest.name} is on a server, which takes no LoRA: leave --lora out")
         return RemoteEngine(model, pick_device(device))
     if model.manifest.engine == "native":
-        return load_native(model, device=device, loras=loras, adaptable=adaptable, quantise=quantise, offload=offload)
+        return load_native(
+            model, device=device, loras=loras, adaptable=adaptable, quantise=quantise, offload=offload
+        )
     from unstatic.generate.engines.bridge import load_bridged
 
     if saves:

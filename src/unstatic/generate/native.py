@@ -38,8 +38,8 @@ from unstatic.generate.stream import (
 )
 from unstatic.media.frames import to_frames, to_tensor
 from unstatic.models.experts import chosen
-from unstatic.models.interpolator import is_cut
 from unstatic.models.fitting import Fit, Fitting
+from unstatic.models.interpolator import is_cut
 from unstatic.models.lora import attach, parse_use, read_lora
 from unstatic.models.manifest import InstalledModel, Manifest
 from unstatic.models.parts import Autoencoder, Parts, Transformer, load_parts
@@ -300,7 +300,9 @@ def _checked_fit(quantise: str | None, offload: bool, device: torch.device, adap
     """Return what saves memory. Raises InputError for what does not go together."""
     kind = None if quantise is None else check_kind(quantise, device)
     if offload and adaptable:
-        raise InputError("blocks that come one by one take LoRAs for good only: leave offload or adaptable out")
+        raise InputError(
+            "blocks that come one by one take LoRAs for good only: leave offload or adaptable out"
+        )
     if offload and device.type == "cpu" and kind is not None:
         raise InputError("on a CPU --offload reads weights as their files have them: leave --quantise out")
     if offload and device.type == "cpu" and this_process().size > 1:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from unstatic.core.memory import give_back_memory
 from unstatic.models.lora import Lora, check_fits, fuse
-from unstatic.models.prepare import join_attention, pack
+from unstatic.models.prepare import join_attention, prepare_for_cpu
 from unstatic.models.quantise import Kind, quantise
 from unstatic.models.residence import from_files, from_memory
 from unstatic.models.transformer import VideoTransformer
@@ -30,7 +31,10 @@ class Fit:
     offload: bool = False
 
     def __str__(self) -> str:
-        options = (f"--quantise {self.quantise}" if self.quantise else "", "--offload" if self.offload else "")
+        options = (
+            f"--quantise {self.quantise}" if self.quantise else "",
+            "--offload" if self.offload else "",
+        )
         return " ".join(filter(None, options))
 
 
@@ -66,7 +70,7 @@ class Fitting:
         for lora, weight in self.loras:
             outside = {name: each for name, each in lora.changes.items() if not name.startswith(ROW)}
             fuse(model, replace(lora, changes=outside), weight)
-        return pack(model) if self.prepare else model
+        return prepare_for_cpu(model) if self.prepare else model
 
     def _maker(self, fill: Fill) -> Callable[[nn.Module, int], None]:
         def ready(block: nn.Module, number: int) -> None:
@@ -79,8 +83,9 @@ class Fitting:
                 join_attention(block)
             if self.fit.quantise is not None:
                 quantise(block, self.fit.quantise)
+                give_back_memory()  # what it was before, and what came in between, is larger than it is
             if self.prepare:
-                pack(block)
+                prepare_for_cpu(block)
             if self.fit.offload:
                 block.to(CPU)
 

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from unstatic.models.quantise import is_plain
-from unstatic.models.transformer import Layout, SelfAttention, VideoTransformer
+from unstatic.models.transformer import Layout, SelfAttention
 from unstatic.nn.attention import KeyValue, merge_heads, split_heads
 from unstatic.nn.mlp import MLP, is_gelu_exact
 from unstatic.nn.norm import inverse_rms
@@ -25,24 +25,12 @@ Part = TypeVar("Part", bound=nn.Module)
 
 
 @torch.no_grad()
-def prepare_for_cpu(model: VideoTransformer) -> VideoTransformer:
-    """Return `model` with its layers changed; it must be where and in the dtype in which it will compute."""
-    for block in model.blocks:
-        join_attention(block)
-    return pack(model)
+def prepare_for_cpu(module: Part) -> Part:
+    """Return a model or a block with its layers changed, but for those whose weights are in 8 bits.
 
-
-@torch.no_grad()
-def join_attention(block: nn.Module) -> None:
-    """Make one product of the three of a block's self-attention; not of weights that came in 8 bits."""
-    attention = block.get_submodule("attention")
-    if isinstance(attention, SelfAttention) and is_plain(attention.query):
-        block.set_submodule("attention", FusedSelfAttention(attention))
-
-
-@torch.no_grad()
-def pack(module: Part) -> Part:
-    """Lay out the weights of all layers in `module` for oneDNN, but those that are in 8 bits."""
+    It must be where and in the dtype in which it will compute.
+    """
+    join_attention(module)
     if not can_pack():
         return module
     for name, layer in list(module.named_modules()):
@@ -52,6 +40,14 @@ def pack(module: Part) -> Part:
         if isinstance(layer, nn.Linear) and _is_packable(layer):
             module.set_submodule(name, PackedLinear(layer))
     return module
+
+
+@torch.no_grad()
+def join_attention(module: nn.Module) -> None:
+    """Make one product of the three of every self-attention."""
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, SelfAttention) and is_plain(layer.query):
+            module.set_submodule(name, FusedSelfAttention(layer))
 
 
 def _is_packable(layer: nn.Linear) -> bool:

@@ -79,8 +79,9 @@ def check_room(model: InstalledModel, device: torch.device, dtype: torch.dtype, 
                 if other != fit and _is_room(found := needed_bytes(model, device, dtype, other))
             ]
             raise InputError(
-                f"the weights of {name} take {human_size(needed)} in {kind} on {place}, and {human_size(free)}"
-                f" are free: close other programs, or take {' or '.join(others) or 'a smaller model'}"
+                f"the weights of {name} take {human_size(needed)} in {kind} on {place}, and"
+                f" {human_size(free)} are free: close other programs, or take"
+                f" {' or '.join(others) or 'a smaller model'}"
             )
 
 

@@ -76,9 +76,7 @@ class BorrowedUmt5:
     never stand there at once.
     """
 
-    def __init__(
-        self, encoder: Path, tokenizer: Path, *, dtype: torch.dtype, by_block: bool = False
-    ) -> None:
+    def __init__(self, encoder: Path, tokenizer: Path, *, dtype: torch.dtype, by_block: bool = False) -> None:
         self._places, self._dtype, self._by_block = (encoder, tokenizer), dtype, by_block
         self._files = weight_files(encoder)
         self.width: int = config_of(shapes(self._files))["d_model"]
@@ -89,9 +87,7 @@ class BorrowedUmt5:
         """Encode prompts as `Umt5` does; those that were asked before cost nothing."""
         new = [each for each in dict.fromkeys(prompts) if each not in self._kept]
         if new:
-            encoder = self._loaded or load_umt5(
-                *self._places, dtype=self._dtype, by_block=self._by_block
-            )
+            encoder = self._loaded or load_umt5(*self._places, dtype=self._dtype, by_block=self._by_block)
             for each in new:
                 self._kept[each] = encoder.encode([each])
             self._loaded = encoder if self._is_affordable() else None
@@ -112,7 +108,8 @@ def load_umt5(
 ) -> Umt5:
     """Load the encoder in one folder, in any published layout, and the tokenizer in another.
 
-    Its blocks can be read when it is their turn, every time. Raises InputError when a package or a file is missing, or is not what it should be.
+    With `by_block` its blocks are read when it is their turn, every time. Raises InputError when a package or
+    a file is missing, or is not what it should be.
     """
     transformers = _needed("transformers")
     file, files = tokenizer / "tokenizer.json", weight_files(encoder)
