@@ -10,15 +10,18 @@ from typing import Any
 import huggingface_hub.constants
 import pytest
 import tiny_wan
+import torch
 from fake_hub import FakeHub, serving
 from safetensors.torch import save_file
 from tiny_taehv import published
 
 from unstatic.cli.models import ask_for_consent
+from unstatic.core.device import compute_dtype
 from unstatic.core.errors import InputError
 from unstatic.media.read import read_picture
 from unstatic.models import manifest
 from unstatic.models.taehv_keys import TAEW2_1
+from unstatic.models.weights import count_parameters
 
 Command = Callable[..., Any]
 
@@ -34,9 +37,15 @@ def installed(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_installed_models_are_listed(unstatic: Command, installed: Path):
     (line,) = unstatic("models", "list").out.splitlines()
-    assert line.split() == ["tiny", "32x32", "48x32", "16", "frames/s", "238", "kB", "Apache-2.0"]
+    files = [*installed.glob("tiny/*.safetensors")]
+    memory_bytes = count_parameters(files) * compute_dtype(torch.device("cpu")).itemsize
+    assert line.split() == [
+        *("tiny", "32x32", "48x32", "16", "frames/s", "238", "kB"),
+        *(f"({round(memory_bytes / 1000)}", "kB", "of", "memory)", "Apache-2.0"),
+    ]
     (facts,) = json.loads(unstatic("models", "list", "--json").out)
-    assert facts == {"name": "tiny", "size_bytes": size(installed / "tiny")}
+    taken = {"size_bytes": size(installed / "tiny"), "memory_bytes": memory_bytes}
+    assert facts == {"name": "tiny"} | taken
 
 
 def test_nothing_installed_is_said(unstatic: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -54,6 +63,14 @@ def test_a_model_shows_everything_it_says_about_itself(unstatic: Command, instal
     assert facts["folder"] == str(installed / "tiny")
     assert facts["size_bytes"] == size(installed / "tiny")
     assert facts["parameters"]["transformer"] > facts["parameters"]["autoencoder"] > 0
+    memory = facts["memory_bytes"]
+    assert memory["parts"].keys() == facts["parameters"].keys()
+    assert memory["as it is"] != memory["--quantise int8"]
+    shown = shown.splitlines()
+    beginning = shown.index("memory:")
+    assert shown[beginning + 1].startswith("  computes_as: ")
+    assert "  --quantise int8:" in shown[beginning:]
+    assert shown[-1].split()[-1] in ("kB", "MB")
 
 
 def test_a_folder_can_be_shown_too(unstatic: Command, tiny_model: Path):

@@ -8,20 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 import self_forcing
+import tiny_wan
 import torch
+from safetensors.torch import save_file
 from tiny_taehv import with_tiny_decoder
 
 from unstatic.core.errors import InputError
+from unstatic.core.processes import Place
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import FirstFrame, LastFrame
+from unstatic.generate import native
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
 from unstatic.generate.known import first_frame, last_frame
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk, Denoised
 from unstatic.media.frames import to_frames
-from unstatic.models.manifest import open_model, read_manifest, write_manifest
+from unstatic.models.experts import chosen
+from unstatic.models.lora import detach
+from unstatic.models.manifest import find_model, open_model, read_manifest, write_manifest
+from unstatic.models.residence import Visiting
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
+from unstatic.models.umt5 import load_umt5
 
 
 def planned(engine: NativeEngine, **changes: object) -> Plan:
@@ -229,3 +237,80 @@ def copy(model: Path, folder: Path) -> Path:
     for path in model.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     return folder
+
+
+def small_film(engine: NativeEngine) -> np.ndarray:
+    made = plan(Request(prompt="a red ball", seconds=0.5, steps=2, seed=3), engine.manifest)
+    return frames_of(list(engine.stream(replace(made, finish=tiny_wan.small(made.finish)))))
+
+
+@pytest.mark.parametrize("kind", tiny_wan.KINDS)
+def test_films_of_blocks_that_come_one_by_one_are_the_same(kind: str, tmp_path: Path):
+    model = open_model(tiny_wan.saved(kind, tmp_path))
+    stay, visit = (
+        load_native(model, device="cpu", dtype=torch.float32, offload=offload) for offload in (False, True)
+    )
+    film = small_film(stay)
+    assert film.std() > 1
+    assert np.array_equal(small_film(visit), film)
+    for each in chosen(visit.transformer):
+        assert isinstance(each.blocks, Visiting)
+    encoder = load_umt5(model.folder / "text_encoder", model.folder / "tokenizer", by_block=True)
+    assert isinstance(encoder.encoder.encoder.block, Visiting)
+
+
+@pytest.mark.parametrize(("kind", "bound_db"), [("int8", 30), ("fp8", 20)])
+def test_films_of_weights_in_8_bits_are_near(kind: str, bound_db: float | int):
+    """Of the model that is shipped; `benchmarks/quantised.py` measures more of them."""
+    plain, quantised = (load_native(find_model("nano"), device="cpu", quantise=each) for each in (None, kind))
+    made = planned(plain, seconds=1, expand=True)
+    film, other = (frames_of(list(engine.stream(made))).astype(float) for engine in (plain, quantised))
+    error = np.square(film - other).mean()
+    assert error > 0
+    assert 10 * math.log10(255**2 / error) > bound_db
+
+
+def test_loras_beside_weights_in_8_bits_count(tmp_path: Path):
+    """They are attached after: what is in memory is not changed."""
+    model = open_model(tiny_wan.saved("2.1", tmp_path))
+    state = {
+        "diffusion_model.blocks.1.self_attn.o.lora_down.weight": torch.ones(1, 256),
+        "diffusion_model.blocks.1.self_attn.o.lora_up.weight": torch.ones(256, 1),
+    }
+    save_file(state, tmp_path / "style.safetensors")
+    engine = load_native(
+        model, device="cpu", dtype=torch.float32, loras=[f"{tmp_path / 'style.safetensors'}"],
+        adaptable=True, quantise="int8",
+    )  # fmt: skip
+    (transformer,) = chosen(engine.transformer)
+    changed = small_film(engine)
+    detach(transformer, "style")
+    plain = load_native(model, device="cpu", dtype=torch.float32, adaptable=True, quantise="int8")
+    assert np.array_equal(small_film(engine), small_film(plain))
+    assert not np.array_equal(changed, small_film(plain))
+
+
+@pytest.mark.parametrize(
+    ("saves", "message"),
+    [
+        ({"quantise": "int4"}, "cannot be quantised to 'int4': take int8 or fp8"),
+        ({"quantise": "int8", "offload": True}, "as their files have them: leave --quantise out"),
+        ({"adaptable": True, "offload": True}, "take LoRAs for good only: leave offload or adaptable out"),
+        ({"offload": True}, "tiny is read as a whole: leave --offload out"),
+    ],
+)
+def test_what_does_not_go_together_is_said(tiny_model: Path, saves: dict[str, Any], message: str):
+    with pytest.raises(InputError, match=message):
+        load_native(open_model(tiny_model), device="cpu", **saves)
+
+
+def test_several_processes_on_a_cpu_do_not_fetch_blocks(tiny_model: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(native, "this_process", lambda: Place(rank=0, size=2, local_rank=0, local_size=2))
+    with pytest.raises(InputError, match="on a CPU --offload is for one process: start it without torchrun"):
+        load_native(open_model(tiny_model), device="cpu", offload=True)
+
+
+def test_one_transformer_is_no_pair(tiny_model: Path, tmp_path: Path):
+    save_file({"diffusion_model.blocks.0.ffn.0.diff": torch.zeros(1)}, tmp_path / "style.safetensors")
+    with pytest.raises(InputError, match="tiny is no pair of transformers: leave early: and late: out"):
+        load_native(open_model(tiny_model), device="cpu", loras=[f"early:{tmp_path / 'style.safetensors'}"])

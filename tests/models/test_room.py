@@ -6,10 +6,15 @@ from unstatic.core.errors import InputError
 from unstatic.core.processes import Place
 from unstatic.generate.native import load_native
 from unstatic.models import room
-from unstatic.models.manifest import InstalledModel, open_model
-from unstatic.models.room import check_room, weight_bytes
+from unstatic.models.fitting import WHOLE, Fit, Fitting
+from unstatic.models.manifest import InstalledModel, find_model, open_model
+from unstatic.models.parts import load_parts, part_files
+from unstatic.models.quantise import quantised_bytes
+from unstatic.models.room import Taken, check_room, described, needed_bytes, smaller_fits, weight_bytes
+from unstatic.models.weight_files import shapes
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
+INT8, OFFLOAD = Fit(quantise="int8"), Fit(offload=True)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,7 @@ def test_too_little_memory_is_said_before_anything_is_loaded(
 def test_on_another_device_the_larger_of_what_moves_and_what_stays_counts_here(
     model: InstalledModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sizes, cuda = weight_bytes(model, torch.float32), torch.device("cuda:0")
+    sizes, cuda = weight_bytes(model, torch.float32), CUDA
     rest = sum(sizes.values()) - sizes["text_encoder"]
     free = {CPU: max(rest, sizes["text_encoder"]), cuda: rest}
     monkeypatch.setattr(room, "available_bytes", lambda device: free[device])
@@ -76,3 +81,78 @@ def test_where_the_system_does_not_say_nothing_is_refused(
 ) -> None:
     monkeypatch.setattr(room, "available_bytes", lambda _: None)
     check_room(model, CPU, torch.float32)
+
+
+def blocks_of(model: InstalledModel, part: str) -> list[tuple[int, ...]]:
+    return [shape for name, shape in shapes(part_files(model)[part]).items() if name.startswith("blocks.")]
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp8"])
+def test_what_8_bits_take_is_what_is_counted(model: InstalledModel, kind: str) -> None:
+    counted = weight_bytes(model, torch.float32, Fit(quantise=kind))["transformer"]
+    parts = load_parts(model, torch.float32, Fitting(fit=Fit(quantise=kind)))
+    found = 0
+    for parameter in parts.transformer.early.parameters():
+        kept = type(parameter) is torch.nn.Parameter
+        found += parameter.nbytes if kept else parameter.qdata.nbytes + parameter.scale.nbytes
+    assert counted == found
+    matrices = [shape for shape in blocks_of(model, "transformer") if len(shape) == 2]
+    saved = sum(4 * shape[0] * shape[1] - quantised_bytes(shape) for shape in matrices)
+    assert counted == weight_bytes(model, torch.float32)["transformer"] - saved
+    assert (
+        weight_bytes(model, torch.float32, Fit(quantise=kind))["vae"]
+        == (weight_bytes(model, torch.float32)["vae"])
+    )
+
+
+def test_blocks_that_come_one_by_one_count_as_many_as_are_there_at_once(
+    model: InstalledModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Taken(blocks=120, largest=10, rest=7)
+    assert (one.whole, one.visited(2), one.visited(3)) == (127, 27, 37)
+    assert Taken(blocks=15, largest=10, rest=7).visited(2) == 22, "there are no more than there are"
+
+    parts = dict.fromkeys(("transformer", "transformer_2", "text_encoder"), one)
+    monkeypatch.setattr(room, "_taken", lambda *_: parts | {"vae": Taken(0, 0, 1000)})
+    assert needed_bytes(model, CPU, torch.float32) == {CPU: 1000 + 3 * 127}
+    assert needed_bytes(model, CPU, torch.float32, INT8) == {CPU: 1000 + 2 * 127 + 37}
+    assert needed_bytes(model, CPU, torch.float32, OFFLOAD) == {CPU: 1000 + 3 * 37}
+    assert needed_bytes(model, CUDA, torch.float32) == {CPU: 1000 + 2 * 37, CUDA: 1000 + 2 * 127}
+    assert needed_bytes(model, CUDA, torch.float32, OFFLOAD) == {CPU: 240 + 1000, CUDA: 1000 + 2 * 27}
+
+
+def test_a_refusal_names_what_would_fit(model: InstalledModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    need = {fit: needed_bytes(model, CPU, torch.float32, fit)[CPU] for fit in (WHOLE, INT8, OFFLOAD)}
+    assert need[WHOLE] > need[INT8]
+
+    def refusal(free: int, fit: Fit = WHOLE) -> str:
+        monkeypatch.setattr(room, "available_bytes", lambda _: free)
+        with pytest.raises(InputError) as caught:
+            check_room(model, CPU, torch.float32, fit)
+        return str(caught.value)
+
+    assert "close other programs, or take --quantise int8 (" in refusal(need[INT8])
+    assert refusal(need[INT8] - 1).endswith("or take a smaller model")
+    assert " in int8 on cpu" in refusal(need[INT8] - 1, INT8)
+    monkeypatch.setattr(room, "_taken", lambda *_: {"transformer": Taken(4_000_000, 10_000, 100_000)})
+    assert refusal(200_000).endswith("or take --offload (130 kB)")
+    assert refusal(4_090_000).endswith("or take --offload (130 kB)"), "8 bits of these are as many"
+    check_room(model, CPU, torch.float32, OFFLOAD)
+
+
+def test_what_can_be_done_depends_on_the_device_and_the_model(model: InstalledModel) -> None:
+    assert [str(fit) for fit in smaller_fits(model, CPU)] == ["--quantise int8", "--offload"]
+    both = "--quantise int8 --offload"
+    assert [str(fit) for fit in smaller_fits(model, CUDA)] == ["--quantise int8", "--offload", both]
+    assert [str(fit) for fit in smaller_fits(find_model("nano"), CPU)] == ["--quantise int8"]
+
+
+def test_needs_are_described_for_this_machine(model: InstalledModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "pick_device", lambda: CPU)
+    monkeypatch.setattr(room, "compute_dtype", lambda _: torch.bfloat16)
+    facts = described(model)
+    assert facts["computes_as"] == "bfloat16 on cpu"
+    assert facts["parts"] == weight_bytes(model, torch.bfloat16)
+    assert facts["as it is"] == {"cpu": sum(facts["parts"].values())}
+    assert facts["--quantise int8"]["cpu"] < facts["as it is"]["cpu"]
+    assert facts["--offload"] == {"cpu": needed_bytes(model, CPU, torch.bfloat16, OFFLOAD)[CPU]}

@@ -10,6 +10,7 @@ from tokenizers import Tokenizer
 
 from unstatic.core.errors import InputError
 from unstatic.models import umt5 as module
+from unstatic.models.residence import Visiting
 from unstatic.models.text import TextEncoder
 from unstatic.models.umt5 import MAX_TOKENS, BorrowedUmt5, Umt5, cleaned, load_umt5
 
@@ -50,6 +51,13 @@ def test_states_are_those_of_the_padded_prompts(umt5: Umt5) -> None:
     assert umt5.width == 16
 
 
+def test_blocks_that_are_read_when_it_is_their_turn_change_nothing(folder: Path, umt5: Umt5) -> None:
+    by_block = load_umt5(folder / "text_encoder", folder / "tokenizer", by_block=True)
+    assert isinstance(by_block.encoder.encoder.block, Visiting)
+    for _ in range(2):
+        assert torch.equal(by_block.encode(PROMPTS).states, umt5.encode(PROMPTS).states)
+
+
 def test_prompts_are_cleaned_as_in_training() -> None:
     assert (
         cleaned("  a\n ball&amp;lt;3\u00a0 \u201cred\u201d and caf\u00c3\u00a9 ")
@@ -73,9 +81,9 @@ def test_a_borrowed_encoder_is_in_memory_only_while_it_is_asked_unless_there_is_
 ) -> None:
     loaded: list[int] = []
 
-    def load(*places: Path, dtype: torch.dtype) -> Umt5:
+    def load(*places: Path, dtype: torch.dtype, by_block: bool) -> Umt5:
         loaded.append(1)
-        return load_umt5(*places, dtype=dtype)
+        return load_umt5(*places, dtype=dtype, by_block=by_block)
 
     monkeypatch.setattr(module, "load_umt5", load)
     monkeypatch.setattr(module, "available_bytes", lambda _: free)

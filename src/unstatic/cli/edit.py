@@ -18,8 +18,10 @@ from unstatic.cli.options import (
     Interpolator,
     Loras,
     ModelName,
+    Offload,
     Output,
     Preview,
+    Quantise,
     Seed,
     Steps,
     Stream,
@@ -60,6 +62,8 @@ class Shared:
     seed: Seed = 0
     model: ModelName = DEFAULT_MODEL
     lora: Loras = None
+    quantise: Quantise = None
+    offload: Offload = False
     steps: Steps = None
     stream: Stream = False
     preview: Preview = False
@@ -128,7 +132,9 @@ class Desk:
             stream=shared.stream or shared.output == STDOUT,
             preview=shared.preview,
         )
-        make(request, ModelChoice(shared.model, shared.device, tuple(shared.lora or ())), delivery)
+        loras = tuple(shared.lora or ())
+        choice = ModelChoice(shared.model, shared.device, loras, shared.quantise, shared.offload)
+        make(request, choice, delivery)
 
 
 @sharing

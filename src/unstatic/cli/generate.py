@@ -24,9 +24,11 @@ from unstatic.cli.options import (
     MaybePrompt,
     ModelName,
     Negative,
+    Offload,
     Output,
     Preview,
     Prompt,
+    Quantise,
     Seed,
     SizeText,
     SolverName,
@@ -64,11 +66,13 @@ PREVIEWS_PER_S = 4
 
 @dataclass(frozen=True, slots=True)
 class ModelChoice:
-    """Which model makes it, where, and changed by which LoRAs."""
+    """Which model makes it, where, changed by which LoRAs, and how memory is saved."""
 
     name: str
     device: str | None
     loras: tuple[str, ...]
+    quantise: str | None
+    offload: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +102,8 @@ def video(
     variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
     lora: Loras = None,
+    quantise: Quantise = None,
+    offload: Offload = False,
     steps: Steps = None,
     guidance: Guidance = None,
     negative: Negative = None,
@@ -157,7 +163,7 @@ def video(
         stream=stream or output == STDOUT,
         preview=preview,
     )
-    make(request, ModelChoice(model, device, tuple(lora or ())), delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload), delivery)
 
 
 def image(
@@ -168,6 +174,8 @@ def image(
     variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
     lora: Loras = None,
+    quantise: Quantise = None,
+    offload: Offload = False,
     steps: Steps = None,
     guidance: Guidance = None,
     negative: Negative = None,
@@ -199,7 +207,7 @@ def image(
         upscaler=upscaler,
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
-    make(request, ModelChoice(model, device, tuple(lora or ())), delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload), delivery)
 
 
 def _on_board(request: "Request", path: Path, model: str) -> "Request":
@@ -273,7 +281,13 @@ def load(found: "InstalledModel | RemoteModel", choice: ModelChoice, place: Plac
     from unstatic.generate.load import load_engine
     from unstatic.generate.together import own_device
 
-    return load_engine(found, device=own_device(choice.device, place), loras=choice.loras)
+    return load_engine(
+        found,
+        device=own_device(choice.device, place),
+        loras=choice.loras,
+        quantise=choice.quantise,
+        offload=choice.offload,
+    )
 
 
 def plan_facts(plan: "Plan") -> dict[str, Any]:

@@ -25,27 +25,33 @@ def list_models(
     others: Annotated[bool, typer.Option("--all", help="Also those that can be pulled.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the installed models with sizes, frame rate and licence."""
+    """List the installed models with sizes, frame rate, the memory that their weights need, and licence."""
     from unstatic.models.manifest import installed_folders, open_model
     from unstatic.models.pull import OFFERS
+    from unstatic.models.room import described
 
-    models: list[InstalledModel] = []
+    models: list[tuple[InstalledModel, int]] = []
     for folder in installed_folders():
         try:
-            models.append(open_model(folder))
+            model = open_model(folder)
+            models.append((model, max(described(model)["as it is"].values())))
         except InputError as error:
             warn(f"{folder.name}: {error}")
     if as_json:
-        here = [{"name": each.folder.name, "size_bytes": each.size_bytes()} for each in models]
+        here = [
+            {"name": each.folder.name, "size_bytes": each.size_bytes(), "memory_bytes": memory}
+            for each, memory in models
+        ]
         there = [{"name": offer.name, "repository": offer.repository} for offer in OFFERS if others]
         typer.echo(json.dumps([*here, *there]))
         return
     if not models:
         warn("no model is installed: reinstall unstatic, or train one with `unstatic train`")
-    for model in models:
+    for model, memory in models:
         manifest = model.manifest
         sizes = " ".join(str(size) for size in manifest.sizes)
-        facts = (sizes, f"{manifest.fps} frames/s", human_size(model.size_bytes()), manifest.licence)
+        takes = f"{human_size(model.size_bytes())} ({human_size(memory)} of memory)"
+        facts = (sizes, f"{manifest.fps} frames/s", takes, manifest.licence)
         typer.echo("  ".join((f"{model.folder.name:12}", *facts)))
     for offer in OFFERS if others else ():
         facts = (f"{offer.parameters} parameters", offer.does, offer.licence, "unstatic models pull")
@@ -57,10 +63,11 @@ def show_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name or folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show everything that a model says about itself."""
+    """Show everything that a model says about itself, and the memory that its weights need here."""
     from unstatic.core.config import to_dict
     from unstatic.models.manifest import find_model
     from unstatic.models.parts import part_files
+    from unstatic.models.room import described
     from unstatic.models.weights import count_parameters
 
     model = find_model(name)
@@ -68,7 +75,11 @@ def show_model(
     facts["parameters"] = {part: count_parameters(files) for part, files in part_files(model).items()}
     facts["size_bytes"] = model.size_bytes()
     facts["folder"] = str(model.folder)
-    typer.echo(json.dumps(facts) if as_json else "\n".join(_readable(facts)))
+    memory = described(model)
+    if as_json:
+        typer.echo(json.dumps(facts | {"memory_bytes": memory}))
+    else:
+        typer.echo("\n".join(_readable(facts | {"memory": _sizes(memory)})))
 
 
 @app.command("pull")
@@ -160,6 +171,15 @@ def convert_model(
     )
     convert(sources, output, copy=copy)
     typer.echo(output)
+
+
+def _sizes(facts: dict[str, Any]) -> dict[str, Any]:
+    """Write bytes the way people say them."""
+    said: dict[str, Any] = {}
+    for name, value in facts.items():
+        inner = _sizes(cast(dict[str, Any], value)) if isinstance(value, dict) else value
+        said[name] = human_size(inner) if isinstance(inner, int) else inner
+    return said
 
 
 def _readable(facts: dict[str, Any], indent: str = "") -> list[str]:

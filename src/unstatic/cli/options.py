@@ -72,6 +72,10 @@ ModelName = Annotated[
 Negative = Annotated[
     str | None, typer.Option("--negative", metavar="TEXT", help="What guidance leads away from.")
 ]
+Offload = Annotated[
+    bool,
+    typer.Option("--offload", help="Fetch the transformer block by block, where memory is short."),
+]
 Output = Annotated[
     Path | None, typer.Option("-o", "--output", help="The file to write; a new name by default.")
 ]
@@ -79,6 +83,10 @@ Preview = Annotated[
     bool, typer.Option("--preview", help="Draw the video in the terminal while it takes shape.")
 ]
 Prompt = Annotated[str, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
+Quantise = Annotated[
+    str | None,
+    typer.Option("--quantise", metavar="KIND", help="Keep the transformer in 8 bits: int8 or fp8."),
+]
 Seed = Annotated[
     int, typer.Option(parser=whole, metavar="INTEGER", help="The same seed gives the same frames again.")
 ]

@@ -235,14 +235,21 @@ def load(
     device: str | None = None,
     loras: Sequence[str] = (),
     adaptable: bool = False,
+    quantise: str | None = None,
+    offload: bool = False,
 ) -> Model:
     """Load an installed model by name, one from its folder, or one on a server by its address.
 
     `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. `loras` are files that change the
     model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
-    is slower on a CPU. Raises InputError naming value and fix.
+    is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the size of the
+    transformer, and `offload` lets its blocks come one by one. Raises InputError naming value and fix.
     """
-    return Model(load_engine(find(name), device=device, loras=loras, adaptable=adaptable))
+    return Model(
+        load_engine(
+            find(name), device=device, loras=loras, adaptable=adaptable, quantise=quantise, offload=offload
+        )
+    )
 
 
 def generate(prompt: str, *, model: str = DEFAULT_MODEL, **options: Unpack[Options]) -> Video:

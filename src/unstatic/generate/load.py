@@ -24,19 +24,30 @@ def load_engine(
     device: str | None = None,
     loras: Sequence[str] = (),
     adaptable: bool = False,
+    quantise: str | None = None,
+    offload: bool = False,
 ) -> Engine:
     """Load the engine that a model's manifest names, with the model.
 
     See `load_native`. Raises InputError for what that engine cannot do, and for missing or damaged files.
     """
+    saves = quantise is not None or offload
     if isinstance(model, RemoteModel):
+        if saves:
+            raise InputError(f"{model.manifest.name} is on a server: leave --quantise and --offload out")
         if loras:
             raise InputError(f"{model.manifest.name} is on a server, which takes no LoRA: leave --lora out")
         return RemoteEngine(model, pick_device(device))
     if model.manifest.engine == "native":
-        return load_native(model, device=device, loras=loras, adaptable=adaptable)
+        return load_native(
+            model, device=device, loras=loras, adaptable=adaptable, quantise=quantise, offload=offload
+        )
     from unstatic.generate.engines.bridge import load_bridged
 
+    if saves:
+        raise InputError(
+            f"{model.manifest.name} is run by diffusers, as it is: leave --quantise and --offload out"
+        )
     if loras:
         raise InputError(
             f"{model.manifest.name} is run by diffusers, which takes no LoRA here: leave --lora out"

@@ -12,6 +12,7 @@ from jaxtyping import UInt8
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
+from unstatic.core.processes import this_process
 from unstatic.core.seeds import stable_seed
 from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
@@ -37,11 +38,12 @@ from unstatic.generate.stream import (
 )
 from unstatic.media.frames import to_frames, to_tensor
 from unstatic.models.experts import chosen
+from unstatic.models.fitting import Fit, Fitting
 from unstatic.models.interpolator import is_cut
-from unstatic.models.lora import attach, fuse, parse_use, read_lora
+from unstatic.models.lora import attach, parse_use, read_lora
 from unstatic.models.manifest import InstalledModel, Manifest
 from unstatic.models.parts import Autoencoder, Parts, Transformer, load_parts
-from unstatic.models.prepare import prepare_for_cpu
+from unstatic.models.quantise import check_kind
 from unstatic.models.room import check_room
 from unstatic.models.text import TextEncoder
 from unstatic.models.transformer import TextMemory
@@ -253,11 +255,15 @@ def load_native(
     dtype: torch.dtype | None = None,
     loras: Sequence[str] = (),
     adaptable: bool = False,
+    quantise: str | None = None,
+    offload: bool = False,
 ) -> NativeEngine:
     """Load the weights of `model` on a device ("cpu", "cuda", ...; the best one when None).
 
     They compute as `dtype`, by default what is fastest there. `loras` are files, "FILE@WEIGHT", that change
     them for good, or until they are detached if the engine shall be `adaptable`, which is slower on a CPU.
+    `quantise` is "int8" or "fp8", in which the transformer's large matrices stay. With `offload` its blocks
+    come one by one: to a CPU from their files, to another device from the computer's memory.
     The process keeps freed memory from here on. Raises InputError for missing, damaged or foreign files.
     """
     keep_freed_memory()
@@ -266,19 +272,42 @@ def load_native(
         raise InputError(f"{model.manifest.name} is run by {model.manifest.engine}: take a native model")
     uses = [(use, read_lora(use.path)) for use in map(parse_use, loras)]
     dtype = dtype or compute_dtype(target)
-    check_room(model, target, dtype)
-    parts = load_parts(model, dtype)
+    fit = _checked_fit(quantise, offload, target, adaptable)
+    check_room(model, target, dtype, fit)
+    if model.manifest.boundary is None and any(use.part for use, _ in uses):
+        raise InputError(f"{model.manifest.name} is no pair of transformers: leave early: and late: out")
+    early, late = (
+        Fitting(
+            device=target,
+            fit=fit,
+            loras=tuple((lora, use.weight) for use, lora in uses if not adaptable and use.part in ("", part)),
+            prepare=target.type == "cpu" and not adaptable,
+        )
+        for part in ("early", "late")
+    )
+    parts = load_parts(model, dtype, early, late)
     _check_that_parts_fit(model, parts)
-    transformer = parts.transformer.to(target).eval()
-    for use, lora in uses:
+    transformer = parts.transformer
+    for use, lora in uses if adaptable else ():
         for each in chosen(transformer, use.part):
-            (attach if adaptable else fuse)(each, lora, use.weight)
-    if target.type == "cpu" and not adaptable:
-        for each in chosen(transformer):
-            prepare_for_cpu(each)
+            attach(each, lora, use.weight)
     autoencoder = parts.autoencoder.to(target).eval()
     sketcher = parts.sketcher and parts.sketcher.to(target).eval()
     return NativeEngine(model.manifest, transformer, autoencoder, parts.text_encoder, target, sketcher)
+
+
+def _checked_fit(quantise: str | None, offload: bool, device: torch.device, adaptable: bool) -> Fit:
+    """Return what saves memory. Raises InputError for what does not go together."""
+    kind = None if quantise is None else check_kind(quantise, device)
+    if offload and adaptable:
+        raise InputError(
+            "blocks that come one by one take LoRAs for good only: leave offload or adaptable out"
+        )
+    if offload and device.type == "cpu" and kind is not None:
+        raise InputError("on a CPU --offload reads weights as their files have them: leave --quantise out")
+    if offload and device.type == "cpu" and this_process().size > 1:
+        raise InputError("on a CPU --offload is for one process: start it without torchrun")
+    return Fit(quantise=kind, offload=offload)
 
 
 def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:

@@ -14,7 +14,7 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -63,7 +63,7 @@ class Change(NamedTuple):
     def to(self, like: Tensor) -> "Change":
         """Return the same where and in the dtype of a tensor."""
         down, up, difference, bias = (
-            None if part is None else part.to(like)
+            None if part is None else part.to(like.device, like.dtype)
             for part in (self.down, self.up, self.difference, self.bias)
         )
         return Change(down, up, self.alpha, difference, bias)
@@ -82,6 +82,11 @@ class Lora:
     name: str
     path: Path
     changes: Mapping[str, Change]
+
+    def below(self, prefix: str) -> "Lora":
+        """Return the changes of layers whose names begin so, by the rest of their names."""
+        found = {name: each for name, each in self.changes.items() if name.startswith(prefix)}
+        return replace(self, changes={name.removeprefix(prefix): each for name, each in found.items()})
 
 
 class Use(NamedTuple):
@@ -189,10 +194,19 @@ def _layer(theirs: str, path: Path) -> str:
 
 
 @torch.no_grad()
-def fuse(model: VideoTransformer, lora: Lora, weight: float = 1.0) -> None:
+def fuse(model: nn.Module, lora: Lora, weight: float = 1.0) -> None:
     """Add the changes to the weights. Raises InputError, with nothing changed, where they do not fit."""
-    for target, added in list(_additions(model, lora)):
-        target.add_((weight * added).to(target))
+    check_fits(model, lora)
+    for target, added in _additions(model, lora):
+        target.add_((weight * added.to(target.device)).to(target))
+
+
+def check_fits(model: nn.Module, lora: Lora) -> None:
+    """Raise InputError unless all changes fit; no product is computed."""
+    shape = torch.empty(0, device="meta")
+    bare = {name: change.to(shape) for name, change in lora.changes.items()}
+    for _ in _additions(model, replace(lora, changes=bare)):
+        pass
 
 
 def attach(model: VideoTransformer, lora: Lora, weight: float = 1.0) -> None:
@@ -201,7 +215,7 @@ def attach(model: VideoTransformer, lora: Lora, weight: float = 1.0) -> None:
     Attaching what is attached changes its weight. What is changed beside linear layers can only be fused, and
     is refused unless it is zero; so is another file of the same name.
     """
-    list(_additions(model, lora))
+    check_fits(model, lora)
     layers = dict(model.named_modules())
     for name, change in lora.changes.items():
         if not isinstance(layers.get(name), nn.Linear | Adapted) and not change.is_zero:
@@ -290,7 +304,7 @@ def _paths(model: VideoTransformer, name: str) -> set[Path]:
     return {module.paths[name] for module in modules if name in module.paths}
 
 
-def _additions(model: VideoTransformer, lora: Lora) -> Iterator[tuple[Tensor, Tensor]]:
+def _additions(model: nn.Module, lora: Lora) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield every weight, bias and table, and what is added to it. Raises InputError unless all fit."""
     modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
     for name, change in lora.changes.items():

@@ -7,12 +7,15 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from unstatic.core.errors import InputError
+from unstatic.models.fitting import PLAIN, ROW, Fitting
 from unstatic.models.manifest import Window
 from unstatic.models.open_manifest import read_config
 from unstatic.models.taehv_keys import TAEW2_1, TAEW2_2, from_taehv
@@ -20,8 +23,8 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderCon
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.wan_autoencoder import WanAutoencoder, WanAutoencoderConfig
 from unstatic.models.wan_autoencoder_keys import config_of, from_wan_autoencoder
-from unstatic.models.wan_keys import OURS, from_wan, layout_of, rename_one
-from unstatic.models.weight_files import Shapes, fill, read_weights, shapes, weight_files
+from unstatic.models.wan_keys import OURS, layout_of, rename_one
+from unstatic.models.weight_files import Reader, Shapes, check_fit, fill, read_weights, shapes, weight_files
 
 HEAD_WIDTH = 128  # of every published model
 
@@ -29,9 +32,14 @@ HEAD_WIDTH = 128  # of every published model
 
 
 def load_transformer(
-    folder: Path, dtype: torch.dtype, *, chunk: int | None = None, window: Window | None = None
+    folder: Path,
+    dtype: torch.dtype,
+    fitting: Fitting = PLAIN,
+    *,
+    chunk: int | None = None,
+    window: Window | None = None,
 ) -> VideoTransformer:
-    """Load a transformer as `dtype` on the CPU, to stream in a window if one is given.
+    """Load a transformer as `dtype`, as `fitting` says, to stream in a window if one is given.
 
     Raises InputError when its weights do not fit its config.
     """
@@ -46,8 +54,20 @@ def load_transformer(
         )
     with torch.device("meta"):
         model = VideoTransformer(config)
-    fill(model, from_wan(read_weights(weight_files(folder), dtype)), folder)
-    return model
+    files = weight_files(folder)
+    reader = Reader(
+        files=files,
+        dtype=dtype,
+        rename=partial(rename_one, source=layout_of(shapes(files)), target=OURS),
+        keep_fp8=fitting.fit.quantise == "fp8" and not fitting.loras,
+    )
+    check_fit(model, reader.shapes(), folder)
+
+    def fill(module: nn.Module, prefix: str) -> None:
+        state = reader.below(prefix) if prefix else reader.outside(ROW)
+        module.load_state_dict(state, strict=bool(prefix), assign=True)
+
+    return fitting.put_together(model, fill)
 
 
 def load_autoencoder(folder: Path, dtype: torch.dtype) -> WanAutoencoder:

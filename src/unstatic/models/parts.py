@@ -8,6 +8,7 @@ import torch
 from unstatic.core.errors import InputError
 from unstatic.models.context_parallel import SharedTransformer
 from unstatic.models.experts import Experts
+from unstatic.models.fitting import PLAIN, WHOLE, Fitting
 from unstatic.models.manifest import PARTS, InstalledModel
 from unstatic.models.open_weights import load_autoencoder, load_tiny_decoder, load_transformer
 from unstatic.models.text import TextEncoder, load_text_encoder
@@ -52,30 +53,41 @@ def is_open(model: InstalledModel) -> bool:
     return (model.folder / OPEN_PARTS[0]).is_dir()
 
 
-def load_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
+def load_parts(
+    model: InstalledModel, dtype: torch.dtype, fitting: Fitting = PLAIN, late: Fitting | None = None
+) -> Parts:
     """Load the parts of a model, to compute as `dtype`; a text encoder computes as it likes.
 
-    Raises InputError for missing, damaged or foreign files.
+    The transformer is put together as `fitting` says, the later one of a pair as `late`. Raises InputError
+    for missing, damaged or foreign files.
     """
     if is_open(model):
-        return _open_parts(model, dtype)
+        return _open_parts(model, dtype, fitting, late or fitting)
+    if fitting.fit.offload and fitting.device.type == "cpu":
+        raise InputError(f"{model.manifest.name} is read as a whole: leave --offload out")
     transformer = load_model(model.weights("transformer"), "transformer", TransformerConfig, VideoTransformer)
     autoencoder = load_model(
         model.weights("autoencoder"), "tiny_autoencoder", TinyAutoencoderConfig, TinyAutoencoder
     )
     text_encoder = load_text_encoder(model.manifest.text_encoder)
-    return Parts(transformer.to(dtype=dtype), autoencoder.to(dtype=dtype), text_encoder)
+    transformer = fitting.put_together(transformer.to(dtype=dtype), lambda *_: None)
+    return Parts(transformer, autoencoder.to(dtype=dtype), text_encoder)
 
 
-def _open_parts(model: InstalledModel, dtype: torch.dtype) -> Parts:
+def _open_parts(model: InstalledModel, dtype: torch.dtype, fitting: Fitting, late: Fitting) -> Parts:
     manifest = model.manifest
     transformer: VideoTransformer | Experts = load_transformer(
-        model.folder / "transformer", dtype, chunk=manifest.chunk, window=manifest.window
+        model.folder / "transformer", dtype, fitting, chunk=manifest.chunk, window=manifest.window
     )
     if manifest.boundary is not None:
-        late = load_transformer(model.folder / "transformer_2", dtype)
-        transformer = Experts(transformer, late, manifest.boundary)
-    text_encoder = BorrowedUmt5(model.folder / "text_encoder", model.folder / "tokenizer", dtype=dtype)
+        other = load_transformer(model.folder / "transformer_2", dtype, late)
+        transformer = Experts(transformer, other, manifest.boundary)
+    text_encoder = BorrowedUmt5(
+        model.folder / "text_encoder",
+        model.folder / "tokenizer",
+        dtype=dtype,
+        by_block=fitting.fit != WHOLE,
+    )
     tiny = load_tiny_decoder(model.folder / TINY, dtype) if (model.folder / TINY).is_dir() else None
     if manifest.tiny == "films":
         if tiny is None:

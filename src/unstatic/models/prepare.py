@@ -8,32 +8,50 @@ trained nor saved nor moved.
 
 from collections.abc import Sequence
 from platform import machine
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from unstatic.models.transformer import Layout, SelfAttention, VideoTransformer
+from unstatic.models.quantise import is_plain
+from unstatic.models.transformer import Layout, SelfAttention
 from unstatic.nn.attention import KeyValue, merge_heads, split_heads
 from unstatic.nn.mlp import MLP, is_gelu_exact
 from unstatic.nn.norm import inverse_rms
 from unstatic.nn.rope import rotate
 
+Part = TypeVar("Part", bound=nn.Module)
+
 
 @torch.no_grad()
-def prepare_for_cpu(model: VideoTransformer) -> VideoTransformer:
-    """Return `model` with its layers changed; it must be where and in the dtype in which it will compute."""
-    for block in model.blocks:
-        block.set_submodule("attention", FusedSelfAttention(block.attention))
-    if model.patch_embedding.weight.dtype in (torch.bfloat16, torch.float32) and can_pack():
-        for name, layer in list(model.named_modules()):
-            if isinstance(layer, MLP):
-                model.set_submodule(name, PackedMLP(layer))
-        for name, layer in list(model.named_modules()):
-            if isinstance(layer, nn.Linear):
-                model.set_submodule(name, PackedLinear(layer))
-    return model
+def prepare_for_cpu(module: Part) -> Part:
+    """Return a model or a block with its layers changed, but for those whose weights are in 8 bits.
+
+    It must be where and in the dtype in which it will compute.
+    """
+    join_attention(module)
+    if not can_pack():
+        return module
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, MLP) and _is_packable(layer.up) and _is_packable(layer.down):
+            module.set_submodule(name, PackedMLP(layer))
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, nn.Linear) and _is_packable(layer):
+            module.set_submodule(name, PackedLinear(layer))
+    return module
+
+
+@torch.no_grad()
+def join_attention(module: nn.Module) -> None:
+    """Make one product of the three of every self-attention."""
+    for name, layer in list(module.named_modules()):
+        if isinstance(layer, SelfAttention) and is_plain(layer.query):
+            module.set_submodule(name, FusedSelfAttention(layer))
+
+
+def _is_packable(layer: nn.Linear) -> bool:
+    return is_plain(layer) and layer.weight.dtype in (torch.bfloat16, torch.float32)
 
 
 def can_pack() -> bool:

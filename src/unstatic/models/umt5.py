@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer
-from torch import Tensor
+from torch import Tensor, nn
 
 from unstatic.core.device import available_bytes
 from unstatic.core.errors import InputError
+from unstatic.models.residence import from_files
 from unstatic.models.text import TextStates
-from unstatic.models.umt5_keys import config_of, from_umt5
-from unstatic.models.weight_files import fill, read_weights, shapes, weight_files
+from unstatic.models.umt5_keys import ROW, config_of, from_umt5, named
+from unstatic.models.weight_files import Reader, check_fit, shapes, weight_files
 
 MAX_TOKENS, KEPT_PROMPTS = 512, 64
 END = "</s>"
@@ -71,11 +72,12 @@ def cleaned(prompt: str) -> str:
 class BorrowedUmt5:
     """A `TextEncoder` that is in memory only while it encodes, unless there is plenty; it keeps its answers.
 
-    Its eleven gigabytes would otherwise stand beside the transformer for one sentence.
+    Its eleven gigabytes would otherwise stand beside the transformer for one sentence. Read `by_block` they
+    never stand there at once.
     """
 
-    def __init__(self, encoder: Path, tokenizer: Path, *, dtype: torch.dtype) -> None:
-        self._places, self._dtype = (encoder, tokenizer), dtype
+    def __init__(self, encoder: Path, tokenizer: Path, *, dtype: torch.dtype, by_block: bool = False) -> None:
+        self._places, self._dtype, self._by_block = (encoder, tokenizer), dtype, by_block
         self._files = weight_files(encoder)
         self.width: int = config_of(shapes(self._files))["d_model"]
         self._loaded: Umt5 | None = None
@@ -85,7 +87,7 @@ class BorrowedUmt5:
         """Encode prompts as `Umt5` does; those that were asked before cost nothing."""
         new = [each for each in dict.fromkeys(prompts) if each not in self._kept]
         if new:
-            encoder = self._loaded or load_umt5(*self._places, dtype=self._dtype)
+            encoder = self._loaded or load_umt5(*self._places, dtype=self._dtype, by_block=self._by_block)
             for each in new:
                 self._kept[each] = encoder.encode([each])
             self._loaded = encoder if self._is_affordable() else None
@@ -101,20 +103,34 @@ class BorrowedUmt5:
         return free is not None and free > 2 * sum(file.stat().st_size for file in self._files)
 
 
-def load_umt5(encoder: Path, tokenizer: Path, *, dtype: torch.dtype = torch.float32) -> Umt5:
+def load_umt5(
+    encoder: Path, tokenizer: Path, *, dtype: torch.dtype = torch.float32, by_block: bool = False
+) -> Umt5:
     """Load the encoder in one folder, in any published layout, and the tokenizer in another.
 
-    Raises InputError when a package or a file is missing, or is not what it should be.
+    With `by_block` its blocks are read when it is their turn, every time. Raises InputError when a package or
+    a file is missing, or is not what it should be.
     """
     transformers = _needed("transformers")
     file, files = tokenizer / "tokenizer.json", weight_files(encoder)
     if not file.is_file():
         raise InputError(f"there is no {file}: pull the model again")
-    state = from_umt5(read_weights(files, dtype))
+    reader = Reader(files=files, dtype=dtype, rename=named)
     with torch.device("meta"):
         model = transformers.UMT5EncoderModel(transformers.UMT5Config(**config_of(shapes(files))))
-    fill(model, state, encoder)
-    return Umt5(model.requires_grad_(False).eval(), Tokenizer.from_file(str(file)))
+    model.requires_grad_(False).eval()
+    check_fit(model, from_umt5(reader.shapes()), encoder)
+    model.load_state_dict(from_umt5(reader.outside(ROW)), strict=False, assign=True)
+
+    def ready(block: nn.Module, number: int) -> None:
+        block.load_state_dict(reader.below(f"{ROW}{number}."), assign=True)
+
+    if by_block:
+        model.encoder.set_submodule("block", from_files(model.encoder.block, ready))
+    else:
+        for number, block in enumerate(model.encoder.block):
+            ready(block, number)
+    return Umt5(model, Tokenizer.from_file(str(file)))
 
 
 def _needed(package: str) -> Any:

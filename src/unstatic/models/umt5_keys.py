@@ -6,9 +6,7 @@ ComfyUI have the names of transformers already.
 
 import re
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from typing import Any, TypeVar
 
 from unstatic.core.errors import InputError
 from unstatic.models.weight_files import Shapes
@@ -27,15 +25,18 @@ IN_A_BLOCK = {
     "ffn.fc2": "1.DenseReluDense.wo",
 }
 SHARED, COPY = "shared.weight", "encoder.embed_tokens.weight"
-FIRST_BLOCK = "encoder.block.0.layer"
+ROW = "encoder.block."
+FIRST_BLOCK = f"{ROW}0.layer"
+
+Value = TypeVar("Value")
 
 
-def from_umt5(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename published weights, in either layout, to those of `UMT5EncoderModel`.
+def from_umt5(published: Mapping[str, Value]) -> dict[str, Value]:
+    """Rename published weights, or what is known of them, in either layout, to those of `UMT5EncoderModel`.
 
     Raises InputError for a part that is unknown, or if there is no table of tokens.
     """
-    state = {named(name): tensor for name, tensor in published.items()}
+    state = {named(name): value for name, value in published.items()}
     if SHARED not in state:
         raise InputError("these are not the weights of a UMT5 encoder: the table of tokens is missing")
     return state | {COPY: state[SHARED]}

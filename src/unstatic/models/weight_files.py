@@ -2,11 +2,12 @@
 
 Pickles (.pth, .pt, .bin) are refused: whatever is published so is published as safetensors too. A weight in
 fp8 may come with a scale, in the two forms of ComfyUI: `NAME.scale_weight` or `NAME.weight_scale` beside
-`NAME.weight`; then it is multiplied out.
+`NAME.weight`; then it is multiplied out, unless it shall stay in 8 bits.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
 from unstatic.models.open_manifest import read_json
+from unstatic.models.quantise import FP8, as_published
 
 SUFFIX, PICKLES = ".safetensors", (".pth", ".pt", ".bin", ".ckpt")
 # Whose weights count in a checkpoint of a distillation: the student's, averaged where there is an average
@@ -52,16 +54,27 @@ def weight_files(folder: Path) -> list[Path]:
     return files
 
 
-def read_weights(files: Sequence[Path], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Read all weights as `dtype`, by their names without prefix. Raises InputError for a damaged file."""
+def read_weights(
+    files: Sequence[Path],
+    dtype: torch.dtype,
+    wanted: Callable[[str], bool] = lambda _: True,
+    *,
+    keep_fp8: bool = False,
+) -> dict[str, Tensor]:
+    """Read weights as `dtype`, by their names without prefix: all, or those whose names are `wanted`.
+
+    Matrices that are in fp8 stay so if asked. Raises InputError for a damaged file.
+    """
     found: dict[str, Tensor] = {}
     with _opened(files) as source:
         for name, handle in source.items():
             plain = without_prefix(name)
-            if is_weight(plain):
+            if is_weight(plain) and wanted(plain):
                 scales = [name.removesuffix(".weight") + each for each in SCALES]
                 scale = next((source[each].get_tensor(each) for each in scales if each in source), None)
-                found[plain] = _scaled(handle.get_tensor(name), scale, dtype)
+                weight = handle.get_tensor(name)
+                kept = keep_fp8 and weight.dtype == FP8 and weight.ndim == 2
+                found[plain] = (as_published if kept else _scaled)(weight, scale, dtype)
     return found
 
 
@@ -83,12 +96,46 @@ def header(file: Path) -> Mapping[str, str]:
 
 def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Give a model without numbers those of `state`. Raises InputError unless they fit exactly."""
-    wanted = model.state_dict()
-    if wrong := wanted.keys() ^ state.keys():
-        raise InputError(f"{path} does not fit its config: see weight {min(wrong)!r}")
-    if wrong := [each for each in wanted if wanted[each].shape != state[each].shape]:
-        raise InputError(f"{path} does not fit its config: weight {min(wrong)!r} has another shape")
+    check_fit(model, {name: tuple(tensor.shape) for name, tensor in state.items()}, path)
     model.load_state_dict(state, assign=True)
+
+
+def check_fit(model: nn.Module, found: Shapes, path: Path) -> None:
+    """Raise InputError unless weights of these shapes are exactly those of a model."""
+    wanted = model.state_dict()
+    if wrong := wanted.keys() ^ found.keys():
+        raise InputError(f"{path} does not fit its config: see weight {min(wrong)!r}")
+    if wrong := [each for each in wanted if tuple(wanted[each].shape) != found[each]]:
+        raise InputError(f"{path} does not fit its config: weight {min(wrong)!r} has another shape")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reader:
+    """Reads the weights of a part as `dtype` piece by piece, by the names that `rename` gives them."""
+
+    files: Sequence[Path]
+    dtype: torch.dtype
+    rename: Callable[[str], str]
+    keep_fp8: bool = False
+
+    def shapes(self) -> Shapes:
+        """Return the shapes of all weights."""
+        return {self.rename(name): shape for name, shape in shapes(self.files).items()}
+
+    def outside(self, row: str) -> dict[str, Tensor]:
+        """Read the weights whose names do not begin with `row`."""
+        found = read_weights(self.files, self.dtype, lambda name: not self.rename(name).startswith(row))
+        return {self.rename(name): tensor for name, tensor in found.items()}
+
+    def below(self, prefix: str) -> dict[str, Tensor]:
+        """Read the weights whose names begin so, by the rest of their names."""
+        found = read_weights(
+            self.files,
+            self.dtype,
+            lambda name: self.rename(name).startswith(prefix),
+            keep_fp8=self.keep_fp8,
+        )
+        return {self.rename(name).removeprefix(prefix): tensor for name, tensor in found.items()}
 
 
 def without_prefix(name: str) -> str:

@@ -129,6 +129,9 @@ def test_the_engine_is_chosen_by_the_model(tmp_path: Path) -> None:
     assert isinstance(load_engine(model, device="cpu"), DiffusersEngine)
     with pytest.raises(InputError, match="takes no LoRA here"):
         load_engine(model, loras=["style.safetensors"])
+    for saves in ({"quantise": "int8"}, {"offload": True}):
+        with pytest.raises(InputError, match="by diffusers, as it is: leave --quantise and --offload out"):
+            load_engine(model, **saves)
     (model.folder / "vae" / "config.json").unlink()
     with pytest.raises(InputError, match="cannot be loaded by diffusers"):
         load_engine(model, device="cpu")

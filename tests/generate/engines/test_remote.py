@@ -477,3 +477,9 @@ def test_a_server_that_makes_no_videos_is_told(start: Start) -> None:
 def test_a_lora_is_refused(start: Start) -> None:
     with pytest.raises(InputError, match="is on a server, which takes no LoRA"):
         load_engine(find(start("sglang").url), device="cpu", loras=["style.safetensors"])
+
+
+@pytest.mark.parametrize("saves", [{"quantise": "int8"}, {"offload": True}])
+def test_what_saves_memory_is_refused(start: Start, saves: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="is on a server: leave --quantise and --offload out"):
+        load_engine(find(start("sglang").url), device="cpu", **saves)
