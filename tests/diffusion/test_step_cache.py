@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -8,7 +9,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.diffusion.condition import FirstFrame, LatentState, apply_conditions
 from unstatic.diffusion.sampling import sample_to_end
-from unstatic.diffusion.schedule import shifted
+from unstatic.diffusion.schedule import linear, shifted
 from unstatic.diffusion.solver import SOLVERS, Solver, euler, multistep
 from unstatic.diffusion.step_cache import StepCache
 
@@ -88,6 +89,22 @@ def test_it_comes_closer_than_as_many_calls_without_it():
     cached, counted = run(StepCache(4), euler)
     fewer, _ = run(StepCache(1), euler, steps=len(counted.levels))
     assert (cached - whole).abs().mean() < (fewer - whole).abs().mean()
+
+
+@pytest.mark.parametrize("strength", [0.6, 0.59, 0.5834, 0.2084])
+def test_a_run_that_begins_between_two_levels_settles_too(strength: float):
+    """Two levels that lie close together are no base for a line."""
+    sigmas, counted = linear(24), Counted(points())
+    rough = lambda latent, sigma: counted(latent, sigma) * (1 + 0.02 * torch.sin(20_000 * sigma))  # noqa: E731
+    x, clean = noise(8, 1, 2, 2, 2), noise(8, 1, 2, 2, 2, seed=4)
+    start = LatentState.static(x, 1.0)
+    sigma = torch.full_like(start.sigma, strength)
+    begun = replace(start, latent=(1 - strength) * clean + strength * x, sigma=sigma)
+    whole = sample_to_end(begun, sigmas, rough, euler)
+    calls = len(counted.levels)
+    cached = sample_to_end(begun, sigmas, StepCache(4).around(rough, sigmas), euler)
+    assert len(counted.levels) - calls < calls
+    assert (cached.latent - whole.latent).abs().mean() < 0.08
 
 
 def test_frames_that_are_known_stay_bit_by_bit():

@@ -79,7 +79,10 @@ def passes(model: Transformer, batch: int) -> list[Tensor]:
             after = latent[:, :, :2], sigma[:, :2], text
             second = model(*after, start=5, history=first.ring, anchors=anchors, remember=True)
             third = model(*after, start=7, history=second.ring)
-            out += [each.prediction for each in (first, second, third)]
+            other = model.encode_text(draw(8, batch, 3, 8))  # the prompt changes, and the film goes on
+            fourth = model(latent[:, :, :2], sigma[:, :2], other, start=7, history=second.ring)
+            out += [each.prediction for each in (first, second, third, fourth)]
+            text = model.encode_text(draw(seed, batch, 3, 8))
     return out
 
 

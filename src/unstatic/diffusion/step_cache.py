@@ -10,6 +10,7 @@ Kin: TeaCache (2411.19108) and EasyCache (2507.02860) keep the last residual as 
 thresholds when to ask again. On `nano` a line halved the error of a constant, and thresholds were not needed.
 """
 
+import math
 from dataclasses import dataclass
 
 from unstatic.core.errors import InputError
@@ -18,7 +19,9 @@ from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Evaluation
 
 SETTLING = 1 / 4  # of the steps, where all are asked: with fewer some films become others
+LEAST = 3  # steps: the first may be shorter than the others, which is no base for a line
 MAX_EVERY = 10
+SAME = 1e-6  # levels that differ by less are one
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,21 +40,25 @@ class StepCache:
 
     def is_asked(self, step: int, steps: int) -> bool:
         """Tell whether the denoiser is asked at step 0, ..., `steps` - 1; it always is at the last."""
-        settling = int(SETTLING * steps)
+        settling = max(LEAST, int(SETTLING * steps))
         return step < settling or (step - settling) % self.every == self.every - 1 or step == steps - 1
 
     def around(self, predict: Predict, sigmas: Schedule) -> Predict:
         """Return a denoiser of one run down `sigmas`, that asks `predict` where it must."""
         if self.every == 1:
             return predict
-        steps = len(sigmas) - 1
         known: list[Evaluation] = []  # the last two, newest first
+        step, steps, before = -1, 0, math.inf
 
         def answer(latent: Latent, sigma: Sigma) -> Latent:
+            nonlocal step, steps, before
             level = float(sigma.max())
+            if before == math.inf:  # a run may begin between two levels of the schedule
+                steps = 1 + int((sigmas[:-1] < level - SAME).sum())
+            if level < before - SAME:  # some solvers ask twice at a level
+                step, before = step + 1, level
             if self.boundary is not None and known and level < self.boundary <= float(known[0].sigma.max()):
                 known.clear()
-            step = int((sigmas > level + 1e-6).sum())
             if len(known) == 2 and not self.is_asked(step, steps):
                 return _on_the_line(known[0], known[1], latent, sigma)
             velocity = predict(latent, sigma)

@@ -35,7 +35,7 @@ def load_engine(
     if isinstance(model, RemoteModel):
         if saves:
             raise InputError(f"{model.manifest.name} is on a server: leave --quantise and --offload out")
-        if loras:
+        if loras or adaptable:
             raise InputError(f"{model.manifest.name} is on a server, which takes no LoRA: leave --lora out")
         return RemoteEngine(model, pick_device(device))
     if model.manifest.engine == "native":
@@ -48,7 +48,7 @@ def load_engine(
         raise InputError(
             f"{model.manifest.name} is run by diffusers, as it is: leave --quantise and --offload out"
         )
-    if loras:
+    if loras or adaptable:
         raise InputError(
             f"{model.manifest.name} is run by diffusers, which takes no LoRA here: leave --lora out"
         )

@@ -206,7 +206,7 @@ class SharedTransformer(nn.Module):
         self.is_halved = len(states) % 2 == 0 and self.place.size % 2 == 0
         for sharing in self.sharings:
             sharing.circle = self.own_half if self.is_halved else self.everyone
-        self.ring = self.anchors = self.text = None  # before there are others: they are large
+        self.anchors = self.text = None  # before there are others: they are large
         self.text = self.model.encode_text(self._own(states))
         return self.text
 
@@ -220,12 +220,13 @@ class SharedTransformer(nn.Module):
         assert self.text is not None, "a pass reads a text"
         start, continues, anchored, remember = told["facts"].tolist()
         rows = {name: self._own(value) for name, value in told.items() if name != "facts"}
+        self.ring = self.ring if continues else None  # a film begins: the last one is forgotten
         output = self.model(
             rows["latent"],
             rows["sigma"],
             self.text,
             start=start,
-            history=self.ring if continues else None,
+            history=self.ring,
             anchors=self.anchors if anchored else None,
             scalars={name.removeprefix(SCALAR): rows[name] for name in rows if name.startswith(SCALAR)},
             remember=bool(remember),

@@ -64,6 +64,6 @@ def served_manifest(card: Mapping[str, Any], dialect: Dialect) -> Manifest:
         enlarge=1,
         max_enlarge=1,
         defaults=SamplingDefaults(steps=100, guidance=5.0, solver="server", shift=1.0, history_sigma=0.0),
-        given=TAKES.get(task, "picture"),
+        given=TAKES.get(task, "picture") if isinstance(task, str) else "picture",
         engine="remote",
     )

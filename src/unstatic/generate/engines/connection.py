@@ -74,6 +74,9 @@ class Connection:
             try:
                 with self._open(method, path, *body) as answer:
                     content, headers = answer.read(MAX_ANSWER_BYTES), answer.headers
+                    if len(content) == MAX_ANSWER_BYTES:
+                        most = human_size(MAX_ANSWER_BYTES)
+                        raise UnstaticError(f"{self.base}{path} answers with {most} or more: it was not read")
                     if answer.length:
                         raise ConnectionError("the connection broke")
             except RefusedError as refused:

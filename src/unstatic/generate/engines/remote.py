@@ -37,7 +37,7 @@ from unstatic.models.manifest import Manifest
 from unstatic.models.served import DIALECTS, Dialect, served_manifest
 
 CONTAINER = "mp4"  # whatever the bytes claim to be, they are read as this
-LONGEST_S, PACE_S, SLOWEST_S = 24 * 3600, 1.0, 60.0
+LONGEST_S, PACE_S, FASTEST_S, SLOWEST_S = 24 * 3600, 1.0, 0.1, 60.0
 MAX_SIDE, MAX_FPS, FRAMES_AT_ONCE, ROUNDING = 8192, 1_000, 16, 8
 JOB = re.compile(r"\w[\w.-]{0,199}", re.ASCII)
 STOPPED = ("cancelled", "canceled", "deleted", "expired")
@@ -70,7 +70,8 @@ def find_remote(address: str) -> RemoteModel:
         listed = [{"id": wanted}]
 
     # Which model, in which dialect
-    cards = {str(each["id"]): each for each in listed or () if isinstance(each, dict) and each.get("id")}
+    listed = listed if isinstance(listed, list) else []
+    cards = {str(each["id"]): each for each in listed if isinstance(each, dict) and each.get("id")}
     name = wanted or next(iter(cards), "")
     if name not in cards:
         has = cleaned(", ".join(cards)) or "none"
@@ -163,7 +164,8 @@ class RemoteEngine:
             if status in ("completed", "failed"):
                 return said
             told, asked = max(done, told), headers.get("openai-poll-after-ms") or ""
-            server.sleep(min(int(asked[:9]) / 1000, SLOWEST_S) if asked.isdecimal() else pace_s)
+            wanted_s = int(asked[:9]) / 1000 if asked.isdecimal() else pace_s
+            server.sleep(min(max(wanted_s, FASTEST_S), SLOWEST_S))
             pace_s = min(pace_s * 1.25, 5 * PACE_S)
         raise UnstaticError(f"{server.base} did not make it in {LONGEST_S / 3600:g} hours: ask for less")
 
