@@ -18,6 +18,7 @@ from unstatic.models.context_parallel import SharedTransformer
 from unstatic.models.experts import Experts
 from unstatic.models.parts import Transformer
 from unstatic.models.prepare import prepare_for_cpu
+from unstatic.models.residence import from_memory
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 
 WHOLE = TransformerConfig(
@@ -49,9 +50,16 @@ def transformer(config: TransformerConfig, seed: int) -> VideoTransformer:
     return model.eval()
 
 
+def visiting(model: VideoTransformer) -> VideoTransformer:
+    """Let the blocks come one by one, as they come to a GPU."""
+    model.set_submodule("blocks", from_memory(model.blocks, torch.device("cpu")))
+    return model
+
+
 MODELS: dict[str, Callable[[], Experts | VideoTransformer]] = {
     "whole": lambda: transformer(WHOLE, 0),
     "prepared": lambda: prepare_for_cpu(transformer(WHOLE, 0)),
+    "visiting": lambda: visiting(transformer(WHOLE, 0)),
     "pair": lambda: Experts(transformer(WHOLE, 0), transformer(WHOLE, 1), 0.5),
     "streaming": lambda: transformer(STREAMING, 2),
 }

@@ -25,7 +25,7 @@ def list_models(
     others: Annotated[bool, typer.Option("--all", help="Also those that can be pulled.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the installed models with sizes, frame rate, the memory that their weights need, and licence."""
+    """List the installed models: sizes, rate, memory, licence."""
     from unstatic.models.manifest import installed_folders, open_model
     from unstatic.models.pull import OFFERS
     from unstatic.models.room import described
@@ -63,7 +63,7 @@ def show_model(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A model's name or folder.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show everything that a model says about itself, and the memory that its weights need here."""
+    """Show what a model says about itself, and its memory need."""
     from unstatic.core.config import to_dict
     from unstatic.models.manifest import find_model
     from unstatic.models.parts import part_files

@@ -111,7 +111,7 @@ StepCacheEvery = Annotated[
         "--step-cache",
         parser=whole,
         metavar="INTEGER",
-        help="Ask the model at one of so many steps: 4 is twice as fast.",
+        help="Of tens of steps, ask the model at one of so many: 4 is twice as fast.",
     ),
 ]
 Upscaler = Annotated[

@@ -30,7 +30,7 @@ class EditOptions(TypedDict, total=False):
     """How something is made; what is not given is the model's own choice, the seed is 0.
 
     `size` is "WIDTHxHEIGHT", `guidance` 1 is none and leads away from the prompt `negative`; `step_cache` 4
-    asks the model at one of four steps, which is twice as fast; `variation` 1, 2 and so on are other takes
+    asks it at one of four of many steps, which is twice as fast; `variation` 1, 2 and so on are other takes
     of a seed. `conditions` say what else is known beforehand
     (`unstatic.diffusion.condition`). `expand` (True) rewrites the prompt in words that the model was trained
     on, where it has an expander: `Model.plan` shows them; before that the language model `expander` rewrites

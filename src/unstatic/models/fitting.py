@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
-from unstatic.core.memory import give_back_memory
+from unstatic.core.memory import trim_memory
 from unstatic.models.lora import Lora, check_fits, fuse
 from unstatic.models.prepare import join_attention, prepare_for_cpu
 from unstatic.models.quantise import Kind, quantise
@@ -83,7 +83,7 @@ class Fitting:
                 join_attention(block)
             if self.fit.quantise is not None:
                 quantise(block, self.fit.quantise)
-                give_back_memory()  # what it was before, and what came in between, is larger than it is
+                trim_memory()  # what it was before, and what came in between, is larger than it is
             if self.prepare:
                 prepare_for_cpu(block)
             if self.fit.offload:
