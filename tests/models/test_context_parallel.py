@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,17 @@ def test_shares_differ_by_at_most_one(total: int, count: int, expected: list[int
     assert shares(total, count) == expected
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sum in the order of the processes that torchrun starts: they have a thread each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 @pytest.mark.parametrize("processes", [2, 3, 4])
 def test_several_processes_predict_what_one_does(processes: int, tmp_path: Path) -> None:
     """Films in one pass, pairs, chunks with ring, anchors and scalars; alone and with guidance's two rows."""
