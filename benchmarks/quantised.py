@@ -15,28 +15,20 @@ import time
 
 import numpy as np
 import torch
+from films import PROMPTS, film
 from jaxtyping import UInt8
 
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.files import human_size
-from unstatic.generate.engine import Frames
-from unstatic.generate.native import NativeEngine, load_native
-from unstatic.generate.request import Request, plan
+from unstatic.evals.edits import psnr
+from unstatic.generate.engine import Engine
+from unstatic.generate.native import load_native
+from unstatic.generate.request import Request
 from unstatic.models.fitting import Fit
 from unstatic.models.manifest import find_model
 from unstatic.models.quantise import KINDS
 from unstatic.models.room import TRANSFORMERS, weight_bytes
 
-PROMPTS = (
-    "a red ball bounces on a wooden floor",
-    "a horse walks on grass on a sunny day",
-    "a blue cube slides down a ramp",
-    "a cat turns around slowly, the camera zooms in",
-    "a green cylinder rolls to the left on sand",
-    "an elephant runs across snow",
-    "a yellow cone falls onto a stone floor, the camera circles around it",
-    "two balls collide on a marble floor at night",
-)
 WAYS = (None, *KINDS)
 
 
@@ -47,7 +39,7 @@ def main() -> None:
     dtype = getattr(torch, options.dtype) if options.dtype else compute_dtype(device)
     engines = {way: load_native(model, device=options.device, dtype=dtype, quantise=way) for way in WAYS}
     for engine in engines.values():
-        film(engine, "a white ball", 0, options.seconds)  # not timed
+        made(engine, "a white ball", 0, options)  # not timed
 
     seconds: dict[str | None, list[float]] = {way: [] for way in WAYS}
     found: dict[str | None, list[float]] = {way: [] for way in KINDS}
@@ -56,11 +48,12 @@ def main() -> None:
         films: dict[str | None, UInt8[np.ndarray, "t h w 3"]] = {}
         for way, engine in engines.items():
             started = time.perf_counter()
-            films[way] = film(engine, prompt, seed, options.seconds)
+            films[way] = made(engine, prompt, seed, options)
             seconds[way].append(time.perf_counter() - started)
         for way in KINDS:
-            found[way].append(decibels(films[way], films[None]))
-        elsewhere.append(decibels(film(engines[None], prompt, seed + 1000, options.seconds), films[None]))
+            found[way].append(psnr([films[way]], [films[None]]))
+        other = made(engines[None], prompt, seed + 1000, options)
+        elsewhere.append(psnr([other], [films[None]]))
 
     name = str(dtype).removeprefix("torch.")
     print(
@@ -71,21 +64,14 @@ def main() -> None:
         sizes = weight_bytes(model, dtype, Fit(quantise=way))
         size = human_size(sum(each for part, each in sizes.items() if part in TRANSFORMERS))
         ratio = statistics.median(a / b for a, b in zip(seconds[way], seconds[None], strict=True))
-        quality = f"{spread(found[way])}" if way else "| "
+        quality = spread(found[way]) if way else "| "
         print(f"| {way or 'as it is'} | {size} | {ratio:.2f} | {quality} |")
     print(f"| another seed | | | {spread(elsewhere)} |")
 
 
-def film(engine: NativeEngine, prompt: str, seed: int, seconds: float) -> UInt8[np.ndarray, "t h w 3"]:
-    """Make a film of a prompt."""
-    made = plan(Request(prompt=prompt, seconds=seconds, seed=seed), engine.manifest)
-    return np.concatenate([event.frames for event in engine.stream(made) if isinstance(event, Frames)])
-
-
-def decibels(one: UInt8[np.ndarray, "t h w 3"], other: UInt8[np.ndarray, "t h w 3"]) -> float:
-    """Return the PSNR of two films."""
-    error = float(np.square(one.astype(float) - other.astype(float)).mean())
-    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+def made(engine: Engine, prompt: str, seed: int, options: argparse.Namespace) -> UInt8[np.ndarray, "t h w 3"]:
+    """Make a film of a prompt in the model's own steps."""
+    return film(engine, Request(prompt=prompt, seconds=options.seconds, seed=seed))
 
 
 def spread(found: list[float]) -> str:

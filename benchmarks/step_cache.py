@@ -11,28 +11,19 @@ that takes against all steps, and the PSNR to the films of all steps, of the who
 import argparse
 import statistics
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from films import PROMPTS, film
 from jaxtyping import UInt8
 
 from unstatic.diffusion.step_cache import StepCache
-from unstatic.generate.engine import Engine, Frames
+from unstatic.evals.edits import psnr
+from unstatic.generate.engine import Engine
 from unstatic.generate.load import load_engine
-from unstatic.generate.request import Request, plan
+from unstatic.generate.request import Request
 from unstatic.models.manifest import find_model
 
-PROMPTS = (
-    "a red ball bounces on a wooden floor",
-    "a horse walks on grass on a sunny day",
-    "a blue cube slides down a ramp",
-    "a cat turns around slowly, the camera zooms in",
-    "a green cylinder rolls to the left on sand",
-    "an elephant runs across snow",
-    "a yellow cone falls onto a stone floor, the camera circles around it",
-    "two balls collide on a marble floor at night",
-)
 EVERY = (2, 3, 4)
 
 
@@ -64,17 +55,17 @@ def main() -> None:
         reference = None
         for way in seconds:
             started = time.perf_counter()
-            frames = film(engine, prompt, number, way, options)
+            frames = made(engine, prompt, number, way, options)
             seconds[way].append(time.perf_counter() - started)
             reference = frames if reference is None else reference
-            found[way].append(decibels(frames, reference))
+            found[way].append(psnr([frames], [reference]))
     print_table(whole, seconds, found)
 
 
-def film(
+def made(
     engine: Engine, prompt: str, seed: int, way: Way, options: argparse.Namespace
 ) -> UInt8[np.ndarray, "t h w 3"]:
-    """Make a film of a prompt."""
+    """Make a film of a prompt in one way."""
     request = Request(
         prompt=prompt,
         seconds=options.seconds,
@@ -83,14 +74,7 @@ def film(
         solver=engine.manifest.defaults.solver,
         step_cache=way.every,
     )
-    events = engine.stream(plan(request, engine.manifest))
-    return np.concatenate([event.frames for event in events if isinstance(event, Frames)])
-
-
-def decibels(one: UInt8[np.ndarray, "t h w 3"], other: UInt8[np.ndarray, "t h w 3"]) -> float:
-    """Return the PSNR of two films."""
-    error = float(np.square(one.astype(float) - other.astype(float)).mean())
-    return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
+    return film(engine, request)
 
 
 def print_table(whole: Way, seconds: dict[Way, list[float]], found: dict[Way, list[float]]) -> None:
@@ -99,12 +83,9 @@ def print_table(whole: Way, seconds: dict[Way, list[float]], found: dict[Way, li
     print("|---|---|---|---|---|")
     for way, taken in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[whole], taken, strict=True))
-        print(f"| {way.name} | {way.calls} | {ratio:.2f} | {mean(found[way])} | {min(found[way]):.1f} dB |")
-
-
-def mean(found: Sequence[float]) -> str:
-    """Return the mean of decibels as text."""
-    return f"{statistics.mean(found):.1f} dB"
+        print(
+            f"| {way.name} | {way.calls} | {ratio:.2f} | {statistics.mean(found[way]):.1f} dB | {min(found[way]):.1f} dB |"
+        )
 
 
 def parsed() -> argparse.Namespace:

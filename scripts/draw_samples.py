@@ -6,17 +6,8 @@ from pathlib import Path
 import unstatic
 from unstatic.media.frames import contact_sheet
 from unstatic.media.write import write_picture
+from unstatic.presets.show import PROMPTS
 
-PROMPTS = (
-    "a red ball bounces on a wooden floor",
-    "a blue cube slides to the right on grass",
-    "a yellow cylinder rolls to the left at sunset",
-    "a green cone spins on the snow",
-    "a purple ring rolls to the right on a grey floor",
-    "a white metal ball falls onto the sand",
-    "a fox gallops to the right over snow at sunset while the camera follows it",
-    "a white horse eats on the grass in daylight",
-)
 SIZE = "128x128"  # the model's own
 
 
