@@ -83,9 +83,8 @@ def print_table(whole: Way, seconds: dict[Way, list[float]], found: dict[Way, li
     print("|---|---|---|---|---|")
     for way, taken in seconds.items():
         ratio = statistics.median(a / b for a, b in zip(seconds[whole], taken, strict=True))
-        print(
-            f"| {way.name} | {way.calls} | {ratio:.2f} | {statistics.mean(found[way]):.1f} dB | {min(found[way]):.1f} dB |"
-        )
+        quality = f"{statistics.mean(found[way]):.1f} dB | {min(found[way]):.1f} dB"
+        print(f"| {way.name} | {way.calls} | {ratio:.2f} | {quality} |")
 
 
 def parsed() -> argparse.Namespace:

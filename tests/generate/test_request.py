@@ -249,14 +249,16 @@ def test_a_model_that_does_not_stream_makes_one_chunk(manifest: Manifest):
 
 def test_a_step_cache_needs_a_network_of_ours_and_steps_to_spare(manifest: Manifest):
     assert plan(Request(prompt="a ball"), manifest).step_cache == 1
-    assert plan(Request(prompt="a ball", step_cache=3), manifest).step_cache == 3
+    assert plan(Request(prompt="a ball", step_cache=3, steps=20), manifest).step_cache == 3
     with pytest.raises(InputError, match="step_cache is 11: it must be between 1 and 10"):
         plan(Request(prompt="a ball", step_cache=11), manifest)
     few = replace(manifest, distilled=Distilled(steps=4, max_guidance=6.0))
     with pytest.raises(InputError, match="are all needed: leave the step cache out, or take solver"):
         plan(Request(prompt="a ball", step_cache=2), few)
     solver = few.defaults.solver
-    assert plan(Request(prompt="a ball", step_cache=2, solver=solver), few).solver == solver
+    assert plan(Request(prompt="a ball", step_cache=2, solver=solver, steps=20), few).solver == solver
+    with pytest.raises(InputError, match="steps is 19: with a step cache take 20 or more"):
+        plan(Request(prompt="a ball", step_cache=2, steps=19), manifest)
     with pytest.raises(InputError, match="not run by the native engine: leave the step cache out"):
         plan(Request(prompt="a ball", step_cache=2), replace(manifest, engine="diffusers"))
 

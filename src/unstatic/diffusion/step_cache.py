@@ -21,6 +21,7 @@ from unstatic.diffusion.solver import Evaluation
 SETTLING = 1 / 4  # of the steps, where all are asked: with fewer some films become others
 LEAST = 3  # steps: the first may be shorter than the others, which is no base for a line
 MAX_EVERY = 10
+LEAST_STEPS = 20  # of a schedule: with fewer, films of as many calls without a cache are nearer
 SAME = 1e-6  # levels that differ by less are one
 
 

@@ -11,7 +11,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
-from unstatic.diffusion.step_cache import MAX_EVERY
+from unstatic.diffusion.step_cache import LEAST_STEPS, MAX_EVERY
 from unstatic.generate.defaults import DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
 from unstatic.generate.finish import Finish, check_finish
 from unstatic.generate.footage import Footage, check_footage, fit_mask, lasting, placed, skipped
@@ -256,7 +256,7 @@ def _way(request: Request, manifest: Manifest) -> _Way:
         raise InputError(
             f"steps is {steps}: {manifest.name} learned {len(defaults.levels)} levels, leave steps out"
         )
-    _check_step_cache(request.step_cache, solver, manifest)
+    _check_step_cache(request.step_cache, solver, steps, manifest)
     negative = defaults.negative if request.negative is None else request.negative
     if request.negative and (solver == DISTILLED or guidance == 1):
         raise InputError(
@@ -428,7 +428,7 @@ def _check_solver(solver: str, guidance: float | int, manifest: Manifest) -> Non
         )
 
 
-def _check_step_cache(every: int, solver: str, manifest: Manifest) -> None:
+def _check_step_cache(every: int, solver: str, steps: int, manifest: Manifest) -> None:
     """Raise InputError for steps left out where none can be spared."""
     _check_range("step_cache", every, 1, MAX_EVERY)
     if every > 1 and manifest.engine != "native":
@@ -440,6 +440,8 @@ def _check_step_cache(every: int, solver: str, manifest: Manifest) -> None:
             f"the few steps of {solver} are all needed: leave the step cache out, or take"
             f" solver {manifest.defaults.solver}"
         )
+    if every > 1 and steps < LEAST_STEPS:
+        raise InputError(f"steps is {steps}: with a step cache take {LEAST_STEPS} or more, or leave it out")
 
 
 def _check_range(name: str, value: float | int, low: float | int, high: float | int) -> None:
