@@ -1,5 +1,6 @@
 """Load whatever runs a model."""
 
+import re
 from collections.abc import Sequence
 
 from unstatic.core.device import pick_device
@@ -9,12 +10,16 @@ from unstatic.generate.engines.remote import RemoteEngine, RemoteModel, find_rem
 from unstatic.generate.native import load_native
 from unstatic.models.manifest import InstalledModel, find_model
 
+BARE_ADDRESS = re.compile(r"[\w.-]+:\d+(/\S*)?", re.ASCII)
+
 
 def find(name: str) -> InstalledModel | RemoteModel:
     """Return the model at a server's address, or the installed one as `find_model` does.
 
     Raises InputError naming value and fix, UnstaticError if the server does not answer.
     """
+    if BARE_ADDRESS.fullmatch(name):
+        raise InputError(f"{name!r} looks like the address of a server: write http://{name}")
     return find_remote(name) if "://" in name else find_model(name)
 
 
