@@ -50,5 +50,5 @@ $(INSTALLED): pyproject.toml constraints.txt $(SETUP)
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(SETUP)
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
-	@$(PYTHON) $(SETUP) --extras dev,train,world
+	@$(PYTHON) $(SETUP) --extras dev,train,world,server
 	@touch $@ $(INSTALLED)
