@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.orm import Session
 
@@ -85,8 +85,8 @@ def _prepare_sqlite(engine: Engine) -> None:
     A transaction that begins by reading and writes later would fail where another wrote in between.
     """
 
-    def on_connect(connection: DBAPIConnection, _: object) -> None:
-        setattr(connection, "isolation_level", None)  # noqa: B010  # the driver shall not begin anything itself
+    def on_connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver shall not begin anything itself
         cursor = connection.cursor()
         for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             cursor.execute(f"PRAGMA {pragma}")

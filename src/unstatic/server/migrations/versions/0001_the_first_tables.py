@@ -12,6 +12,12 @@ ACTIVE = sa.text("status IN ('queued', 'in_progress')")
 
 def upgrade() -> None:
     """Make them."""
+    _make_accounts()
+    _make_jobs()
+    _make_endpoints()
+
+
+def _make_accounts() -> None:
     op.create_table(
         "accounts",
         sa.Column("id", sa.Text(), nullable=False),
@@ -27,33 +33,34 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_table(
-        "characters",
+        "keys",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("clip", sa.Text(), nullable=False),
+        sa.Column("shown", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("digest"),
     )
-    op.create_index("ix_characters_account_id", "characters", ["account_id"])
-
+    op.create_index("ix_keys_account_id", "keys", ["account_id"])
     op.create_table(
-        "endpoints",
+        "invites",
         sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("account_id", sa.Text(), nullable=False),
-        sa.Column("url", sa.Text(), nullable=False),
-        sa.Column("secret", sa.Text(), nullable=False),
-        sa.Column("old_secret", sa.Text(), nullable=True),
-        sa.Column("old_secret_until", sa.BigInteger(), nullable=True),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("tier", sa.Text(), nullable=False),
+        sa.Column("credits", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("failing_since", sa.BigInteger(), nullable=True),
-        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.Column("expires_at", sa.BigInteger(), nullable=True),
+        sa.Column("account_id", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
         sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("digest"),
     )
-    op.create_index("ix_endpoints_account_id", "endpoints", ["account_id"])
-
     op.create_table(
         "entries",
         sa.Column(
@@ -74,19 +81,8 @@ def upgrade() -> None:
     op.create_index("ix_entries_account_id", "entries", ["account_id"])
     op.create_index("ix_entries_movement", "entries", ["movement"])
 
-    op.create_table(
-        "invites",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("tier", sa.Text(), nullable=False),
-        sa.Column("credits", sa.BigInteger(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=True),
-        sa.Column("account_id", sa.Text(), nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("digest"),
-    )
+
+def _make_jobs() -> None:
     op.create_table(
         "jobs",
         sa.Column(
@@ -128,24 +124,6 @@ def upgrade() -> None:
     )
     op.create_index("jobs_asked_again", "jobs", ["account_id", "digest"])
     op.create_index("jobs_of_an_account", "jobs", ["account_id", "number"])
-
-    op.create_table(
-        "keys",
-        sa.Column("id", sa.Text(), nullable=False),
-        sa.Column("account_id", sa.Text(), nullable=False),
-        sa.Column("name", sa.Text(), nullable=False),
-        sa.Column("shown", sa.Text(), nullable=False),
-        sa.Column("digest", sa.Text(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.Column("expires_at", sa.BigInteger(), nullable=True),
-        sa.Column("revoked_at", sa.BigInteger(), nullable=True),
-        sa.Column("used_at", sa.BigInteger(), nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
-        sa.PrimaryKeyConstraint("id"),
-        sa.UniqueConstraint("digest"),
-    )
-    op.create_index("ix_keys_account_id", "keys", ["account_id"])
-
     op.create_table(
         "remembered",
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -158,7 +136,35 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "key"),
     )
     op.create_index("ix_remembered_created_at", "remembered", ["created_at"])
+    op.create_table(
+        "characters",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("clip", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_characters_account_id", "characters", ["account_id"])
 
+
+def _make_endpoints() -> None:
+    op.create_table(
+        "endpoints",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("secret", sa.Text(), nullable=False),
+        sa.Column("old_secret", sa.Text(), nullable=True),
+        sa.Column("old_secret_until", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("failing_since", sa.BigInteger(), nullable=True),
+        sa.Column("disabled_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index("ix_endpoints_account_id", "endpoints", ["account_id"])
     op.create_table(
         "deliveries",
         sa.Column("id", sa.Text(), nullable=False),
