@@ -13,7 +13,7 @@ MakeAccount = Callable[..., Account]
 
 
 def ask(database: Database, account: Account, *, cost: int = 4) -> str:
-    asked = Asked(kind="video", model="nano", prompt="p", spec={}, size="128x128", seconds=4, cost=cost)
+    asked = Asked(kind="video", model="nano", prompt="p", spec={}, size="128x128", seconds=4.0, cost=cost)
     with database.writing() as session:
         held = session.get_one(Account, account.id)
         queue.join_in(session, held)
