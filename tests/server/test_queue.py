@@ -88,7 +88,7 @@ def test_f6_a_late_worker_cannot_overwrite(database: Database, make_account: Mak
     ask(database, make_account())
     late = claim(database, "late")
     assert late is not None
-    reaper = queue.Reaper(database, lease_s=1, attempts=3)
+    reaper = queue.Reaper(database, lease_s=1.0, attempts=3)
     assert reaper.take_from("late") == [late]
     quick = claim(database, "quick")
     assert quick is not None
@@ -107,7 +107,7 @@ def test_f11_f12_a_silent_worker_is_lost_by_the_reapers_own_clock(
     lease = claim(database)
     assert lease is not None
     seconds = [0.0]
-    reaper = queue.Reaper(database, lease_s=60, attempts=3, monotonic=lambda: seconds[0])
+    reaper = queue.Reaper(database, lease_s=60.0, attempts=3, monotonic=lambda: seconds[0])
     assert reaper.look() == []
     seconds[0] = 59
     clock.now_s += 1e6  # somebody sets the clock
@@ -128,7 +128,7 @@ def test_f7_what_always_crashes_fails_and_the_queue_moves_on(database: Database,
     account = make_account(balance=8)
     poison = ask(database, account)
     behind = ask(database, account)
-    reaper = queue.Reaper(database, lease_s=1, attempts=3)
+    reaper = queue.Reaper(database, lease_s=1.0, attempts=3)
     for _ in range(3):
         assert claim(database, "one") is not None
         reaper.take_from("one")
