@@ -86,7 +86,7 @@ class Reaper:
             held = select(Job.id, Job.worker, Job.fence, Job.beat).where(
                 Job.status == IN_PROGRESS, Job.worker.is_not(None)
             )
-            rows = session.execute(held).tuples().all()
+            rows = session.execute(held).all()
         now_s = self.monotonic()
         before, self._seen = self._seen, {}
         lost: list[Lease] = []
@@ -103,7 +103,7 @@ class Reaper:
         """Give on what a worker held that is known to be dead."""
         with self.database.reading() as session:
             held = select(Job.id, Job.fence).where(Job.worker == worker, Job.status == IN_PROGRESS)
-            leases = [Lease(job_id, worker, fence) for job_id, fence in session.execute(held).tuples()]
+            leases = [Lease(job_id, worker, fence) for job_id, fence in session.execute(held)]
         return [lease for lease in leases if self._take(lease)]
 
     def _take(self, lease: Lease) -> bool:
