@@ -194,11 +194,10 @@ def _still(lease: Lease) -> tuple[Any, ...]:
 
 
 def _tell(session: Session, job: Job, event: str, now: int) -> None:
-    """Write down what the account's endpoints shall be told."""
-    listening = select(Endpoint.id).where(
-        Endpoint.account_id == job.account_id, Endpoint.disabled_at.is_(None)
-    )
-    for endpoint_id in session.scalars(listening):
+    """Write down what the account's endpoints shall be told; none of them goes away meanwhile."""
+    enabled = select(Endpoint).where(Endpoint.account_id == job.account_id, Endpoint.disabled_at.is_(None))
+    listening = session.scalars(enabled.with_for_update(read=True, key_share=True)).all()
+    for endpoint_id in (each.id for each in listening if event in each.events):
         session.add(
             Delivery(
                 id=new_id("evt"),

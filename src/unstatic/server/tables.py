@@ -18,7 +18,7 @@ def new_id(kind: str) -> str:
 class Table(DeclarativeBase):
     """What all tables have in common: their metadata, and how types of Python are kept."""
 
-    type_annotation_map = {str: Text(), int: BigInteger(), dict[str, Any]: JSON()}  # noqa: RUF012
+    type_annotation_map = {str: Text(), int: BigInteger(), dict[str, Any]: JSON(), list[str]: JSON()}  # noqa: RUF012
 
 
 class Account(Table):
@@ -111,6 +111,7 @@ class Job(Table):
     completed_at: Mapped[int | None] = mapped_column(default=None)
     expires_at: Mapped[int | None] = mapped_column(default=None)
     deleted_at: Mapped[int | None] = mapped_column(default=None)
+    tidied_at: Mapped[int | None] = mapped_column(default=None)
     swept_at: Mapped[int | None] = mapped_column(default=None)
 
 
@@ -166,13 +167,15 @@ class Remembered(Table):
 
 
 class Endpoint(Table):
-    """Where an account wants to be told, and the secrets that sign it; the old one for a while."""
+    """Where an account wants to be told which events, and the secrets that sign them; the old for a while."""
 
     __tablename__ = "endpoints"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     url: Mapped[str]
+    name: Mapped[str]
+    events: Mapped[list[str]]
     secret: Mapped[str]
     old_secret: Mapped[str | None] = mapped_column(default=None)
     old_secret_until: Mapped[int | None] = mapped_column(default=None)
