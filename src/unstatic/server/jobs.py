@@ -33,7 +33,10 @@ class LostLeaseError(UnstaticError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """A job that is asked for: `spec` is all that a worker needs, its files named by keys of the storage."""
+    """A job that is asked for: `spec` is all that a worker needs, its files named by keys of the storage.
+
+    `trace` is the traceparent of the request that asks.
+    """
 
     kind: str
     model: str
@@ -44,6 +47,7 @@ class Asked:
     cost: int
     remixed_from: str | None = None
     digest: str = ""
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ def create(session: Session, account: Account, asked: Asked, now: int) -> Job:
         cost=asked.cost,
         remixed_from=asked.remixed_from,
         digest=asked.digest,
+        trace=asked.trace,
         status=QUEUED,
         progress=0,
         facts={},

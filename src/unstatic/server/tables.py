@@ -93,6 +93,7 @@ class Job(Table):
     cost: Mapped[int]
     remixed_from: Mapped[str | None] = mapped_column(default=None)
     digest: Mapped[str] = mapped_column(default="")
+    trace: Mapped[str | None] = mapped_column(default=None)
 
     status: Mapped[str]
     progress: Mapped[int] = mapped_column(default=0)

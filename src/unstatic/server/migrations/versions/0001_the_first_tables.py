@@ -99,6 +99,7 @@ def _make_jobs() -> None:
         sa.Column("cost", sa.BigInteger(), nullable=False),
         sa.Column("remixed_from", sa.Text(), nullable=True),
         sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("trace", sa.Text(), nullable=True),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("progress", sa.BigInteger(), nullable=False),
         sa.Column("error_code", sa.Text(), nullable=True),
