@@ -175,10 +175,14 @@ def cancel(session: Session, job: Job, now: int) -> None:
 
 
 def delete(session: Session, job: Job, now: int) -> None:
-    """End a job if it is active, and forget what it says; its files are swept. The transaction holds it."""
+    """End a job if it is active, and forget what it says; its files are swept. The transaction holds it.
+
+    Of its spec only where its uploads lie is left, for the sweeper.
+    """
     job.deleted_at = now
     cancel(session, job, now)
-    job.prompt, job.spec, job.facts, job.error_message = "", {}, {}, None
+    job.spec = {"inputs": job.spec["inputs"]} if job.spec.get("inputs") else {}
+    job.prompt, job.facts, job.error_message = "", {}, None
 
 
 def _held(session: Session, lease: Lease) -> Job:

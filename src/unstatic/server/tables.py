@@ -76,7 +76,7 @@ class Job(Table):
 
     `number` orders lists. A row that is deleted stays, without its words, so that lists go on after it. An
     attempt is known by `fence`, which every claim raises, and `beat` goes up while its worker lives. Its
-    files lie under `output` once they count.
+    files lie under `output` once they count; `tidied_at` what else it left was deleted, and `swept_at` all.
     """
 
     __tablename__ = "jobs"
@@ -120,6 +120,8 @@ ACTIVE = Job.status.in_(("queued", "in_progress"))
 Index("jobs_of_an_account", Job.account_id, Job.number)
 Index("jobs_asked_again", Job.account_id, Job.digest)
 Index("jobs_active", Job.account_id, Job.number, postgresql_where=ACTIVE, sqlite_where=ACTIVE)
+UNSWEPT = Job.swept_at.is_(None)
+Index("jobs_unswept", Job.number, postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)
 
 
 class Character(Table):

@@ -8,6 +8,7 @@ revision = "0001"
 down_revision = None
 
 ACTIVE = sa.text("status IN ('queued', 'in_progress')")
+UNSWEPT = sa.text("swept_at IS NULL")
 
 
 def upgrade() -> None:
@@ -126,6 +127,7 @@ def _make_jobs() -> None:
     )
     op.create_index("jobs_asked_again", "jobs", ["account_id", "digest"])
     op.create_index("jobs_of_an_account", "jobs", ["account_id", "number"])
+    op.create_index("jobs_unswept", "jobs", ["number"], postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)
     op.create_table(
         "remembered",
         sa.Column("account_id", sa.Text(), nullable=False),
