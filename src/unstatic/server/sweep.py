@@ -49,7 +49,7 @@ class Sweeper:
         self._rounds = {"jobs": _Round(-math.inf), "uploads": _Round(-math.inf)}
 
     def look(self) -> int:
-        """Sweep what is due, a bounded number of it, and return how many jobs, attempts and uploads it was."""
+        """Sweep some of what is due, and return how many jobs, attempts and uploads it was."""
         steady = self._clock_is_steady()
         swept = self._sweep_jobs(steady) + self._sweep_attempts(self._some_files("jobs"))
         if steady:
@@ -180,14 +180,10 @@ class _Round:
 
 
 def _is_due(now: int, *, steady: bool) -> ColumnElement[bool]:
-    """Ended jobs that left something; films that are deleted, or expired by a clock that is right."""
+    """Take ended jobs that left something; films that are deleted, or expired by a clock that is right."""
     ended = Job.tidied_at.is_(None) & (Job.completed_at <= now - LINGER_S)
     expired = [Job.expires_at <= now] if steady else []
-    return (
-        Job.swept_at.is_(None)
-        & Job.status.in_(ENDED)
-        & or_(ended, Job.deleted_at.is_not(None), *expired)
-    )
+    return Job.swept_at.is_(None) & Job.status.in_(ENDED) & or_(ended, Job.deleted_at.is_not(None), *expired)
 
 
 def _is_orphan(attempt: str, job: Job) -> bool:
