@@ -1,7 +1,7 @@
 """Kill a server and its workers at random while it makes real films, and prove that nothing is lost.
 
     python scripts/soak.py --jobs 20 --kills 6
-    make soak                                      # three rounds of a hundred, the log in docs/reference/soak.md
+    make soak                                      # three rounds of a hundred films
 
 A server with a folder of its own is asked for films of a quarter of a second, again and again after every
 failure, with one Idempotency-Key a film. Meanwhile `kill -9` hits the server (and with it its workers) or a
@@ -54,7 +54,8 @@ def main() -> None:
         wrong += found.wrong
         killed = f"{found.killed['server']} | {found.killed['worker']}"
         print(
-            f"| {number + 1} | {options.jobs} | {killed} | {found.again} | {found.took_s:.0f} | {len(found.wrong)} |",
+            f"| {number + 1} | {options.jobs} | {killed} | {found.again}"
+            f" | {found.took_s:.0f} | {len(found.wrong)} |",
             flush=True,
         )
     for each in wrong:

@@ -87,7 +87,7 @@ def test_f46_the_same_seed_makes_the_same_file_at_a_second_attempt(
 
 
 def test_an_extension_goes_on_from_a_file_of_the_storage(
-    worker: Worker, database: Database, storage: Storage, make_account: MakeAccount
+    worker: Worker, database: Database, make_account: MakeAccount
 ):
     account = make_account()
     ask(database, account)
@@ -197,14 +197,13 @@ def test_f8_a_full_disk_fails_the_job_and_the_next_one_is_made(
     monkeypatch: pytest.MonkeyPatch,
 ):
     account = make_account()
-    place = storage.place
 
-    def full(key: str, content: object) -> None:
+    def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     ask(database, account)
     with monkeypatch.context() as patched:
-        patched.setattr(type(place), "put", lambda _, key, content: full(key, content))
+        patched.setattr(type(storage.place), "put", full)
         worker.work_once()
     job = row(database)
     assert (job.status, job.error_code) == ("failed", "storage_full")

@@ -6,11 +6,10 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
 from functools import partial
 
 import uvicorn
+
 from unstatic.core.errors import InputError
 from unstatic.server import queue
 from unstatic.server.accounts import is_single_user
