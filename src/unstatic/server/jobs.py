@@ -33,7 +33,10 @@ class LostLeaseError(UnstaticError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Asked:
-    """A job that is asked for: `spec` is all that a worker needs, its files named by keys of the storage."""
+    """A job that is asked for: `spec` is all that a worker needs, its files named by keys of the storage.
+
+    `trace` is the traceparent of the request that asks.
+    """
 
     kind: str
     model: str
@@ -44,6 +47,7 @@ class Asked:
     cost: int
     remixed_from: str | None = None
     digest: str = ""
+    trace: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,7 @@ def create(session: Session, account: Account, asked: Asked, now: int) -> Job:
         cost=asked.cost,
         remixed_from=asked.remixed_from,
         digest=asked.digest,
+        trace=asked.trace,
         status=QUEUED,
         progress=0,
         facts={},
@@ -170,10 +175,14 @@ def cancel(session: Session, job: Job, now: int) -> None:
 
 
 def delete(session: Session, job: Job, now: int) -> None:
-    """End a job if it is active, and forget what it says; its files are swept. The transaction holds it."""
+    """End a job if it is active, and forget what it says; its files are swept. The transaction holds it.
+
+    Of its spec only where its uploads lie is left, for the sweeper.
+    """
     job.deleted_at = now
     cancel(session, job, now)
-    job.prompt, job.spec, job.facts, job.error_message = "", {}, {}, None
+    job.spec = {"inputs": job.spec["inputs"]} if job.spec.get("inputs") else {}
+    job.prompt, job.facts, job.error_message = "", {}, None
 
 
 def _held(session: Session, lease: Lease) -> Job:
@@ -194,11 +203,10 @@ def _still(lease: Lease) -> tuple[Any, ...]:
 
 
 def _tell(session: Session, job: Job, event: str, now: int) -> None:
-    """Write down what the account's endpoints shall be told."""
-    listening = select(Endpoint.id).where(
-        Endpoint.account_id == job.account_id, Endpoint.disabled_at.is_(None)
-    )
-    for endpoint_id in session.scalars(listening):
+    """Write down what the account's endpoints shall be told; none of them goes away meanwhile."""
+    enabled = select(Endpoint).where(Endpoint.account_id == job.account_id, Endpoint.disabled_at.is_(None))
+    listening = session.scalars(enabled.with_for_update(read=True, key_share=True)).all()
+    for endpoint_id in (each.id for each in listening if event in each.events):
         session.add(
             Delivery(
                 id=new_id("evt"),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from unstatic.core.errors import InputError
@@ -71,6 +71,15 @@ class Settings(BaseSettings):
     retry_window: Seconds = Field(default=120, description="How long a repeated POST is taken for a retry.")
     remember: Seconds = Field(default=86_400, description="How long an Idempotency-Key is remembered.")
     keep: Seconds = Field(default=7 * 86_400, description="How long a film is kept.")
+
+    # What operators see
+    otlp_endpoint: str | None = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "otlp_endpoint", f"{PREFIX}OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+        ),
+        description="Where traces of OpenTelemetry go, by HTTP; also OTEL_EXPORTER_OTLP_ENDPOINT.",
+    )
 
     # What is fetched from and sent to addresses that clients name
     fetch_urls: bool = Field(default=False, description="Fetch pictures from http(s) addresses.")

@@ -18,7 +18,7 @@ def new_id(kind: str) -> str:
 class Table(DeclarativeBase):
     """What all tables have in common: their metadata, and how types of Python are kept."""
 
-    type_annotation_map = {str: Text(), int: BigInteger(), dict[str, Any]: JSON()}  # noqa: RUF012
+    type_annotation_map = {str: Text(), int: BigInteger(), dict[str, Any]: JSON(), list[str]: JSON()}  # noqa: RUF012
 
 
 class Account(Table):
@@ -76,7 +76,7 @@ class Job(Table):
 
     `number` orders lists. A row that is deleted stays, without its words, so that lists go on after it. An
     attempt is known by `fence`, which every claim raises, and `beat` goes up while its worker lives. Its
-    files lie under `output` once they count.
+    files lie under `output` once they count; `tidied_at` what else it left was deleted, and `swept_at` all.
     """
 
     __tablename__ = "jobs"
@@ -93,6 +93,7 @@ class Job(Table):
     cost: Mapped[int]
     remixed_from: Mapped[str | None] = mapped_column(default=None)
     digest: Mapped[str] = mapped_column(default="")
+    trace: Mapped[str | None] = mapped_column(default=None)
 
     status: Mapped[str]
     progress: Mapped[int] = mapped_column(default=0)
@@ -111,6 +112,7 @@ class Job(Table):
     completed_at: Mapped[int | None] = mapped_column(default=None)
     expires_at: Mapped[int | None] = mapped_column(default=None)
     deleted_at: Mapped[int | None] = mapped_column(default=None)
+    tidied_at: Mapped[int | None] = mapped_column(default=None)
     swept_at: Mapped[int | None] = mapped_column(default=None)
 
 
@@ -118,6 +120,8 @@ ACTIVE = Job.status.in_(("queued", "in_progress"))
 Index("jobs_of_an_account", Job.account_id, Job.number)
 Index("jobs_asked_again", Job.account_id, Job.digest)
 Index("jobs_active", Job.account_id, Job.number, postgresql_where=ACTIVE, sqlite_where=ACTIVE)
+UNSWEPT = Job.swept_at.is_(None)
+Index("jobs_unswept", Job.number, postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)
 
 
 class Character(Table):
@@ -166,13 +170,15 @@ class Remembered(Table):
 
 
 class Endpoint(Table):
-    """Where an account wants to be told, and the secrets that sign it; the old one for a while."""
+    """Where an account wants to be told which events, and the secrets that sign them; the old for a while."""
 
     __tablename__ = "endpoints"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     url: Mapped[str]
+    name: Mapped[str]
+    events: Mapped[list[str]]
     secret: Mapped[str]
     old_secret: Mapped[str | None] = mapped_column(default=None)
     old_secret_until: Mapped[int | None] = mapped_column(default=None)

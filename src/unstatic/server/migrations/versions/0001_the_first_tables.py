@@ -8,6 +8,7 @@ revision = "0001"
 down_revision = None
 
 ACTIVE = sa.text("status IN ('queued', 'in_progress')")
+UNSWEPT = sa.text("swept_at IS NULL")
 
 
 def upgrade() -> None:
@@ -99,6 +100,7 @@ def _make_jobs() -> None:
         sa.Column("cost", sa.BigInteger(), nullable=False),
         sa.Column("remixed_from", sa.Text(), nullable=True),
         sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("trace", sa.Text(), nullable=True),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("progress", sa.BigInteger(), nullable=False),
         sa.Column("error_code", sa.Text(), nullable=True),
@@ -114,6 +116,7 @@ def _make_jobs() -> None:
         sa.Column("completed_at", sa.BigInteger(), nullable=True),
         sa.Column("expires_at", sa.BigInteger(), nullable=True),
         sa.Column("deleted_at", sa.BigInteger(), nullable=True),
+        sa.Column("tidied_at", sa.BigInteger(), nullable=True),
         sa.Column("swept_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
         sa.PrimaryKeyConstraint("number"),
@@ -124,6 +127,7 @@ def _make_jobs() -> None:
     )
     op.create_index("jobs_asked_again", "jobs", ["account_id", "digest"])
     op.create_index("jobs_of_an_account", "jobs", ["account_id", "number"])
+    op.create_index("jobs_unswept", "jobs", ["number"], postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)
     op.create_table(
         "remembered",
         sa.Column("account_id", sa.Text(), nullable=False),
@@ -155,6 +159,8 @@ def _make_endpoints() -> None:
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("account_id", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("events", sa.JSON(), nullable=False),
         sa.Column("secret", sa.Text(), nullable=False),
         sa.Column("old_secret", sa.Text(), nullable=True),
         sa.Column("old_secret_until", sa.BigInteger(), nullable=True),
