@@ -137,7 +137,7 @@ def disposition(name: str) -> str:
 
 
 async def growing(
-    next_piece: Callable[[int], bytes | None], is_over: Callable[[], bool], *, poll_s: float = 0.25
+    next_piece: Callable[[int], bytes | None], is_over: Callable[[], bool], *, poll_s: float | int = 0.25
 ) -> AsyncIterator[bytes]:
     """Yield piece 0, 1, 2, ... as soon as each is there, and end after the last one that is there once over.
 

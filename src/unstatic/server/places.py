@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path, make_folders
@@ -40,6 +40,7 @@ class Found(NamedTuple):
     written_s: float
 
 
+@runtime_checkable
 class Place(Protocol):
     """Files under keys that were checked. Everything may raise what is in `failures`."""
 
@@ -61,7 +62,7 @@ class Place(Protocol):
         """Delete a file and all below it, if there is any."""
         ...
 
-    def sweep(self, older_than_s: float) -> None:
+    def sweep(self, older_than_s: float | int) -> None:
         """Delete what killed processes left, if it is old enough."""
         ...
 
@@ -102,7 +103,8 @@ class Folder:
         return Held(status.st_size, _FOLDER_BLOCK_BYTES, read, file.close)
 
     def list(self, prefix: str) -> Iterator[Found]:
-        for folder, _, names in os.walk(self._path(prefix)):
+        top = self._path(prefix)
+        for folder, _, names in () if top.is_symlink() else os.walk(top):
             for path in (Path(folder, name) for name in names if not name.startswith(".")):
                 with suppress(FileNotFoundError):
                     status = path.lstat()
@@ -118,7 +120,7 @@ class Folder:
                 else:
                     path.unlink()
 
-    def sweep(self, older_than_s: float) -> None:
+    def sweep(self, older_than_s: float | int) -> None:
         """Delete the temporary files of `atomic_path`, and folders that are empty."""
         before_s = time.time() - older_than_s
         for folder, folders, names in os.walk(self.root, topdown=False):
@@ -177,7 +179,7 @@ class Bucket:
             with suppress(FileNotFoundError):  # another process is deleting it too
                 self.filesystem.rm(names)
 
-    def sweep(self, older_than_s: float) -> None:
+    def sweep(self, older_than_s: float | int) -> None:
         """Do nothing: a rule of the bucket says for how long unfinished uploads are kept."""
 
     def _name(self, key: str) -> str:

@@ -174,7 +174,7 @@ class Storage:
         with self._explained(prefix, reads=False):
             self.place.delete_tree(prefix)
 
-    def sweep(self, older_than_s: float) -> None:
+    def sweep(self, older_than_s: float | int) -> None:
         """Delete what killed processes left half written, and empty folders, if they are old enough."""
         self.place.sweep(older_than_s)
 
