@@ -1,23 +1,22 @@
 """The application: routes, errors and what they share, made from settings; nothing runs by being imported."""
 
-import secrets
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-from prometheus_client import CollectorRegistry
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from unstatic import __version__
 from unstatic.core.errors import InputError
 from unstatic.models.manifest import Manifest, find_model
 from unstatic.server.database import Database
 from unstatic.server.errors import add_handlers
+from unstatic.server.metrics import Metrics
 from unstatic.server.routes import characters, extras, images, models, operations, videos
 from unstatic.server.settings import Settings
 from unstatic.server.state import Server, read_secret
 from unstatic.server.storage import Storage
+from unstatic.server.telemetry import Telemetry
+from unstatic.server.tracing import trace_to
 
 
 def create_app(
@@ -30,6 +29,7 @@ def create_app(
     async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         del app
         yield
+        server.tracing.close()
         if database is None:
             server.database.close()
 
@@ -42,15 +42,12 @@ def create_app(
         redirect_slashes=False,
         separate_input_output_schemas=False,
     )
-    registry = CollectorRegistry()
-    registry.register(operations.JobsByStatus(server.database))
-    app.state.server, app.state.metrics = server, registry
+    app.state.server = server
     add_handlers(app)
     # characters, edits and extensions come before the ids of videos
     for routes in (characters, extras, videos, images, models, operations):
         app.include_router(routes.router)
-    app.add_middleware(operations.Measured, registry=registry)
-    app.add_middleware(Named)
+    app.add_middleware(Telemetry, metrics=server.metrics, tracing=server.tracing)
     return app
 
 
@@ -75,6 +72,8 @@ def open_server(
         manifests=read_manifests(settings.models),
         spool=spool,
         secret=read_secret(settings.data / "secret"),
+        metrics=Metrics(database),
+        tracing=trace_to(settings.otlp_endpoint),
     )
 
 
@@ -84,26 +83,3 @@ def read_manifests(names: tuple[str, ...]) -> Mapping[str, Manifest]:
         raise InputError("no model is offered: name one, for example nano")
     found = [find_model(name).manifest for name in names]
     return {manifest.name: manifest for manifest in found}
-
-
-class Named:
-    """Gives every request a name, for its answer and for the log, and every answer the plainest headers."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        name = f"req_{secrets.token_hex(16)}"
-        scope.setdefault("state", {})["request_id"] = name
-
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = name
-                headers["x-content-type-options"] = "nosniff"
-            await send(message)
-
-        await self.app(scope, receive, named)

@@ -350,6 +350,7 @@ class Asking:
                 seconds=float(request.seconds),
                 cost=price(made_s, planned.size),
                 remixed_from=remixed_from,
+                trace=self.server.tracing.current(),
             )
         ]
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NoReturn, cast
@@ -171,11 +172,12 @@ def _nested(pairs: Iterator[tuple[str, str]] | list[tuple[str, str]]) -> dict[st
     """Return what bracket keys mean. Raises ApiError for a key that says something twice, or is none."""
     found: dict[str, Any] = {}
     for name, value in pairs:
-        *path, last = _path(name)
+        path = _path(name)
         place: Any = found
-        for part, following in zip(path, [*path[1:], last], strict=True):
+        for part, following in pairwise(path):
             fresh: Any = [] if following == "[]" or following.isdigit() else {}
             place = _inside(place, part, fresh, following, name)
+        last = path[-1]
         if isinstance(place, list):
             values = cast("list[Any]", place)
             if last != "[]" and last != str(len(values)):
@@ -229,15 +231,13 @@ async def _multipart(body: AsyncIterator[bytes], boundary: bytes, folder: Path) 
                 "on_end": collector.finish,
             },
         )
-        empty = True
         async for piece in body:
-            empty = empty and not piece
             parser.write(piece)
     except FormParserError:
         refuse("the multipart body is broken")
     finally:
         collector.close()
-    if not boundary or not (collector.finished or empty):
+    if not boundary or not collector.finished:
         refuse("the multipart body breaks off, or its boundary is missing")
     return Form(folder, _nested(collector.texts), collector.files)
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from unstatic.core.files import atomic_path
 from unstatic.models.manifest import Manifest
 from unstatic.server.database import Database
+from unstatic.server.metrics import Metrics
 from unstatic.server.settings import Settings
 from unstatic.server.storage import Storage
+from unstatic.server.tracing import Tracing
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +27,8 @@ class Server:
     manifests: Mapping[str, Manifest]
     spool: Path
     secret: bytes
+    metrics: Metrics
+    tracing: Tracing
 
 
 def read_secret(path: Path) -> bytes:

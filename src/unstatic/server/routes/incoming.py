@@ -60,6 +60,7 @@ def caller_of(request: Request) -> Incoming:
     """Return who asks. Raises ApiError 401, or 403 for a page of strangers in a single user's browser."""
     server = server_of(request)
     caller = authenticate(server.database, request.headers.get("authorization"), server.database.now())
+    request.state.account_id = caller.account_id  # for the log
     if caller.account_id == OWNER:
         check_origin(request)
     return Incoming(server, caller, request)
