@@ -56,12 +56,12 @@ class Limits:
 
     max_pixels: int = 40_000_000  # of a picture
     max_side: int = 4096  # of a video, and at most `media.read.MAX_FRAME_SIDE`
-    max_seconds: float = 60
+    max_seconds: float = 60.0
     max_fps: int = 30  # a faster video loses frames
     kept_side: int = 1280  # a larger video is made smaller
     memory_bytes: int = 2 * 2**30
     written_bytes: int = 500_000_000
-    time_s: float = 300
+    time_s: float = 300.0
 
 
 class ExaminedPicture(NamedTuple):
