@@ -12,6 +12,7 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -20,6 +21,11 @@ from unstatic.media.write import write_video
 
 # A picture file of a few kilobytes may unfold to more than the memory holds
 MAX_PICTURE_PIXELS = 89_478_485  # where Pillow begins to warn
+
+# What a stranger's video may need: the fewer decoders it can choose from, the fewer faults it can use
+MAX_FRAME_SIDE = 4096
+_DECODERS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "libdav1d", "av1", "mjpeg", "prores", "gif")
+_WARY = {"codec_whitelist": ",".join(_DECODERS), "protocol_whitelist": "file"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,15 +62,16 @@ def read_frames(path: Path, *, container: str | None = None) -> Iterator[UInt8[n
             yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def read_picture(path: Path) -> UInt8[np.ndarray, "1 h w 3"]:
+def read_picture(path: Path, *, formats: tuple[str, ...] | None = None) -> UInt8[np.ndarray, "1 h w 3"]:
     """Read a picture as a video of one frame, turned as its camera was held; what is transparent is white.
 
-    Raises InputError if the file is missing, no picture, damaged or has more than `MAX_PICTURE_PIXELS`.
+    A file from a stranger is read as one of `formats`, by Pillow's names, or not at all. Raises InputError if
+    the file is missing, no picture, damaged or has more than `MAX_PICTURE_PIXELS`.
     """
     try:
         # Pillow has a limit of its own: it warns first, and refuses at twice as many pixels
         limit = warnings.catch_warnings(category=Image.DecompressionBombWarning, action="error")
-        with limit, Image.open(path) as image:
+        with limit, Image.open(path, formats=formats) as image:
             return np.asarray(_opaque(image))[None]
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         largest = f"{MAX_PICTURE_PIXELS / 1e6:.0f} million pixels"
@@ -91,15 +98,27 @@ def open_container(path: Path, *, container: str | None = None) -> Generator[Inp
     """Open a file that has a video stream; libav's errors, inside the block too, become InputError.
 
     A file from a stranger is read as the `container` that it shall be: some that libav finds out by itself
-    name other files, which it would read.
+    name other files, which it would read. Such a file has `_DECODERS` and `MAX_FRAME_SIDE` only.
     """
     try:
-        with av.open(path, format=container) as opened:
+        with av.open(path, format=container, options=_WARY if container else None) as opened:
             if not opened.streams.video:
                 raise InputError(f"{path} has no video in it, give a video file")
+            if container:
+                _restrict(opened.streams.video[0], path)
             yield opened
     except (FFmpegError, OSError) as error:
         raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error
+
+
+def _restrict(stream: VideoStream, path: Path) -> None:
+    """Let a stream be decoded with few decoders only, to frames that the memory holds."""
+    codec = stream.codec_context
+    if codec.name not in _DECODERS:
+        raise InputError(f"cannot read {path} as a video: it is coded as {codec.name}, give it as H.264")
+    if min(stream.width, stream.height) < 1:
+        raise InputError(f"cannot read {path} as a video: it does not say how large it is, give another file")
+    codec.options = {**codec.options, "max_pixels": str(MAX_FRAME_SIDE**2)}
 
 
 def _reason(error: Exception) -> str:
