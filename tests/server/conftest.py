@@ -7,10 +7,14 @@ from pathlib import Path
 
 import postgres
 import pytest
+from fastapi import FastAPI
+from serving import add_key, application, client_of
 from sqlalchemy import create_engine, text
+from starlette.testclient import TestClient
 
 from unstatic.server import ledger
 from unstatic.server.database import Database
+from unstatic.server.state import Server
 from unstatic.server.tables import Account, new_id
 
 
@@ -94,3 +98,28 @@ def make_account(database: Database) -> Callable[..., Account]:
         return account
 
     return make
+
+
+@pytest.fixture
+def app(database: Database, tmp_path: Path) -> FastAPI:
+    """Return the application on an empty database."""
+    return application(tmp_path, database)
+
+
+@pytest.fixture
+def server(app: FastAPI) -> Server:
+    """Return what the application consists of."""
+    return app.state.server
+
+
+@pytest.fixture
+def account(make_account: Callable[..., Account]) -> Account:
+    """Return an account with credits."""
+    return make_account()
+
+
+@pytest.fixture
+def client(app: FastAPI, database: Database, account: Account) -> Iterator[TestClient]:
+    """Yield a client with a key of the account."""
+    with client_of(app, add_key(database, account.id)) as opened:
+        yield opened
