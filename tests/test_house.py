@@ -48,6 +48,7 @@ WHOLE = (
     "docs",
     "gate",
     "house",
+    "openai_client",
     "public_api",
     "setup_environment",
     "wan_pipeline_parity",

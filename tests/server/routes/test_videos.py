@@ -241,7 +241,7 @@ def test_a_video_that_is_sent_is_edited_and_extended(client: TestClient, server:
         assert error_of(answer, 400)["param"] == "video"
 
 
-def test_a_picture_must_have_the_size_of_the_film(client: TestClient, server: Server, tmp_path: Path):
+def test_a_picture_must_have_the_size_of_the_film(client: TestClient, tmp_path: Path):
     path = write_image(tmp_path / "first.png")
     for size, status in (("96x64", 200), ("128x128", 400)):
         with path.open("rb") as file:
