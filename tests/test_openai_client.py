@@ -10,6 +10,7 @@ from typing import Any
 import openai
 import pytest
 import uvicorn
+from httpx2 import ReadTimeout
 from serving import application, begin, complete, fail, finish, write_film, write_image
 
 from unstatic.server import jobs
@@ -210,7 +211,7 @@ def test_f19_f20_an_answer_that_gets_lost_makes_no_second_job(client: openai.Ope
     def lose(response: Any) -> None:
         seen.append(response.request.headers["x-stainless-retry-count"])
         if len(seen) == 1:
-            raise ConnectionError("the line broke")
+            raise ReadTimeout("the line broke", request=response.request)
 
     http_client = openai.DefaultHttpxClient(event_hooks={"response": [lose]})
     before = len(list(client.videos.list(limit=100)))
