@@ -14,12 +14,14 @@ from unstatic.core.errors import InputError
 from unstatic.server import queue
 from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
-from unstatic.server.fetching import post
+from unstatic.server.fetching import Policy, post
+from unstatic.server.metrics import Metrics
 from unstatic.server.queue import Reaper
 from unstatic.server.settings import Settings
 from unstatic.server.stores import Stores, open_stores
 from unstatic.server.supervise import ChildPool, Chore, Household, Pool
 from unstatic.server.sweep import Sweeper
+from unstatic.server.telemetry import log_to
 from unstatic.server.webhooks import Sender
 
 SWEEP_S, TELL_S, CLOSE_S, BACKLOG = 30.0, 0.5, 5, 2048
@@ -28,11 +30,12 @@ log = logging.getLogger(__name__)
 
 def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises InputError naming the fix for what is not safe or not free."""
+    log_to()
     stores = open_stores(settings)
     _check_door(host, expose=expose, single=is_single_user(stores.database))
     app = create_app(settings, database=stores.database, storage=stores.storage)
     listening = _listen(host, port)
-    household = _household(settings, stores)
+    household = _household(settings, stores, app.state.server.metrics)
     config = uvicorn.Config(
         app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=CLOSE_S
     )
@@ -62,14 +65,14 @@ def _address(listening: socket.socket) -> str:
     return f"http://{f'[{where}]' if ':' in where else where}:{port}/v1"
 
 
-def _household(settings: Settings, stores: Stores) -> Household:
+def _household(settings: Settings, stores: Stores, metrics: Metrics) -> Household:
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
-    sender = Sender(stores.database, partial(post, policy=None))
-    return Household(
-        _pool(settings, stores), reaper, [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
-    )
+    policy = Policy(http=True, allowed_networks=settings.allowed_networks)
+    sender = Sender(stores.database, partial(post, policy=policy), count=metrics.count_webhook)
+    chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
+    return Household(_pool(settings, stores), reaper, chores)
 
 
 def _pool(settings: Settings, stores: Stores) -> Pool:

@@ -28,6 +28,7 @@ from unstatic.server.spec import read_spec
 from unstatic.server.storage import Storage, StorageError
 from unstatic.server.stores import open_stores
 from unstatic.server.tables import Job
+from unstatic.server.telemetry import log_to
 
 BEATS_PER_S = 5
 BEATS_A_LEASE = 6
@@ -218,7 +219,8 @@ def die_with_parent() -> None:
     """Leave when the process that started this one is gone: it holds the other end of stdin."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(sys.stdin.fileno(), 1):  # not by Python's buffer, whose lock would be held at the end
+            pass
         os._exit(OUT_OF_ORDER)
 
     threading.Thread(target=wait, daemon=True).start()
@@ -226,6 +228,7 @@ def die_with_parent() -> None:
 
 def run(settings: Settings, *, name: str | None = None, is_child: bool = False) -> None:
     """Work until SIGTERM or Ctrl-C; a child also ends with its parent."""
+    log_to()
     stores = open_stores(settings)
     worker = Worker(settings, *stores, name=name or worker_name())
 
