@@ -8,19 +8,21 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
-import httpx
 import openai
 import pytest
 from sqlalchemy import func, select, update
 
-from unstatic.core.errors import UnstaticError
-from unstatic.server import jobs, queue, webhooks
+from unstatic.server import fetching, jobs, queue, webhooks
 from unstatic.server.database import Database
 from unstatic.server.errors import ApiError
+from unstatic.server.fetching import Answer, Policy
+from unstatic.server.settings import read_settings
 from unstatic.server.tables import Account, Delivery, Endpoint, Job
-from unstatic.server.webhooks import DAY_S, LONGEST_WAIT_S, WEEK_S, Answer, Sender
+from unstatic.server.webhooks import DAY_S, LONGEST_WAIT_S, WEEK_S, Sender
 
 MakeAccount = Callable[..., Account]
 TIMEOUT_S = 0.5
@@ -65,12 +67,11 @@ class Receiver:
         self.server.server_close()
 
 
-def post(url: str, body: bytes, headers: dict[str, str], *, timeout_s: float | int = TIMEOUT_S) -> Answer:
-    try:
-        answer = httpx.post(url, content=body, headers=headers, timeout=timeout_s)
-    except httpx.HTTPError as error:
-        raise UnstaticError(str(error)) from None
-    return Answer(answer.status_code, answer.headers.get("retry-after", ""))
+def post(url: str, body: bytes, headers: dict[str, str], *, time_s: float | int = TIMEOUT_S) -> Answer:
+    """Send as a server does that takes the loopback for public."""
+    port = urlsplit(url).port or 80
+    policy = Policy(http=True, ports=(port,), allowed_networks=("127.0.0.0/8",), time_s=time_s)
+    return fetching.post(url, body, headers, policy)
 
 
 @pytest.fixture
@@ -248,8 +249,30 @@ def test_what_hangs_holds_up_nobody(database: Database, make_account: MakeAccoun
     until_told(receiver, "/hook", 2)
     assert receiver.paths().count("/hangs") == 1  # one after the other
     receiver.released.set()
-    sender.close()
+    sender.finish()
     assert receiver.paths().count("/hangs") == 2
+    sender.close()
+
+
+def test_f10_a_sender_that_is_closed_leaves_the_rest_to_another(
+    database: Database, make_account: MakeAccount, receiver: Receiver, sender: Sender
+):
+    account = make_account()
+    listen(database, account, f"{receiver.url}/hangs")
+    for _ in range(3):
+        end_a_job(database, account)
+    closed = Sender(database, patient)
+    closed.look()
+    until_told(receiver, "/hangs", 1)
+    closing = threading.Thread(target=closed.close)
+    closing.start()
+    time.sleep(0.2)
+    receiver.released.set()
+    closing.join()
+    assert len(receiver.told) == 1
+    assert closed.look() == 0
+    assert look(sender) == 1
+    assert len({headers["webhook-id"] for _, headers, _ in receiver.told}) == 3
 
 
 def test_those_that_fail_leave_half_of_the_threads_to_others(
@@ -422,6 +445,7 @@ def test_f47_many_senders_send_each_delivery_once(
     for thread in threads:
         thread.join()
     for sender in senders:
+        sender.finish()
         sender.close()
     assert len(receiver.told) == 24
     assert len({headers["webhook-id"] for _, headers, _ in receiver.told}) == 24
@@ -496,6 +520,7 @@ def test_f21_an_endpoint_removed_while_it_is_told(
         assert found is not None
         webhooks.remove(session, found)
     receiver.released.set()
+    sender.finish()
     sender.close()
     assert results == ["dropped"]
     end_a_job(database, account)
@@ -539,6 +564,26 @@ def test_an_account_has_only_so_many_and_finds_only_its_own(database: Database, 
         assert webhooks.list_of(session, other.id) == []
 
 
+def test_f37_a_webhook_goes_where_everybody_may_look_and_within_ten_seconds(
+    database: Database, make_account: MakeAccount, receiver: Receiver
+):
+    policy = webhooks.policy_of(read_settings(allowed_networks="10.0.0.0/8"))
+    assert (policy.http, policy.ports, policy.time_s) == (True, (80, 443), 10)
+    assert policy.allowed_networks == ("10.0.0.0/8",)
+    account = make_account()
+    listen(database, account, f"{receiver.url}/hook")
+    end_a_job(database, account)
+
+    def send(url: str, body: bytes, headers: dict[str, str]) -> Answer:
+        return fetching.post(url, body, headers, replace(policy, ports=(urlsplit(url).port or 80,)))
+
+    results: list[str] = []
+    sender = Sender(database, send, count=results.append)
+    look(sender)
+    sender.close()
+    assert (results, receiver.told) == (["failed"], [])
+
+
 def test_secrets_are_as_long_as_the_standard_wants():
     secret = webhooks.new_secret()
     assert secret.startswith("whsec_")
@@ -554,7 +599,7 @@ def until_begun(sender: Sender) -> None:
 
 
 def patient(url: str, body: bytes, headers: dict[str, str]) -> Answer:
-    return post(url, body, headers, timeout_s=10)
+    return post(url, body, headers, time_s=10)
 
 
 def until_told(receiver: Receiver, path: str, times: int) -> None:

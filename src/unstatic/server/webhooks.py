@@ -20,7 +20,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
@@ -28,6 +27,8 @@ from sqlalchemy.orm import Session
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.server.database import Database
 from unstatic.server.errors import ApiError
+from unstatic.server.fetching import Answer, Policy
+from unstatic.server.settings import Settings
 from unstatic.server.tables import Account, Delivery, Endpoint, new_id
 
 EVENTS = ("video.completed", "video.failed")
@@ -38,7 +39,8 @@ DAY_S, WEEK_S = 86_400, 7 * 86_400
 FIRST_WAIT_S, LONGEST_WAIT_S = 5, 3_600
 # A clock that jumps ahead does not use a day up, and one that jumps back does not make it endless
 LEAST_ATTEMPTS, MOST_ATTEMPTS = 12, 64
-# How long a claim lasts: longer than any time-out of sending
+# How long one attempt may take, and a claim of it, which is longer
+TIME_S, ANSWER_BYTES = 10, 65_536
 HELD_S = 120
 IN_A_ROW = 20
 TIDY_EVERY_S = 600
@@ -47,14 +49,14 @@ AT_ONCE = 1_000
 log = logging.getLogger(__name__)
 
 
-class Answer(NamedTuple):
-    """What an endpoint said: the code, and the header Retry-After."""
-
-    status: int
-    retry_after: str = ""
-
-
 Post = Callable[[str, bytes, dict[str, str]], Answer]
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return where webhooks may go, and for how long one may take."""
+    return Policy(
+        http=True, allowed_networks=settings.allowed_networks, time_s=TIME_S, max_bytes=ANSWER_BYTES
+    )
 
 
 # ------------------------------------------------------------------------------------------------ endpoints
@@ -191,11 +193,13 @@ class Sender:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webhooks")
         self._busy: dict[str, bool] = {}  # by endpoint: whether it failed last time
         self._begun: set[Future[None]] = set()
-        self._lock = threading.Lock()
+        self._lock, self._closing = threading.Lock(), threading.Event()
         self._tidied_s = -math.inf
 
     def look(self) -> int:
         """Begin what is due and return to how many endpoints; nothing is waited for."""
+        if self._closing.is_set():
+            return 0
         if self.monotonic() - self._tidied_s >= TIDY_EVERY_S:
             self._tidied_s = self.monotonic()
             self._tidy()
@@ -217,7 +221,8 @@ class Sender:
         wait(set(self._begun))
 
     def close(self) -> None:
-        """Wait for what was begun, and begin nothing more."""
+        """Wait for what is being sent, and begin nothing more: the rest stays due."""
+        self._closing.set()
         self._pool.shutdown()
 
     def _due(self) -> list[tuple[str, bool]]:
@@ -239,7 +244,7 @@ class Sender:
         """Tell an endpoint what is due until it fails; others get a turn after a while."""
         try:
             for _ in range(IN_A_ROW):
-                claim = self._claim(endpoint_id)
+                claim = None if self._closing.is_set() else self._claim(endpoint_id)
                 if claim is None or not self._send(claim):
                     break
         except Exception as error:
