@@ -139,6 +139,30 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, make_frames: MakeFrames):
             read_picture(tmp_path / name)
 
 
+def test_a_picture_of_a_stranger_is_read_as_what_it_shall_be(tmp_path: Path, make_frames: MakeFrames):
+    write_picture(tmp_path / "picture.png", make_frames(1)[0])
+    read_picture(tmp_path / "picture.png", formats=("PNG",))
+    with pytest.raises(InputError, match="it is none"):
+        read_picture(tmp_path / "picture.png", formats=("JPEG", "WEBP"))
+
+
+def test_a_file_of_a_stranger_has_few_decoders_and_small_frames(tmp_path: Path):
+    for name, codec, pixels, width in (
+        ("a.mkv", "ffv1", "yuv420p", 64),
+        ("b.mkv", "mjpeg", "yuvj420p", 8192),
+    ):
+        with av.open(tmp_path / name, "w") as container:
+            stream = container.add_stream(codec, rate=16)
+            stream.width, stream.height, stream.pix_fmt = width, 2064, pixels
+            container.mux(stream.encode(av.VideoFrame(width, 2064, pixels)))
+            container.mux(stream.encode())
+        assert next(read_frames(tmp_path / name)).shape == (2064, width, 3)
+    with pytest.raises(InputError, match=r"it is coded as ffv1, give it as H\.264"):
+        next(read_frames(tmp_path / "a.mkv", container="matroska"))
+    with pytest.raises(InputError, match="Invalid argument"):
+        next(read_frames(tmp_path / "b.mkv", container="matroska"))
+
+
 def test_a_file_of_a_stranger_is_read_as_what_it_shall_be(clip: Path, tmp_path: Path):
     """A list for libav's concat would be followed to the files that it names."""
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{clip.name}'\n")

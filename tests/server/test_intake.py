@@ -24,7 +24,7 @@ from unstatic.media.read import read_picture, read_video
 from unstatic.server import intake
 from unstatic.server.intake import IntakeError, Limits, examine_picture, examine_video, kind_of, safe_name
 
-LIMITS = Limits(max_seconds=2, max_pixels=1_000_000, kept_side=128)
+LIMITS = Limits(max_seconds=2.0, max_pixels=1_000_000, kept_side=128)
 GREY = 20  # how much brighter each frame is than the one before
 
 

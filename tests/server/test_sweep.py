@@ -357,7 +357,7 @@ def test_f8_a_storage_that_fails_keeps_nothing_else_from_being_swept(
     assert keys(storage) == []
 
 
-def test_files_of_unknown_jobs_are_left_alone(database: Database, storage: Storage, sweeper: Sweeper, clock):
+def test_files_of_unknown_jobs_are_left_alone(storage: Storage, sweeper: Sweeper, clock):
     storage.put_bytes("jobs/video_of_another_server/1/video.mp4", b"film")
     clock.now_s += ROUND_S
     assert sweeper.look() == 0

@@ -15,11 +15,12 @@ import openai
 import pytest
 from sqlalchemy import func, select, update
 
+from unstatic.core.errors import UnstaticError
 from unstatic.server import jobs, queue, webhooks
 from unstatic.server.database import Database
 from unstatic.server.errors import ApiError
 from unstatic.server.tables import Account, Delivery, Endpoint, Job
-from unstatic.server.webhooks import DAY_S, LONGEST_WAIT_S, WEEK_S, Sender
+from unstatic.server.webhooks import DAY_S, LONGEST_WAIT_S, WEEK_S, Answer, Sender
 
 MakeAccount = Callable[..., Account]
 TIMEOUT_S = 0.5
@@ -64,13 +65,12 @@ class Receiver:
         self.server.server_close()
 
 
-class Said:
-    def __init__(self, answer: httpx.Response) -> None:
-        self.status, self.headers = answer.status_code, dict(answer.headers)
-
-
-def post(url: str, body: bytes, headers: dict[str, str]) -> Said:
-    return Said(httpx.post(url, content=body, headers=headers, timeout=TIMEOUT_S))
+def post(url: str, body: bytes, headers: dict[str, str], *, timeout_s: float | int = TIMEOUT_S) -> Answer:
+    try:
+        answer = httpx.post(url, content=body, headers=headers, timeout=timeout_s)
+    except httpx.HTTPError as error:
+        raise UnstaticError(str(error)) from None
+    return Answer(answer.status_code, answer.headers.get("retry-after", ""))
 
 
 @pytest.fixture
@@ -553,8 +553,8 @@ def until_begun(sender: Sender) -> None:
         time.sleep(0.01)
 
 
-def patient(url: str, body: bytes, headers: dict[str, str]) -> Said:
-    return Said(httpx.post(url, content=body, headers=headers, timeout=10))
+def patient(url: str, body: bytes, headers: dict[str, str]) -> Answer:
+    return post(url, body, headers, timeout_s=10)
 
 
 def until_told(receiver: Receiver, path: str, times: int) -> None:

@@ -16,13 +16,12 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Protocol
+from typing import NamedTuple
 
-import httpx
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
@@ -48,18 +47,11 @@ AT_ONCE = 1_000
 log = logging.getLogger(__name__)
 
 
-class Answer(Protocol):
-    """What an endpoint said."""
+class Answer(NamedTuple):
+    """What an endpoint said: the code, and the header Retry-After."""
 
-    @property
-    def status(self) -> int:
-        """The code."""
-        ...
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        """By names in small letters."""
-        ...
+    status: int
+    retry_after: str = ""
 
 
 Post = Callable[[str, bytes, dict[str, str]], Answer]
@@ -180,8 +172,8 @@ class Sender:
     """Delivers what is due, each endpoint in a thread of its own. Any number of senders share a database.
 
     An endpoint is told one thing after the other, so that one that hangs holds one thread; those that failed
-    last time get half of the threads at most. `post` sends and follows no redirect; `count` hears
-    "delivered", "failed", "dropped" and "disabled".
+    last time get half of the threads at most. `post` takes ten seconds at most and follows no redirect;
+    `count` hears "delivered", "failed", "dropped" and "disabled".
     """
 
     def __init__(
@@ -284,7 +276,6 @@ class Sender:
         signatures = [sign(secret, claim.delivery_id, now, claim.body) for secret in claim.secrets]
         headers = {
             "content-type": "application/json",
-            "user-agent": "unstatic",
             "webhook-id": claim.delivery_id,
             "webhook-timestamp": str(now),
             "webhook-signature": " ".join(signatures),
@@ -293,8 +284,8 @@ class Sender:
         try:
             answer = self.post(claim.url, claim.body, headers)
             arrived = 200 <= answer.status < 300
-            wanted_s = read_retry_after(answer.headers.get("retry-after", ""), self.database.now())
-        except (UnstaticError, OSError, httpx.HTTPError):
+            wanted_s = read_retry_after(answer.retry_after, self.database.now())
+        except (UnstaticError, OSError):
             arrived = False
         wait_s = max(wait_after(claim.attempt, self.dice.random()), wanted_s)
         self.count(self._write_down(claim, arrived, wait_s))
