@@ -1,13 +1,14 @@
-"""An object store on loopback that says of S3 what s3fs asks for; it believes every signature."""
+"""An object store on loopback that knows of S3 what s3fs asks for, and believes every signature."""
 
 import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 WRITTEN = "2026-01-02T03:04:05.000Z"
+ENTRY = "<Contents><Key>{}</Key><Size>{}</Size><LastModified>" + WRITTEN + "</LastModified></Contents>"
 
 
 class FakeBucket(ThreadingHTTPServer):
@@ -16,81 +17,62 @@ class FakeBucket(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
         self.objects: dict[str, bytes] = {}
         self.fails: tuple[int, str] | None = None
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
-
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
     server: FakeBucket
     protocol_version = "HTTP/1.1"
 
     def do_PUT(self) -> None:
         data = self.rfile.read(int(self.headers["Content-Length"]))
         if self.server.fails:
-            self._answer_error(*self.server.fails)
-            return
-        self.server.objects[self._name()] = data
-        self._answer(200)
+            return self.answer(self.server.fails[0], f"<Error><Code>{self.server.fails[1]}</Code></Error>")
+        self.server.objects[urlsplit(self.path).path[1:]] = data
+        return self.answer(200)
 
     def do_GET(self) -> None:
-        query = parse_qs(urlsplit(self.path).query)
+        path, query = urlsplit(self.path).path[1:], parse_qs(urlsplit(self.path).query)
         if "list-type" in query:
-            self._list(query["prefix"][0])
-        elif (data := self.server.objects.get(self._name())) is None:
-            self._answer_error(404, "NoSuchKey")
-        elif found := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
-            self._answer(206, data[int(found[1]) : int(found[2]) + 1])
-        else:
-            self._answer(200, data)
+            below = f"{path.rstrip('/')}/{query['prefix'][0]}"
+            names = sorted(name for name in self.server.objects if name.startswith(below))
+            found = [ENTRY.format(name.split("/", 1)[1], len(self.server.objects[name])) for name in names]
+            return self.answer(200, f"<ListBucketResult>{''.join(found)}</ListBucketResult>")
+        if path not in self.server.objects:
+            return self.answer(404, "<Error><Code>NoSuchKey</Code></Error>")
+        data = self.server.objects[path]
+        if asked := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
+            return self.answer(206, data[int(asked[1]) : int(asked[2]) + 1])
+        return self.answer(200, data)
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
     def do_POST(self) -> None:
         """Delete several objects."""
+        bucket = urlsplit(self.path).path.strip("/")
         asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
         for key in re.findall("<Key>(.*?)</Key>", asked):
-            self.server.objects.pop(f"{self._name().rstrip('/')}/{key}", None)
-        self._answer(200, b"<DeleteResult/>")
+            self.server.objects.pop(f"{bucket}/{key}", None)
+        self.answer(200, "<DeleteResult/>")
 
-    def _list(self, prefix: str) -> None:
-        bucket = self._name().rstrip("/")
-        found = {name.removeprefix(f"{bucket}/"): data for name, data in sorted(self.server.objects.items())}
-        entries = "".join(
-            f"<Contents><Key>{key}</Key><Size>{len(data)}</Size><LastModified>{WRITTEN}</LastModified></Contents>"
-            for key, data in found.items()
-            if key.startswith(prefix)
-        )
-        self._answer(200, f"<ListBucketResult>{entries}</ListBucketResult>".encode())
-
-    def _name(self) -> str:
-        return unquote(urlsplit(self.path).path).lstrip("/")
-
-    def _answer_error(self, status: int, code: str) -> None:
-        self._answer(status, f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode())
-
-    def _answer(self, status: int, body: bytes = b"") -> None:
+    def answer(self, status: int, body: bytes | str = b"") -> None:
+        data = body.encode() if isinstance(body, str) else body
         self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Length", str(len(data)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.wfile.write(b"" if self.command == "HEAD" else data)
 
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+    def log_message(self, *_: object) -> None: ...
 
 
 @contextmanager
 def running() -> Iterator[FakeBucket]:
     """Run one until the block ends."""
     with FakeBucket() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+        threading.Thread(target=server.serve_forever, args=(0.02,)).start()
         yield server
         server.shutdown()
-        thread.join()

@@ -1,6 +1,5 @@
-"""An application with a database of its own, asked as a client asks it; films are ended as a worker ends them."""
+"""An application with a database of its own, asked as clients ask; films are ended as a worker ends them."""
 
-import hashlib
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,16 @@ from starlette.testclient import TestClient
 
 from unstatic.core.shapes import Size
 from unstatic.media.write import VideoWriter
-from unstatic.server import jobs, queue
+from unstatic.server import accounts, jobs, queue
 from unstatic.server.app import create_app
 from unstatic.server.database import Database
 from unstatic.server.jobs import Lease, Made
 from unstatic.server.settings import Settings
 from unstatic.server.state import Server
-from unstatic.server.tables import Job, Key, new_id
+from unstatic.server.tables import Job
 
 FPS = 16
+SMALL = Size(96, 64)
 
 
 def application(folder: Path, database: Database | None = None, **settings: object) -> FastAPI:
@@ -40,22 +40,11 @@ def client_of(app: FastAPI, key: str | None = None, **headers: str) -> Iterator[
 
 def add_key(database: Database, account_id: str) -> str:
     """Return a new key of an account."""
-    key = f"sk-{secrets.token_hex(24)}"
     with database.writing() as session:
-        session.add(
-            Key(
-                id=new_id("key"),
-                account_id=account_id,
-                name="test",
-                shown=key[:8],
-                digest=hashlib.sha256(key.encode()).hexdigest(),
-                created_at=database.now(),
-            )
-        )
-    return key
+        return accounts.make_key(session, account_id, "test", database.now())[1]
 
 
-def write_film(path: Path, *, size: Size = Size(96, 64), frames: int = 12, fps: int = FPS) -> Path:
+def write_film(path: Path, *, size: Size = SMALL, frames: int = 12, fps: int = FPS) -> Path:
     """Write an mp4 of grey that becomes lighter."""
     levels = np.linspace(0, 255, frames).astype(np.uint8)[:, None, None, None]
     with VideoWriter(path, fps=fps) as writer:
@@ -63,7 +52,7 @@ def write_film(path: Path, *, size: Size = Size(96, 64), frames: int = 12, fps: 
     return path
 
 
-def write_image(path: Path, size: Size = Size(96, 64)) -> Path:
+def write_image(path: Path, size: Size = SMALL) -> Path:
     """Write a picture, in the format of the path's ending."""
     Image.new("RGB", (size.width, size.height), (200, 30, 30)).save(path)
     return path

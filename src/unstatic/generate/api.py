@@ -1,7 +1,7 @@
 """The public Python API: `unstatic.generate("...")` makes a video, `unstatic.load()` a model for many."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -215,7 +215,7 @@ class Model:
         """
         return self.stream_plan(self.plan(prompt, **options), previews_per_s=previews_per_s)
 
-    def stream_plan(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
+    def stream_plan(self, plan: Plan, *, previews_per_s: float | int = 0) -> Generator[Event]:
         """Do what was planned, with frames at the size and the frame rate of the plan."""
         yield from map(Warned, plan.warnings)
         shown, finisher = 0, Finisher(plan.finish, plan.frames, device=self.engine.device)

@@ -168,12 +168,9 @@ class Asking:
             cards=cards,
         )
         cues = tuple(Cue(at=each.at, prompt=each.prompt) for each in cards if each.prompt and each.at)
+        seen = {_snapped(each.at, body.seconds, manifest) for each in cards if each.image or each.video}
         group = manifest.compression.time
-        firsts = [round(each.at * manifest.fps / group) * group for each in cards if each.image or each.video]
-        latest = max(0, round(body.seconds * manifest.fps) - 2 * group)
-        footage = tuple(
-            _footage(first, 1, manifest) for first in sorted({min(each, latest) for each in firsts})
-        )
+        footage = tuple(_footage(each, group if each else 1, manifest) for each in sorted(seen))
         request = replace(_request(spec), cues=cues, footage=footage)
         words = " / ".join(each.prompt for each in cards if each.prompt)[: schemas.MAX_PROMPT]
         return self.asked(manifest, spec, request, made_s=body.seconds, words=words)
@@ -194,12 +191,13 @@ class Asking:
             image=self.keep("image.png", picture),
             mask=self.keep("mask.png", mask),
         )
-        request = replace(_request(spec), source=None if picture is None else _black(picture.size)[None])
-        made = [
-            self.asked(manifest, replace(spec, variation=each), request, made_s=0)[0]
-            for each in range(body.n)
-        ]
-        return [replace(each, kind="image") for each in made]
+        request = _request(spec)
+        if picture is not None:  # a model remixes a few frames, the first of which is the picture
+            few_s = manifest.compression.frames(2) / manifest.fps
+            request = replace(request, seconds=few_s, source=_black(picture.size)[None])
+        specs = [replace(spec, variation=each) for each in range(body.n)]
+        made = [self.asked(manifest, each, request, made_s=0)[0] for each in specs]
+        return [replace(each, kind="image", seconds=0.0) for each in made]
 
     # --------------------------------------------------------------------------------------- their parts
 
@@ -435,6 +433,13 @@ def _footage(first: int, frames: int, manifest: Manifest) -> Footage:
     """Return black footage where a video will be: as much as decides whether the model can go on from it."""
     few = min(frames, 2 * manifest.compression.time + 1)
     return Footage(first=first, frames=np.zeros((few, 16, 16, 3), np.uint8))
+
+
+def _snapped(at: float, seconds: float, manifest: Manifest) -> int:
+    """Return about which frame a card's picture begins with, as `storyboard.on_board` does."""
+    group, end = manifest.compression.time, round(seconds * manifest.fps)
+    latest = 1 + group * max(0, (end - 1) // group - 1)
+    return min(latest, 1 + group * max(0, round((at * manifest.fps - 1) / group))) if at else 0
 
 
 def _check_cards(cards: tuple[Card, ...], seconds: float) -> None:

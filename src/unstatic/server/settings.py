@@ -1,7 +1,8 @@
 """What an operator may set, and the only place of the server that reads the environment."""
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -57,6 +58,12 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default=1, ge=0, description="How many worker processes `serve` starts itself.")
     lease: Seconds = Field(default=60, description="How long a worker may be silent.")
+    ray: str | None = Field(
+        default=None, description="The address of a Ray cluster that works, `auto` or `local`."
+    )
+    most_workers: int = Field(default=64, ge=1, description="How many actors of Ray work at most.")
+    worker_cpus: float = Field(default=1, ge=0, description="Cores that Ray keeps for a worker.")
+    worker_gpus: float = Field(default=0, ge=0, description="GPUs that Ray keeps for a worker.")
     attempts: Count = Field(default=3, description="How often a job is begun before it counts as failed.")
     poll: Seconds = Field(default=0.05, description="How often an idle worker looks for a job.")
     drain: Seconds = Field(default=30, description="How long a job may go on after a SIGTERM.")
@@ -86,6 +93,33 @@ class Settings(BaseSettings):
     allowed_networks: Names = Field(
         default=(), description="Networks, as 10.0.0.0/8, that count as public for webhooks and pictures."
     )
+
+    @property
+    def database_url(self) -> str:
+        """Where the database is."""
+        return (
+            f"sqlite:///{self.data}/jobs.sqlite"
+            if self.database is None
+            else self.database.get_secret_value()
+        )
+
+    @property
+    def storage_url(self) -> str:
+        """Where files are."""
+        return f"file://{self.data.resolve()}/files" if self.storage is None else self.storage
+
+    def as_environment(self) -> dict[str, str]:
+        """Return variables that give a child process these settings."""
+        said: dict[str, str] = {}
+        for name in type(self).model_fields:
+            value: object = getattr(self, name)
+            if isinstance(value, SecretStr):
+                value = value.get_secret_value()
+            if isinstance(value, tuple):
+                value = ",".join(cast(tuple[str, ...], value))
+            if value is not None:
+                said[f"{PREFIX}{name.upper()}"] = json.dumps(value) if isinstance(value, dict) else str(value)
+        return said
 
 
 def read_settings(**given: object) -> Settings:

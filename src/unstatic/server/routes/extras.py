@@ -32,6 +32,7 @@ from unstatic.server.schemas import (
     read_body,
     video_of,
 )
+from unstatic.server.tables import Job
 
 router = APIRouter(prefix="/v1/videos", tags=["extras"], responses=ERRORS)
 LOOK_S, SILENT_S = 0.25, 15.0
@@ -116,18 +117,22 @@ async def _told(incoming: Incoming, video_id: str) -> AsyncGenerator[str]:
 
 
 def _state(incoming: Incoming, video_id: str) -> dict[str, Any]:
-    """Return what is told of a film: the time left is what was needed so far, drawn out."""
+    """Return what is told of a film."""
     job = find_job(incoming, video_id)
-    left_s = None
-    if job.status == jobs.IN_PROGRESS and job.progress and job.started_at is not None:
-        left_s = (incoming.database.now() - job.started_at) * (100 - job.progress) // job.progress
     preview = f"/v1/videos/{job.id}/content?variant=preview" if job.status == jobs.IN_PROGRESS else None
     error = {"code": job.error_code, "message": job.error_message} if job.status == jobs.FAILED else None
     return {
         "id": job.id,
         "status": job.status,
         "progress": job.progress,
-        "time_left_s": left_s,
+        "time_left_s": time_left_s(job, incoming.database.now()),
         "preview": preview,
         "error": error,
     }
+
+
+def time_left_s(job: Job, now: int) -> int | None:
+    """Return how long a film will take yet, if it goes on as it went so far; nothing is known at first."""
+    if job.status != jobs.IN_PROGRESS or not job.progress or job.started_at is None:
+        return None
+    return max(0, now - job.started_at) * (100 - job.progress) // job.progress
