@@ -1,37 +1,25 @@
 """The official client as a black box, over a real connection to a real server."""
 
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-import uvicorn
+import torch
 from httpx2 import ReadTimeout
-from serving import application, begin, complete, fail, finish, write_film, write_image
+from listening import listening, working
+from serving import application, begin, fail, finish, write_film, write_image
 
+from unstatic.core.shapes import Size
+from unstatic.generate.engine import Frames
+from unstatic.generate.engines.remote import RemoteEngine, find_remote
+from unstatic.generate.request import Request, plan
 from unstatic.server import jobs
 from unstatic.server.state import Server
 
 # The service that the client was made for has ended: its methods say so
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
-
-
-@contextmanager
-def listening(app: Any) -> Iterator[str]:
-    """Run an application on a free port of this machine, and yield its address."""
-    runner = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
-    thread = threading.Thread(target=runner.run, daemon=True)
-    thread.start()
-    while not runner.started:
-        assert thread.is_alive()
-        time.sleep(0.01)
-    yield f"http://127.0.0.1:{runner.servers[0].sockets[0].getsockname()[1]}/v1"
-    runner.should_exit = True
-    thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -70,15 +58,8 @@ def test_create_look_download_delete(client: openai.OpenAI, server: Server, tmp_
 
 
 def test_create_and_poll_waits_for_the_end(client: openai.OpenAI, server: Server, tmp_path: Path):
-    def work() -> None:
-        while (found := begin(server)) is None:
-            time.sleep(0.02)
-        complete(server, found[0], tmp_path)
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    done = client.videos.create_and_poll(prompt="a red ball", seconds="4")
-    worker.join()
+    with working(server, tmp_path):
+        done = client.videos.create_and_poll(prompt="a red ball", seconds="4")
     assert done.status == "completed"
 
 
@@ -156,16 +137,8 @@ def test_characters(client: openai.OpenAI, server: Server, tmp_path: Path):
 
 
 def test_images(client: openai.OpenAI, server: Server, tmp_path: Path):
-    def work() -> None:
-        for _ in range(2):
-            while (found := begin(server)) is None:
-                time.sleep(0.02)
-            complete(server, found[0], tmp_path, kind="image")
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    made = client.images.generate(prompt="a red cube", n=2, size="128x128", output_format="webp")  # pyright: ignore
-    worker.join()
+    with working(server, tmp_path):
+        made = client.images.generate(prompt="a cube", n=2, size="128x128", output_format="webp")  # pyright: ignore
     assert made.data is not None
     assert [bool(each.b64_json) for each in made.data] == [True, True]
 
@@ -228,3 +201,14 @@ def test_f36_ids_reach_the_server_raw_and_are_not_found(client: openai.OpenAI):
     for name in ("../videos", "a/b", "..%2f..", "x" * 3_000):
         with pytest.raises(openai.NotFoundError):
             client.videos.retrieve(name)
+
+
+def test_our_own_client_makes_the_film_that_it_planned(client: openai.OpenAI, server: Server, tmp_path: Path):
+    model = find_remote(str(client.base_url))
+    planned = plan(Request(prompt="a red ball", seconds=1, size=Size(96, 64), seed=5), model.manifest)
+
+    with working(server, tmp_path) as asked:
+        events = list(RemoteEngine(model, torch.device("cpu")).stream(planned))
+    (spec,) = asked
+    assert (spec["seconds"], spec["seed"], spec["size"]) == (1.0, 5, "96x64")
+    assert sum(len(each.frames) for each in events if isinstance(each, Frames)) == 16

@@ -4,14 +4,13 @@ import base64
 import io
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import working
 from PIL import Image
-from serving import begin, client_of, complete, fail, write_image
+from serving import client_of, fail, write_image
 from starlette.testclient import TestClient
 
 from unstatic.server import queue
@@ -25,25 +24,9 @@ def waiting(server: Server) -> int:
         return queue.waiting(session)
 
 
-@contextmanager
-def working(server: Server, folder: Path, count: int) -> Iterator[None]:
-    """Complete so many pictures meanwhile."""
-
-    def work() -> None:
-        for _ in range(count):
-            while (found := begin(server)) is None:
-                time.sleep(0.02)
-            complete(server, found[0], folder, kind="image")
-
-    worker = threading.Thread(target=work)
-    worker.start()
-    yield
-    worker.join()
-
-
 @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
 def test_pictures_in_the_answer(client: TestClient, server: Server, tmp_path: Path, output_format: str):
-    with working(server, tmp_path, 2):
+    with working(server, tmp_path):
         answer = client.post("/v1/images/generations", json=BODY | {"n": 2, "output_format": output_format})
     said = answer.json()
     assert (said["output_format"], said["size"], len(said["data"])) == (output_format, "96x64", 2)
@@ -56,7 +39,7 @@ def test_pictures_in_the_answer(client: TestClient, server: Server, tmp_path: Pa
 def test_an_address_is_good_for_a_while_and_for_that_picture_only(
     client: TestClient, server: Server, tmp_path: Path, clock: Any
 ):
-    with working(server, tmp_path, 1):
+    with working(server, tmp_path):
         answer = client.post("/v1/images/generations", json=BODY | {"response_format": "url"})
     url = answer.json()["data"][0]["url"]
     assert url.startswith("http://localhost/v1/images/image_")
@@ -78,7 +61,7 @@ def test_an_address_is_good_for_a_while_and_for_that_picture_only(
 
 def test_a_picture_is_edited(client: TestClient, server: Server, tmp_path: Path):
     files = {"image": ("a.png", write_image(tmp_path / "a.png").read_bytes())}
-    with working(server, tmp_path, 1):
+    with working(server, tmp_path):
         answer = client.post("/v1/images/edits", data={"prompt": "in blue"}, files=files)
     assert answer.json()["size"] == "96x64"
     answer = client.post("/v1/images/edits", data={"prompt": "in blue"})
@@ -89,7 +72,7 @@ def test_a_picture_that_cannot_be_made_is_an_error(client: TestClient, server: S
     answers: list[Any] = []
     asking = threading.Thread(target=lambda: answers.append(client.post("/v1/images/generations", json=BODY)))
     asking.start()
-    while waiting(server) == 0:
+    while asking.is_alive() and waiting(server) == 0:
         time.sleep(0.02)
     fail(server, "out_of_memory", "it needs more memory")
     asking.join()
@@ -98,7 +81,7 @@ def test_a_picture_that_cannot_be_made_is_an_error(client: TestClient, server: S
 
 
 def test_films_and_pictures_are_told_apart(client: TestClient, server: Server, tmp_path: Path):
-    with working(server, tmp_path, 1):
+    with working(server, tmp_path):
         answer = client.post("/v1/images/generations", json=BODY | {"response_format": "url"})
     name = answer.json()["data"][0]["url"].partition("?")[0].rpartition("/")[2]
     assert client.get("/v1/videos").json()["data"] == []
