@@ -159,7 +159,7 @@ class Connection:
             return GoneError(f"{self.base} has no {path} ({said}): check the address")
         if code < 500 and code not in PASSING:
             return InputError(f"{self.base} refuses it ({code}): {said}")
-        later = f"in {refused.wait_s:,.0f} seconds" if refused.wait_s else "later"
+        later = f"in {refused.wait_s:.0f} seconds" if refused.wait_s else "later"
         return UnstaticError(f"{self.base} cannot do it now ({code}): {said}; try {later}")
 
     def _check_film(self, size_bytes: int) -> None:
