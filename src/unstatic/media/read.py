@@ -16,10 +16,13 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unstatic.core.errors import InputError
+from unstatic.media.containers import HEAD_BYTES, KINDS, container_of
 from unstatic.media.write import write_video
 
 # A picture file of a few kilobytes may unfold to more than the memory holds
 MAX_PICTURE_PIXELS = 89_478_485  # where Pillow begins to warn
+# Tracks of QuickTime may lie in other files; and no protocol reaches any, nor the network
+NOTHING_ELSE = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whitelist": "none"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,14 +93,19 @@ def _opaque(image: Image.Image) -> Image.Image:
 def open_container(path: Path, *, container: str | None = None) -> Generator[InputContainer]:
     """Open a file that has a video stream; libav's errors, inside the block too, become InputError.
 
-    A file from a stranger is read as the `container` that it shall be: some that libav finds out by itself
-    name other files, which it would read.
+    It is read as the `container` that it shall be, or else as the one that its first bytes say. Nothing but
+    this file is read, whatever it names. Raises InputError too if it is none of the kinds that are read.
     """
     try:
-        with av.open(path, format=container) as opened:
-            if not opened.streams.video:
-                raise InputError(f"{path} has no video in it, give a video file")
-            yield opened
+        with path.open("rb") as file:
+            container = container or container_of(file.read(HEAD_BYTES))
+            if container is None:
+                raise InputError(f"cannot read {path} as a video: it is none, give one as {KINDS}")
+            file.seek(0)
+            with av.open(file, "r", format=container, options=NOTHING_ELSE) as opened:
+                if not opened.streams.video:
+                    raise InputError(f"{path} has no video in it, give a video file")
+                yield opened
     except (FFmpegError, OSError) as error:
         raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error
 
