@@ -40,6 +40,17 @@ def frames_of(events: list[Event]) -> np.ndarray:
     return np.concatenate([event.frames for event in events if isinstance(event, Frames)])
 
 
+def test_guidance_in_an_interval_is_another_film(engine: NativeEngine):
+    whole, part, never = (
+        frames_of(list(engine.stream(planned(engine, seconds=0.5, **changes))))
+        for changes in ({}, {"guidance_interval": (0.5, 1.0)}, {"guidance_interval": (0.01, 0.02)})
+    )
+    unguided = frames_of(list(engine.stream(planned(engine, seconds=0.5, guidance=1))))
+    assert not np.array_equal(part, whole)
+    assert not np.array_equal(part, unguided)
+    assert np.abs(never.astype(int) - unguided).max() <= 1
+
+
 def test_it_is_an_engine(engine: NativeEngine):
     assert isinstance(engine, Engine)
 

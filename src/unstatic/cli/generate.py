@@ -17,6 +17,7 @@ from unstatic.cli.options import (
     Expand,
     Expander,
     Guidance,
+    GuidanceInterval,
     Image,
     Interpolator,
     LastImage,
@@ -38,6 +39,7 @@ from unstatic.cli.options import (
     Upscaler,
     Variation,
     number,
+    span,
     whole,
 )
 from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_pipe, warn
@@ -106,6 +108,7 @@ def video(
     offload: Offload = False,
     steps: Steps = None,
     guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
     negative: Negative = None,
     solver: SolverName = None,
     step_cache: StepCacheEvery = 1,
@@ -144,6 +147,7 @@ def video(
         variation=variation,
         steps=steps,
         guidance=guidance,
+        guidance_interval=_levels(guidance_interval),
         negative=negative,
         solver=solver,
         step_cache=step_cache,
@@ -178,6 +182,7 @@ def image(
     offload: Offload = False,
     steps: Steps = None,
     guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
     negative: Negative = None,
     solver: SolverName = None,
     step_cache: StepCacheEvery = 1,
@@ -199,6 +204,7 @@ def image(
         variation=variation,
         steps=steps,
         guidance=guidance,
+        guidance_interval=_levels(guidance_interval),
         negative=negative,
         solver=solver,
         step_cache=step_cache,
@@ -230,6 +236,10 @@ def rewriter_of(expander: str | None) -> "Rewriter | None":
 
 def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
+
+
+def _levels(text: str | None) -> tuple[float, float] | None:
+    return None if text is None else span(text, "guidance interval", of="LOW:HIGH, for example 0.2:0.8")
 
 
 def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
@@ -296,6 +306,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
     unsaid |= {"left_open", *plan.left_open} | (set() if plan.negative else {"negative"})
     unsaid |= set() if plan.step_cache > 1 else {"step_cache"}
+    unsaid |= set() if plan.guidance_interval else {"guidance_interval"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]

@@ -207,6 +207,7 @@ class NativeEngine:
             prediction=self.manifest.prediction,
             guidance=plan.guidance,
             late_guidance=None if boundary is None or late is None else LateGuidance(boundary, late),
+            guidance_interval=plan.guidance_interval,
             history_sigma=self.manifest.defaults.history_sigma,
             cache=StepCache(plan.step_cache, boundary),
             distilled=plan.solver == DISTILLED,
