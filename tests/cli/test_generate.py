@@ -419,6 +419,7 @@ def test_ctrl_c_leaves_no_half_file(tiny_model: Path, folder: Path, before: byte
         (["a ball", "--device", "tpu"], "tpu", "cpu"),
         (["a ball", "--model", "nanoo"], "nanoo", "unstatic models list"),
         (["a ball", "--model", "x" * 5000], "xxx", "unstatic models list"),
+        (["a ball", "--tiles"], "tiny", "leave --tiles out"),
         (["a ball", "-o", "ball.avi"], "ball.avi", ".mp4"),
         (["a ball", "-o", "ball"], "ball", ".mp4"),
         (["a ball", "-o", "nowhere/ball.mp4"], "nowhere", "create it first"),

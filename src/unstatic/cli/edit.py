@@ -25,6 +25,7 @@ from unstatic.cli.options import (
     Seed,
     Steps,
     Stream,
+    Tiles,
     Upscaler,
     number,
     span,
@@ -64,6 +65,7 @@ class Shared:
     lora: Loras = None
     quantise: Quantise = None
     offload: Offload = False
+    tiles: Tiles = False
     steps: Steps = None
     stream: Stream = False
     preview: Preview = False
@@ -133,7 +135,8 @@ class Desk:
             preview=shared.preview,
         )
         loras = tuple(shared.lora or ())
-        choice = ModelChoice(shared.model, shared.device, loras, shared.quantise, shared.offload)
+        saves = shared.quantise, shared.offload, shared.tiles
+        choice = ModelChoice(shared.model, shared.device, loras, *saves)
         make(request, choice, delivery)
 
 

@@ -5,9 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from unstatic.cli.options import (
     PICTURE_SUFFIXES,
@@ -16,6 +14,7 @@ from unstatic.cli.options import (
     Device,
     Expand,
     Expander,
+    FramesPerSecond,
     Guidance,
     GuidanceInterval,
     Image,
@@ -30,17 +29,18 @@ from unstatic.cli.options import (
     Preview,
     Prompt,
     Quantise,
+    Seconds,
     Seed,
     SizeText,
     SolverName,
     StepCacheEvery,
     Steps,
+    Storyboard,
     Stream,
+    Tiles,
     Upscaler,
     Variation,
-    number,
     span,
-    whole,
 )
 from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_pipe, warn
 from unstatic.core.errors import InputError
@@ -75,6 +75,7 @@ class ModelChoice:
     loras: tuple[str, ...]
     quantise: str | None
     offload: bool
+    tiled: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,20 +93,16 @@ class Delivery:
 def video(
     prompt: MaybePrompt = None,
     output: Output = None,
-    seconds: Annotated[
-        float, typer.Option(parser=number, metavar="NUMBER", help="How long the video is.")
-    ] = DEFAULT_SECONDS,
+    seconds: Seconds = DEFAULT_SECONDS,
     size: SizeText = None,
-    fps: Annotated[
-        int | None,
-        typer.Option(parser=whole, metavar="INTEGER", help="Frames a second; the model's own by default."),
-    ] = None,
+    fps: FramesPerSecond = None,
     seed: Seed = 0,
     variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
     lora: Loras = None,
     quantise: Quantise = None,
     offload: Offload = False,
+    tiles: Tiles = False,
     steps: Steps = None,
     guidance: Guidance = None,
     guidance_interval: GuidanceInterval = None,
@@ -114,10 +111,7 @@ def video(
     step_cache: StepCacheEvery = 1,
     image: Image = None,
     last_image: LastImage = None,
-    storyboard: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Cards with times, in YAML or JSON; may replace the prompt."),
-    ] = None,
+    storyboard: Storyboard = None,
     stream: Stream = False,
     preview: Preview = False,
     expand: Expand = True,
@@ -167,7 +161,7 @@ def video(
         stream=stream or output == STDOUT,
         preview=preview,
     )
-    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload), delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload, tiles), delivery)
 
 
 def image(
@@ -180,6 +174,7 @@ def image(
     lora: Loras = None,
     quantise: Quantise = None,
     offload: Offload = False,
+    tiles: Tiles = False,
     steps: Steps = None,
     guidance: Guidance = None,
     guidance_interval: GuidanceInterval = None,
@@ -213,7 +208,7 @@ def image(
         upscaler=upscaler,
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
-    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload), delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload, tiles), delivery)
 
 
 def _on_board(request: "Request", path: Path, model: str) -> "Request":
@@ -297,6 +292,7 @@ def load(found: "InstalledModel | RemoteModel", choice: ModelChoice, place: Plac
         loras=choice.loras,
         quantise=choice.quantise,
         offload=choice.offload,
+        tiled=choice.tiled,
     )
 
 

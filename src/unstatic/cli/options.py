@@ -53,6 +53,10 @@ Expander = Annotated[
         help="A language model that rewrites the prompt: URL#MODEL, or a folder.",
     ),
 ]
+FramesPerSecond = Annotated[
+    int | None,
+    typer.Option(parser=whole, metavar="INTEGER", help="Frames a second; the model's own by default."),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(parser=number, metavar="NUMBER", help="How strictly to follow the prompt; 1 is off."),
@@ -117,6 +121,7 @@ SolverName = Annotated[
         help="ancestral, ddim, euler, heun, adams, multistep, unipc or consistency; some models: distilled.",
     ),
 ]
+Seconds = Annotated[float, typer.Option(parser=number, metavar="NUMBER", help="How long the video is.")]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Write a file that can be played while it grows; -o - is stdout.")
 ]
@@ -132,6 +137,13 @@ StepCacheEvery = Annotated[
         metavar="INTEGER",
         help="Of tens of steps, ask the model at one of so many: 4 is twice as fast.",
     ),
+]
+Storyboard = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Cards with times, in YAML or JSON; may replace the prompt."),
+]
+Tiles = Annotated[
+    bool, typer.Option("--tiles", help="Decode in tiles that fade into each other, where memory is short.")
 ]
 Upscaler = Annotated[
     str,

@@ -239,17 +239,25 @@ def load(
     adaptable: bool = False,
     quantise: str | None = None,
     offload: bool = False,
+    tiled: bool = False,
 ) -> Model:
     """Load an installed model by name, one from its folder, or one on a server by its address.
 
     `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. `loras` are files that change the
     model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
-    is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the size of the
-    transformer, and `offload` lets its blocks come one by one. Raises InputError naming value and fix.
+    is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the size of the transformer,
+    `offload` lets its blocks come one by one, and large pictures are decoded `tiled`. Raises InputError
+    naming value and fix.
     """
     return Model(
         load_engine(
-            find(name), device=device, loras=loras, adaptable=adaptable, quantise=quantise, offload=offload
+            find(name),
+            device=device,
+            loras=loras,
+            adaptable=adaptable,
+            quantise=quantise,
+            offload=offload,
+            tiled=tiled,
         )
     )
 

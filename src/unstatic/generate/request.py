@@ -177,11 +177,9 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         check_even(size)
     aligning = aligned(request, manifest)
     skip = request.lead + aligning
-    source = (
-        None
-        if request.source is None
-        else lasting(fit(request.source, native), len(request.source) + skip, before=skip)
-    )
+    source = request.source
+    if source is not None:
+        source = lasting(fit(source, native), len(source) + skip, before=skip)
 
     # Words
     prompt = checked_prompt(request.prompt, may_be_empty=request.shows)
