@@ -5,24 +5,22 @@
 
 Makes films of held-out prompts, each guided everywhere, in intervals and nowhere, with the same seeds, in one
 process, several times in turn. Prints a Markdown table: rows of all passes against those of films guided
-everywhere, as many ratios of times as repeats (of all films together), and the PSNR to the films guided
-everywhere, of the whole run and of the worst film.
+everywhere, as many ratios of times as repeats, each of all films together (computing time on a CPU, on the
+clock elsewhere), and the PSNR to the films guided everywhere, the mean and of the worst film.
 """
 
 import argparse
 import statistics
-import time
 from dataclasses import dataclass
 
 from films import PROMPTS, film
+from memory import seconds_of_work
 
 from unstatic.evals.edits import psnr
 from unstatic.generate.load import load_engine
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.models.manifest import find_model
-
-EVERYWHERE = "everywhere"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Way:
 
 
 WAYS = (
-    Way(EVERYWHERE),
+    Way("everywhere"),
     *(Way(f"{low:g}:{high:g}", (low, high)) for low, high in ((0.2, 0.8), (0.1, 0.9), (0.3, 1.0))),
     Way("nowhere", guidance=1.0),
 )
@@ -49,19 +47,21 @@ def main() -> None:
     asked = {way: requests(engine, way, options) for way in WAYS}
     film(engine, asked[WAYS[0]][0])  # what is done once
 
-    times: dict[Way, list[float]] = {way: [] for way in WAYS}
+    times = {way: [0.0] * options.repeats for way in WAYS}
     films = {}
-    for _ in range(options.repeats):
-        for way in WAYS:
-            started = time.perf_counter()
-            films[way] = [film(engine, each) for each in asked[way]]
-            times[way].append(time.perf_counter() - started)
+    for repeat in range(options.repeats):
+        for number in range(options.prompts):
+            for way in WAYS:
+                started = seconds_of_work(engine.device)
+                films[way, number] = film(engine, asked[way][number])
+                times[way][repeat] += seconds_of_work(engine.device) - started
 
     print(f"| guided | rows | time, {options.repeats} times | PSNR, mean of {options.prompts} | worst film |")
     print("|---|---|---|---|---|")
     for way in WAYS:
         ratios = ", ".join(f"{a / b:.2f}" for a, b in zip(times[way], times[WAYS[0]], strict=True))
-        each = [psnr([one], [other]) for one, other in zip(films[way], films[WAYS[0]], strict=True)]
+        numbers = range(options.prompts)
+        each = [psnr([films[way, number]], [films[WAYS[0], number]]) for number in numbers]
         quality = f"{statistics.mean(each):.1f} dB | {min(each):.1f} dB" if way != WAYS[0] else "|"
         print(f"| {way.name} | {rows(engine, asked[way][0]):.2f} | {ratios} | {quality} |")
 

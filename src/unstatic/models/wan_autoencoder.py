@@ -313,14 +313,14 @@ class WanAutoencoder(nn.Module):
 
     def decode_folded(
         self, chunk: Float[Tensor, "b c lt lh lw"], state: Memory | None
-    ) -> tuple[Float[Tensor, "b t h w c"], Memory]:
+    ) -> tuple[Float[Tensor, "b t h w d"], Memory]:
         """Decode as `decode_stream` does, to pixels that are folded still and not cut to [-1, 1]."""
         stream = Stream(state)
         mean, std = self._scales()
         latent = chunk.to(self.dtype) * std + mean
         return self.decoder(latent.movedim(1, -1), stream), stream.memory
 
-    def unfolded(self, folded: Float[Tensor, "b t h w c"]) -> Float[Tensor, "b 3 t height width"]:
+    def unfolded(self, folded: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b 3 t height width"]:
         """Return the video of folded pixels, which are used up."""
         patch = self.config.patch
         pixels = folded.clamp_(-1, 1)

@@ -72,7 +72,7 @@ class TiledDecoder:
 
     def _decoded(
         self, tile: Float[Tensor, "b c lt lh lw"], memory: Memory | None
-    ) -> tuple[Float[Tensor, "b t h w c"], Memory]:
+    ) -> tuple[Float[Tensor, "b t h w d"], Memory]:
         pieces: list[Tensor] = []
         for latent in tile.split(self.model.latent_frames_per_pass, 2):
             piece, memory = self.model.decode_folded(latent, memory)
