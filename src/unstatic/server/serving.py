@@ -15,16 +15,15 @@ from unstatic.server import queue
 from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
 from unstatic.server.fetching import Policy, post
-from unstatic.server.metrics import Metrics
+from unstatic.server.outbox import Sender
 from unstatic.server.queue import Reaper
 from unstatic.server.settings import Settings
 from unstatic.server.stores import Stores, open_stores
 from unstatic.server.supervise import ChildPool, Chore, Household, Pool
 from unstatic.server.sweep import Sweeper
 from unstatic.server.telemetry import log_to
-from unstatic.server.webhooks import Sender
 
-SWEEP_S, TELL_S, CLOSE_S, BACKLOG = 30.0, 0.5, 5, 2048
+SWEEP_S, TELL_S, TELL_LONGEST_S, CLOSE_S, BACKLOG = 30.0, 0.5, 10, 5, 2048
 log = logging.getLogger(__name__)
 
 
@@ -35,7 +34,10 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
     _check_door(host, expose=expose, single=is_single_user(stores.database))
     app = create_app(settings, database=stores.database, storage=stores.storage)
     listening = _listen(host, port)
-    household = _household(settings, stores, app.state.server.metrics)
+    policy = Policy(http=True, allowed_networks=settings.allowed_networks, time_s=TELL_LONGEST_S)
+    metrics = app.state.server.metrics
+    sender = Sender(stores.database, partial(post, policy=policy), count=metrics.count_webhook)
+    household = _household(settings, stores, sender)
     config = uvicorn.Config(
         app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=CLOSE_S
     )
@@ -51,6 +53,7 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
             uvicorn.Server(config).run(sockets=[listening])
     finally:
         household.stop()
+        sender.close()
         stores.database.close()
 
 
@@ -65,12 +68,10 @@ def _address(listening: socket.socket) -> str:
     return f"http://{f'[{where}]' if ':' in where else where}:{port}/v1"
 
 
-def _household(settings: Settings, stores: Stores, metrics: Metrics) -> Household:
+def _household(settings: Settings, stores: Stores, sender: Sender) -> Household:
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
-    policy = Policy(http=True, allowed_networks=settings.allowed_networks)
-    sender = Sender(stores.database, partial(post, policy=policy), count=metrics.count_webhook)
     chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
     return Household(_pool(settings, stores), reaper, chores)
 
