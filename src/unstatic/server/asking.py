@@ -196,7 +196,7 @@ class Asking:
             few_s = manifest.compression.frames(2) / manifest.fps
             request = replace(request, seconds=few_s, source=_black(picture.size)[None])
         specs = [replace(spec, variation=each) for each in range(body.n)]
-        made = [self.asked(manifest, each, request, made_s=0)[0] for each in specs]
+        made = [self.asked(manifest, each, request, made_s=0.0)[0] for each in specs]
         return [replace(each, kind="image", seconds=0.0) for each in made]
 
     # --------------------------------------------------------------------------------------- their parts
