@@ -302,12 +302,13 @@ def test_f41_a_video_that_says_it_is_long_is_refused_unread(tmp_path: Path):
     assert str(refused(examine_video, path)) == "the video is longer than 2 s"
 
 
-def test_f41_a_video_that_does_not_say_it_is_long_is_refused_while_it_is_read(tmp_path: Path):
-    long = write_film(tmp_path / "long.webm", range(60), codec="libvpx", options={"live": "1"})
-    gap = write_film(tmp_path / "gap.webm", [0, 1, 10**6], codec="libvpx", options={"live": "1"})
-    for path in (long, gap):
-        assert probe(path, container="matroska").duration_s is None
-        assert refused(examine_video, path).code == "video_too_long"
+@pytest.mark.parametrize("times", [range(60), [0, 1, 10**6]])
+def test_f41_a_video_that_does_not_say_it_is_long_is_refused_while_it_is_read(
+    tmp_path: Path, times: range | list[int]
+):
+    path = write_film(tmp_path / "film.webm", times, codec="libvpx", options={"live": "1"})
+    assert probe(path, container="matroska").duration_s is None
+    assert refused(examine_video, path).code == "video_too_long"
 
 
 def test_f41_sixteen_thousand_pixels_a_side_are_refused(tmp_path: Path):

@@ -10,8 +10,9 @@ from unstatic.core.errors import InputError
 from unstatic.models.manifest import Manifest, find_model
 from unstatic.server.database import Database
 from unstatic.server.errors import add_handlers
+from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
-from unstatic.server.routes import characters, extras, images, models, operations, videos
+from unstatic.server.routes import characters, endpoints, extras, images, models, operations, videos
 from unstatic.server.settings import Settings
 from unstatic.server.state import Server, read_secret
 from unstatic.server.storage import Storage
@@ -45,7 +46,7 @@ def create_app(
     app.state.server = server
     add_handlers(app)
     # characters, edits and extensions come before the ids of videos
-    for routes in (characters, extras, videos, images, models, operations):
+    for routes in (characters, extras, videos, images, models, operations, endpoints):
         app.include_router(routes.router)
     app.add_middleware(Telemetry, metrics=server.metrics, tracing=server.tracing)
     return app
@@ -72,6 +73,7 @@ def open_server(
         manifests=read_manifests(settings.models),
         spool=spool,
         secret=read_secret(settings.data / "secret"),
+        rates=Rates(settings.reads),
         metrics=Metrics(database),
         tracing=trace_to(settings.otlp_endpoint),
     )

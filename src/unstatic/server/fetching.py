@@ -81,6 +81,13 @@ class Target(NamedTuple):
     addresses: tuple[str, ...]
 
 
+class Answer(NamedTuple):
+    """What whoever was sent something says: the status, and the header Retry-After."""
+
+    status: int
+    retry_after: str = ""
+
+
 def fetch(url: str, folder: Path, policy: Policy, *, resolver: Resolver | None = None) -> Path:
     """Return a new file in `folder` with what a URL names; nobody looks at it here. Raises FetchError."""
     content = _inline(url, policy) if url[:5].lower() == "data:" else _download(url, policy, resolver)
@@ -91,15 +98,15 @@ def fetch(url: str, folder: Path, policy: Policy, *, resolver: Resolver | None =
 
 def post(
     url: str, body: bytes, headers: Mapping[str, str], policy: Policy, *, resolver: Resolver | None = None
-) -> int:
-    """Send `body` and return the status of the answer, of which nothing else is read; a redirect is one.
+) -> Answer:
+    """Send `body` and return the answer, whose body is not read; a redirect is one.
 
     Raises FetchError if there is none.
     """
     deadline_s = time.monotonic() + policy.time_s
     target = check_target(url, policy, resolver=resolver)
     with _exchange("POST", target, policy, deadline_s, headers, body) as response:
-        return response.status
+        return Answer(response.status, response.headers.get("Retry-After", ""))
 
 
 def check_target(url: str, policy: Policy, *, resolver: Resolver | None = None) -> Target:

@@ -54,7 +54,7 @@ class Metrics:
         self.registry.register(_Jobs(database, monotonic))
 
     def count_webhook(self, result: str) -> None:
-        """Count what a `webhooks.Sender` says."""
+        """Count what a `outbox.Sender` says."""
         self.webhooks.labels(result).inc()
 
     def text(self) -> bytes:

@@ -14,12 +14,13 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from unstatic.server import forms, jobs, queue
-from unstatic.server.accounts import OWNER, Caller, authenticate
+from unstatic.server.accounts import OWNER, Caller, authenticate, tier_of
 from unstatic.server.asking import Asking, asking
 from unstatic.server.database import Database
 from unstatic.server.errors import ApiError, not_found
 from unstatic.server.idempotency import attempt_of, once
 from unstatic.server.jobs import Asked
+from unstatic.server.limits import check_new_job
 from unstatic.server.schemas import Body, Error
 from unstatic.server.state import Server
 from unstatic.server.tables import Account, Job
@@ -61,6 +62,7 @@ def caller_of(request: Request) -> Incoming:
     server = server_of(request)
     caller = authenticate(server.database, request.headers.get("authorization"), server.database.now())
     request.state.account_id = caller.account_id  # for the log
+    server.rates.take(caller.key_id or caller.account_id)
     if caller.account_id == OWNER:
         check_origin(request)
     return Incoming(server, caller, request)
@@ -98,6 +100,9 @@ async def sent_of(incoming: Known) -> AsyncGenerator[Sent]:
     server = incoming.server
     most = server.settings.max_upload
     async with forms.reading(incoming.request, spool=server.spool, max_bytes=most) as form:
+        if form.files and not tier_of(incoming.caller.tier).uploads:
+            message = f"accounts of the tier {incoming.caller.tier} send no files"
+            raise ApiError(403, message, code="tier_limit")
         yield Sent(incoming, form)
 
 
@@ -118,8 +123,11 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
 
         def write(session: Session, account: Account, asked: list[Asked]) -> list[str]:
             queue.join_in(session, account)
-            now = server.database.now()
-            return [jobs.create(session, account, each, now).id for each in asked]
+            now, made = server.database.now(), list[str]()
+            for each in asked:
+                check_new_job(session, account, each.seconds, now, server.settings)
+                made.append(jobs.create(session, account, each, now).id)
+            return made
 
         made = once(
             server,
