@@ -31,10 +31,10 @@ class Tier:
     """What accounts of a kind may do: `films` a minute, `seconds` of film a day, `waiting` jobs at a time."""
 
     concurrency: int
-    weight: float
+    weight: float | int
     films: int
     seconds: int
-    longest_s: float
+    longest_s: float | int
     waiting: int
     uploads: bool
     credits: int

@@ -1,5 +1,6 @@
 """The application: routes, errors and what they share, made from settings; nothing runs by being imported."""
 
+import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -18,6 +19,8 @@ from unstatic.server.state import Server, read_secret
 from unstatic.server.storage import Storage
 from unstatic.server.telemetry import Telemetry
 from unstatic.server.tracing import trace_to
+
+EXAMINED_AT_ONCE = 2
 
 
 def create_app(
@@ -73,6 +76,7 @@ def open_server(
         manifests=read_manifests(settings.models),
         spool=spool,
         secret=read_secret(settings.data / "secret"),
+        turns=threading.BoundedSemaphore(EXAMINED_AT_ONCE),
         rates=Rates(settings.reads),
         metrics=Metrics(database),
         tracing=trace_to(settings.otlp_endpoint),

@@ -5,8 +5,6 @@ of their shape. What was sent, and videos of the account that are used, are copi
 own before its row is written: a source may be deleted while an edit of it waits.
 """
 
-import base64
-import binascii
 import secrets
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -27,6 +25,7 @@ from unstatic.generate.request import Request, plan
 from unstatic.models.manifest import Manifest
 from unstatic.server import jobs, schemas
 from unstatic.server.errors import ApiError, not_found
+from unstatic.server.fetching import FetchError, Policy, fetch
 from unstatic.server.forms import Form
 from unstatic.server.intake import IntakeError, Limits, examine_picture, examine_video
 from unstatic.server.jobs import Asked
@@ -93,6 +92,9 @@ class Asking:
             characters=self.characters(body),
         )
         request = replace(_request(spec), image=None if picture is None else _black(picture.size))
+        if spec.characters:  # the film goes on from their clips
+            known = _footage(0, 2 * manifest.compression.time + 1, manifest)
+            request = replace(request, footage=(known,), lead=known.stop)
         return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0)
 
     def remix(
@@ -196,7 +198,7 @@ class Asking:
             few_s = manifest.compression.frames(2) / manifest.fps
             request = replace(request, seconds=few_s, source=_black(picture.size)[None])
         specs = [replace(spec, variation=each) for each in range(body.n)]
-        made = [self.asked(manifest, each, request, made_s=0)[0] for each in specs]
+        made = [self.asked(manifest, each, request, made_s=0.0)[0] for each in specs]
         return [replace(each, kind="image", seconds=0.0) for each in made]
 
     # --------------------------------------------------------------------------------------- their parts
@@ -234,30 +236,22 @@ class Asking:
             raise ApiError(400, f"{name} is given twice", code="invalid_value", param=name)
         if upload is None and named is None:
             return None
-        path = upload.path if upload is not None else self.named_picture(name, named)
-        limits = Limits(max_pixels=self.server.settings.max_pixels)
         try:
-            found = self.stack.enter_context(examine_picture(path, limits))
-        except IntakeError as error:
+            path = upload.path if upload is not None else self.named_picture(name, named)
+            limits = Limits(max_pixels=self.server.settings.max_pixels)
+            found = self.stack.enter_context(examine_picture(path, limits, turn=self.server.turns))
+        except (IntakeError, FetchError) as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None
         return Picture(found.path, found.size)
 
     def named_picture(self, name: str, named: Reference | None) -> Path:
-        """Return the file of a picture that stands in the body itself."""
+        """Return the file of a picture that stands in the body, or where the operator allows it elsewhere."""
         if named is None or named.image_url is None or named.file_id is not None:
             message = f"{name} takes a file or image_url: files are not kept here, so leave file_id out"
             raise ApiError(400, message, code="invalid_value", param=name)
-        kind, comma, data = named.image_url.partition(";base64,")
-        if not comma or not kind.startswith("data:image/"):
-            message = "image_url must be data:image/png;base64,...: this server fetches no addresses"
-            raise ApiError(400, message, code="invalid_value", param=f"{name}[image_url]")
-        path = self.form.folder / f"named-{secrets.token_hex(8)}"
-        try:
-            path.write_bytes(base64.b64decode(data, validate=True))
-        except (binascii.Error, ValueError):
-            message = "image_url is no base64"
-            raise ApiError(400, message, code="invalid_value", param=f"{name}[image_url]") from None
-        return path
+        settings = self.server.settings
+        policy = Policy(http=settings.fetch_urls, allowed_networks=settings.allowed_networks)
+        return fetch(named.image_url, self.form.folder, policy)
 
     def clip(self, name: str, named: Named | None) -> Clip:
         """Return a video that was sent, or one of the account. Raises ApiError."""
@@ -270,7 +264,7 @@ class Asking:
             return self.own(named.id)
         try:
             limits = Limits(max_seconds=self.server.settings.max_seconds)
-            found = self.stack.enter_context(examine_video(upload.path, limits))
+            found = self.stack.enter_context(examine_video(upload.path, limits, turn=self.server.turns))
         except IntakeError as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None
         return Clip(found.path, found.size, found.seconds)

@@ -21,7 +21,7 @@ CREDIT_PIXELS = 1280 * 720
 AVAILABLE, RESERVED, HOUSE = "available", "reserved", "house"
 
 
-def price(seconds: float, size: Size) -> int:
+def price(seconds: float | int, size: Size) -> int:
     """Return the credits for a film: one for a second of up to 1280 x 720 pixels, more in proportion."""
     return max(1, math.ceil(seconds * max(1.0, size.width * size.height / CREDIT_PIXELS)))
 

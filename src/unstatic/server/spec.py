@@ -59,8 +59,8 @@ class Spec:
     strength: float | None = None
     backward: bool = False
     keep: tuple[float, float] | None = None
-    before: float = 0
-    after: float = 0
+    before: float = 0.0
+    after: float = 0.0
     cards: tuple[Card, ...] = ()
     characters: tuple[str, ...] = ()
     inputs: str | None = None

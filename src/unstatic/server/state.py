@@ -1,6 +1,7 @@
 """What a running server consists of: `app.state.server`. Nothing of it is global."""
 
 import secrets
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,8 @@ from unstatic.server.tracing import Tracing
 class Server:
     """What every request may use. `manifests` are the models on offer, the first is the default.
 
-    `spool` is where uploads lie while their request lasts, and `secret` signs addresses of pictures.
+    `spool` is where uploads lie while their request lasts, of which those are looked at that have one of the
+    `turns`; `secret` signs addresses of pictures.
     """
 
     settings: Settings
@@ -28,6 +30,7 @@ class Server:
     manifests: Mapping[str, Manifest]
     spool: Path
     secret: bytes
+    turns: threading.BoundedSemaphore
     rates: Rates
     metrics: Metrics
     tracing: Tracing

@@ -116,6 +116,16 @@ def test_the_preview_is_watched_while_the_film_is_made(client: TestClient, serve
         assert read + b"".join(pieces) == b"onetwo"
 
 
+def test_how_a_film_looks_meanwhile_is_its_thumbnail(client: TestClient, server: Server):
+    said = ask(client)
+    found = begin(server)
+    assert found is not None
+    thumbnail = f"/v1/videos/{said['id']}/content?variant=thumbnail"
+    assert error_of(client.get(thumbnail), 404)["code"] == "not_found"
+    server.storage.put_bytes(f"{found[0].prefix}/look.webp", b"first")
+    assert client.get(thumbnail).content == b"first"
+
+
 def test_pages_of_a_list(client: TestClient):
     ids = [ask(client)["id"] for _ in range(5)]
     page = client.get("/v1/videos", params={"limit": 2}).json()

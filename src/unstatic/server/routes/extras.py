@@ -10,7 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from unstatic.server import jobs
+from unstatic.server.asking import Asking
 from unstatic.server.errors import ApiError
+from unstatic.server.jobs import Asked
 from unstatic.server.routes.incoming import (
     ERRORS,
     Incoming,
@@ -18,8 +20,7 @@ from unstatic.server.routes.incoming import (
     WithBody,
     find_job,
     held_job,
-    make_jobs,
-    pace,
+    make_video,
 )
 from unstatic.server.schemas import (
     BlendBody,
@@ -27,9 +28,7 @@ from unstatic.server.schemas import (
     RecutBody,
     StoryboardBody,
     Video,
-    first_answer,
     of_body,
-    read_body,
     video_of,
 )
 from unstatic.server.tables import Job
@@ -41,40 +40,37 @@ LOOK_S, SILENT_S = 0.25, 15.0
 @router.post("/storyboards", openapi_extra=of_body(StoryboardBody))
 def storyboard(sent: WithBody, response: Response) -> Video:
     """Ask for a film of several cards."""
-    body = read_body(StoryboardBody, sent.form.fields)
-    pace(response)
-    return first_answer(make_jobs(sent, body, lambda asking: asking.storyboard(body))[0])
+    return make_video(sent, response, StoryboardBody, lambda asking, body: asking.storyboard(body))
 
 
 @router.post("/loops", openapi_extra=of_body(LoopBody, files=("video",)))
 def loop(sent: WithBody, response: Response) -> Video:
     """Ask for a video to flow into its own beginning."""
-    body = read_body(LoopBody, sent.form.fields)
-    pace(response)
-    made = make_jobs(sent, body, lambda asking: asking.loop(body, asking.clip("video", body.video)))
-    return first_answer(made[0])
+
+    def ask(asking: Asking, body: LoopBody) -> list[Asked]:
+        return asking.loop(body, asking.clip("video", body.video))
+
+    return make_video(sent, response, LoopBody, ask)
 
 
 @router.post("/blends", openapi_extra=of_body(BlendBody, files=("video", "other")))
 def blend(sent: WithBody, response: Response) -> Video:
     """Ask for what leads from one video to another."""
-    body = read_body(BlendBody, sent.form.fields)
-    pace(response)
-    made = make_jobs(
-        sent,
-        body,
-        lambda asking: asking.blend(body, asking.clip("video", body.video), asking.clip("other", body.other)),
-    )
-    return first_answer(made[0])
+
+    def ask(asking: Asking, body: BlendBody) -> list[Asked]:
+        return asking.blend(body, asking.clip("video", body.video), asking.clip("other", body.other))
+
+    return make_video(sent, response, BlendBody, ask)
 
 
 @router.post("/recuts", openapi_extra=of_body(RecutBody, files=("video",)))
 def recut(sent: WithBody, response: Response) -> Video:
     """Ask for a span of a video, and what is new on its sides."""
-    body = read_body(RecutBody, sent.form.fields)
-    pace(response)
-    made = make_jobs(sent, body, lambda asking: asking.recut(body, asking.clip("video", body.video)))
-    return first_answer(made[0])
+
+    def ask(asking: Asking, body: RecutBody) -> list[Asked]:
+        return asking.recut(body, asking.clip("video", body.video))
+
+    return make_video(sent, response, RecutBody, ask)
 
 
 @router.post("/{video_id}/cancel")
@@ -119,14 +115,16 @@ async def _told(incoming: Incoming, video_id: str) -> AsyncGenerator[str]:
 def _state(incoming: Incoming, video_id: str) -> dict[str, Any]:
     """Return what is told of a film."""
     job = find_job(incoming, video_id)
-    preview = f"/v1/videos/{job.id}/content?variant=preview" if job.status == jobs.IN_PROGRESS else None
+    content = f"/v1/videos/{job.id}/content?variant="
+    is_made = job.status == jobs.IN_PROGRESS
     error = {"code": job.error_code, "message": job.error_message} if job.status == jobs.FAILED else None
     return {
         "id": job.id,
         "status": job.status,
         "progress": job.progress,
         "time_left_s": time_left_s(job, incoming.database.now()),
-        "preview": preview,
+        "preview": f"{content}preview" if is_made else None,
+        "picture": f"{content}thumbnail" if is_made else None,
         "error": error,
     }
 

@@ -21,7 +21,7 @@ from unstatic.server.errors import ApiError, not_found
 from unstatic.server.idempotency import attempt_of, once
 from unstatic.server.jobs import Asked
 from unstatic.server.limits import check_new_job
-from unstatic.server.schemas import Body, Error
+from unstatic.server.schemas import AnyBody, Body, Error, Video, first_answer, read_body
 from unstatic.server.state import Server
 from unstatic.server.tables import Account, Job
 
@@ -139,6 +139,16 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
         )
     with server.database.reading() as session:
         return list(session.scalars(select(Job).where(Job.id.in_(made)).order_by(Job.number)))
+
+
+def make_video(
+    sent: Sent, response: Response, kind: type[AnyBody], ask: Callable[[Asking, AnyBody], list[Asked]]
+) -> Video:
+    """Return the film that a request asks for: its body is read as `kind`, and `ask` makes a job of it."""
+    body = read_body(kind, sent.form.fields)
+    (job,) = make_jobs(sent, body, lambda asking: ask(asking, body))
+    pace(response)
+    return first_answer(job)
 
 
 def find_job(incoming: Incoming, job_id: str, kind: str = "video") -> Job:

@@ -6,8 +6,10 @@ from fastapi import APIRouter, Query, Response
 from sqlalchemy import select
 
 from unstatic.server import jobs
+from unstatic.server.asking import Asking
 from unstatic.server.content import Stream, download, growing
 from unstatic.server.errors import ApiError
+from unstatic.server.jobs import Asked
 from unstatic.server.routes.incoming import (
     ERRORS,
     ID,
@@ -16,7 +18,7 @@ from unstatic.server.routes.incoming import (
     WithBody,
     find_job,
     held_job,
-    make_jobs,
+    make_video,
     pace,
 )
 from unstatic.server.schemas import (
@@ -27,15 +29,14 @@ from unstatic.server.schemas import (
     Video,
     VideoDeleted,
     VideoList,
-    first_answer,
     of_body,
-    read_body,
     video_of,
 )
 from unstatic.server.storage import MissingKeyError
 from unstatic.server.tables import Job
 
 MAX_PIECE_BYTES = 100_000_000
+LOOK = "look.webp"
 # Of every variant its file, and its kind
 FILES = {
     "video": ("video.mp4", "video/mp4"),
@@ -53,37 +54,38 @@ router = APIRouter(prefix="/v1/videos", tags=["videos"], responses=ERRORS)
 @router.post("", openapi_extra=of_body(CreateBody, files=("input_reference",)))
 def create(sent: WithBody, response: Response) -> Video:
     """Ask for a film."""
-    body = read_body(CreateBody, sent.form.fields)
-    pace(response)
-    return first_answer(make_jobs(sent, body, lambda asking: asking.create(body))[0])
+    return make_video(sent, response, CreateBody, lambda asking, body: asking.create(body))
 
 
 @router.post("/edits", openapi_extra=of_body(EditBody, files=("video", "mask")))
 def edit(sent: WithBody, response: Response) -> Video:
     """Ask for a video to be made anew, or what a mask marks in it."""
-    body = read_body(EditBody, sent.form.fields)
-    pace(response)
-    made = make_jobs(sent, body, lambda asking: asking.remix(body, asking.clip("video", body.video)))
-    return first_answer(made[0])
+
+    def ask(asking: Asking, body: EditBody) -> list[Asked]:
+        return asking.remix(body, asking.clip("video", body.video))
+
+    return make_video(sent, response, EditBody, ask)
 
 
 @router.post("/extensions", openapi_extra=of_body(ExtensionBody, files=("video",)))
 def extend(sent: WithBody, response: Response) -> Video:
     """Ask for a video to go on."""
-    body = read_body(ExtensionBody, sent.form.fields)
-    pace(response)
-    made = make_jobs(sent, body, lambda asking: asking.extend(body, asking.clip("video", body.video)))
-    return first_answer(made[0])
+
+    def ask(asking: Asking, body: ExtensionBody) -> list[Asked]:
+        return asking.extend(body, asking.clip("video", body.video))
+
+    return make_video(sent, response, ExtensionBody, ask)
 
 
 @router.post("/{video_id}/remix", openapi_extra=of_body(RemixBody))
 def remix(video_id: str, sent: WithBody, response: Response) -> Video:
     """Ask for a film to be made anew."""
     find_job(sent.incoming, video_id)
-    body = read_body(RemixBody, sent.form.fields)
-    pace(response)
-    made = make_jobs(sent, body, lambda asking: asking.remix(body, asking.own(video_id), video_id))
-    return first_answer(made[0])
+
+    def ask(asking: Asking, body: RemixBody) -> list[Asked]:
+        return asking.remix(body, asking.own(video_id), video_id)
+
+    return make_video(sent, response, RemixBody, ask)
 
 
 @router.get("")
@@ -133,23 +135,31 @@ def content(video_id: str, incoming: Known, variant: Variant = "video") -> Respo
     job = find_job(incoming, video_id)
     if variant == "preview" and job.status == jobs.IN_PROGRESS:
         return _preview(incoming, job)
+    if variant == "thumbnail" and job.status == jobs.IN_PROGRESS:
+        return _look(incoming, job)
     if job.status != jobs.COMPLETED:
         raise ApiError(404, f"{job.id} is {job.status}: there is no file yet", code="not_ready")
     if (job.expires_at or 0) <= incoming.database.now():
         raise ApiError(404, f"{job.id} has expired", code="expired")
-    file, kind = FILES["video" if variant == "preview" else variant]
-    name = f"{job.id}.{file.rpartition('.')[2]}"
+    variant = "video" if variant == "preview" else variant
+    file, kind = FILES[variant]
+    return _file(incoming, job, f"{job.output}/{file}", kind, f"{job.fence}-{variant}")
+
+
+def _file(incoming: Incoming, job: Job, key: str, kind: str, version: str) -> Response:
+    """Answer with a file of a film."""
+    name, etag = f"{job.id}.{key.rpartition('.')[2]}", f"{job.id}-{version}"
+    storage = incoming.server.storage
     try:
-        return download(
-            incoming.request,
-            incoming.server.storage,
-            f"{job.output}/{file}",
-            media_type=kind,
-            name=name,
-            etag=f"{job.id}-{job.fence}-{variant}",
-        )
+        return download(incoming.request, storage, key, media_type=kind, name=name, etag=etag)
     except MissingKeyError:
-        raise ApiError(404, f"{job.id} has no {variant}", code="not_found") from None
+        raise ApiError(404, f"{job.id} has no such file", code="not_found") from None
+
+
+def _look(incoming: Incoming, job: Job) -> Response:
+    """Answer with how the last frame looks at this moment."""
+    key = f"{jobs.Lease(job.id, '', job.fence).prefix}/{LOOK}"
+    return _file(incoming, job, key, "image/webp", f"{job.fence}-{job.beat}")
 
 
 def _preview(incoming: Incoming, job: Job) -> Response:
