@@ -14,15 +14,16 @@ from unstatic.core.errors import InputError
 from unstatic.server import queue
 from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
-from unstatic.server.fetching import Policy, post
+from unstatic.server.fetching import post
 from unstatic.server.metrics import Metrics
+from unstatic.server.outbox import Sender
 from unstatic.server.queue import Reaper
 from unstatic.server.settings import Settings
 from unstatic.server.stores import Stores, open_stores
 from unstatic.server.supervise import ChildPool, Chore, Household, Pool
 from unstatic.server.sweep import Sweeper
 from unstatic.server.telemetry import log_to
-from unstatic.server.webhooks import Sender
+from unstatic.server.webhooks import policy_of
 
 SWEEP_S, TELL_S, CLOSE_S, BACKLOG = 30.0, 0.5, 5, 2048
 log = logging.getLogger(__name__)
@@ -69,8 +70,8 @@ def _household(settings: Settings, stores: Stores, metrics: Metrics) -> Househol
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
-    policy = Policy(http=True, allowed_networks=settings.allowed_networks)
-    sender = Sender(stores.database, partial(post, policy=policy), count=metrics.count_webhook)
+    send = partial(post, policy=policy_of(settings))
+    sender = Sender(stores.database, send, count=metrics.count_webhook)
     chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
     return Household(_pool(settings, stores), reaper, chores)
 
