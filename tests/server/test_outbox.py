@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from sqlalchemy import func, select, update
-from webhook_receiver import Receiver, end_a_job, listen, patient, post, until_told
+from webhook_receiver import Receiver, end_a_job, listen, post, post_hastily, until_told
 
 from unstatic.server import jobs, outbox, queue, webhooks
 from unstatic.server.database import Database
@@ -126,7 +126,9 @@ def test_f47_a_time_out_is_a_failure(
     account = make_account()
     listen(database, account, f"{receiver.url}/hangs")
     end_a_job(database, account)
-    assert look(sender) == 1
+    hasty = Sender(database, post_hastily)
+    assert look(hasty) == 1
+    hasty.close()
     assert endpoint_of(database).failing_since == database.now()
     receiver.released.set()
     clock.now_s += outbox.FIRST_WAIT_S
@@ -140,7 +142,7 @@ def test_what_hangs_holds_up_nobody(database: Database, make_account: MakeAccoun
     listen(database, other, f"{receiver.url}/hook")
     for account in (hanging, hanging, other):
         end_a_job(database, account)
-    sender = Sender(database, patient)
+    sender = Sender(database, post)
     assert sender.look() == 2
     until_told(receiver, "/hook", 1)
     end_a_job(database, other)
@@ -159,7 +161,7 @@ def test_f10_a_sender_that_is_closed_leaves_the_rest_to_another(
     listen(database, account, f"{receiver.url}/hangs")
     for _ in range(3):
         end_a_job(database, account)
-    closed = Sender(database, patient)
+    closed = Sender(database, post)
     closed.look()
     until_told(receiver, "/hangs", 1)
     closing = threading.Thread(target=closed.close)
@@ -182,7 +184,7 @@ def test_those_that_fail_leave_half_of_the_threads_to_others(
     with database.writing() as session:
         session.execute(update(Endpoint).values(failing_since=database.now()))
     end_a_job(database, hanging)
-    sender = Sender(database, patient, threads=4)
+    sender = Sender(database, post, threads=4)
     assert sender.look() == 2
     until_told(receiver, "/hangs", 2)
     assert sender.look() == 0
@@ -331,7 +333,7 @@ def test_f47_many_senders_send_each_delivery_once(
         listen(database, account, f"{receiver.url}/hook{number}")
     for _ in range(8):
         end_a_job(database, account)
-    senders = [Sender(database, patient) for _ in range(4)]
+    senders = [Sender(database, post) for _ in range(4)]
     threads = [threading.Thread(target=sender.look) for sender in senders]
     for thread in threads:
         thread.start()
@@ -373,7 +375,7 @@ def test_f21_an_endpoint_removed_while_it_is_told(
     for _ in range(2):
         end_a_job(database, account)
     results: list[str] = []
-    sender = Sender(database, patient, count=results.append)
+    sender = Sender(database, post, count=results.append)
     sender.look()
     until_told(receiver, "/hangs", 1)
     with database.writing() as session:

@@ -11,7 +11,7 @@ from unstatic.server.database import Database
 from unstatic.server.fetching import Answer, Policy
 from unstatic.server.tables import Account, Endpoint
 
-TIMEOUT_S = 0.5
+TIME_S, SHORT_TIME_S = 10, 0.3
 
 
 class Receiver:
@@ -53,16 +53,16 @@ class Receiver:
         self.server.server_close()
 
 
-def post(url: str, body: bytes, headers: dict[str, str], *, time_s: float | int = TIMEOUT_S) -> Answer:
+def post(url: str, body: bytes, headers: dict[str, str], *, time_s: float | int = TIME_S) -> Answer:
     """Send as a server does that takes the loopback for public."""
     port = urlsplit(url).port or 80
     policy = Policy(http=True, ports=(port,), allowed_networks=("127.0.0.0/8",), time_s=time_s)
     return fetching.post(url, body, headers, policy)
 
 
-def patient(url: str, body: bytes, headers: dict[str, str]) -> Answer:
-    """Send as `post` does, and wait for long."""
-    return post(url, body, headers, time_s=10)
+def post_hastily(url: str, body: bytes, headers: dict[str, str]) -> Answer:
+    """Send as `post` does, and wait only for a moment."""
+    return post(url, body, headers, time_s=SHORT_TIME_S)
 
 
 def until_told(

@@ -14,7 +14,7 @@ from unstatic.core.errors import InputError
 from unstatic.server import queue
 from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
-from unstatic.server.fetching import Policy, post
+from unstatic.server.fetching import post
 from unstatic.server.outbox import Sender
 from unstatic.server.queue import Reaper
 from unstatic.server.settings import Settings
@@ -22,8 +22,9 @@ from unstatic.server.stores import Stores, open_stores
 from unstatic.server.supervise import ChildPool, Chore, Household, Pool
 from unstatic.server.sweep import Sweeper
 from unstatic.server.telemetry import log_to
+from unstatic.server.webhooks import policy_of
 
-SWEEP_S, TELL_S, TELL_LONGEST_S, CLOSE_S, BACKLOG = 30.0, 0.5, 10, 5, 2048
+SWEEP_S, TELL_S, CLOSE_S, BACKLOG = 30.0, 0.5, 5, 2048
 log = logging.getLogger(__name__)
 
 
@@ -34,9 +35,8 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
     _check_door(host, expose=expose, single=is_single_user(stores.database))
     app = create_app(settings, database=stores.database, storage=stores.storage)
     listening = _listen(host, port)
-    policy = Policy(http=True, allowed_networks=settings.allowed_networks, time_s=TELL_LONGEST_S)
-    metrics = app.state.server.metrics
-    sender = Sender(stores.database, partial(post, policy=policy), count=metrics.count_webhook)
+    send = partial(post, policy=policy_of(settings))
+    sender = Sender(stores.database, send, count=app.state.server.metrics.count_webhook)
     household = _household(settings, stores, sender)
     config = uvicorn.Config(
         app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=CLOSE_S
