@@ -10,6 +10,7 @@ from unstatic.core.errors import InputError
 from unstatic.models.manifest import Manifest, find_model
 from unstatic.server.database import Database
 from unstatic.server.errors import add_handlers
+from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.routes import characters, endpoints, extras, images, models, operations, videos
 from unstatic.server.settings import Settings
@@ -74,6 +75,7 @@ def open_server(
         secret=read_secret(settings.data / "secret"),
         metrics=Metrics(database),
         tracing=trace_to(settings.otlp_endpoint),
+        rates=Rates(settings.reads),
     )
 
 

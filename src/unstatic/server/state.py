@@ -8,6 +8,7 @@ from pathlib import Path
 from unstatic.core.files import atomic_path
 from unstatic.models.manifest import Manifest
 from unstatic.server.database import Database
+from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.settings import Settings
 from unstatic.server.storage import Storage
@@ -29,6 +30,7 @@ class Server:
     secret: bytes
     metrics: Metrics
     tracing: Tracing
+    rates: Rates
 
 
 def read_secret(path: Path) -> bytes:
