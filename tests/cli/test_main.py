@@ -19,7 +19,19 @@ from unstatic.media.read import read_video
 
 Command = Callable[..., Any]
 EDITS = ["extend", "loop", "blend", "remix", "repaint", "recut"]
-COMMANDS = ["video", "image", *EDITS, "static", "train", "eval", "bench", "doctor", "models", "world"]
+COMMANDS = [
+    "video",
+    "image",
+    *EDITS,
+    "static",
+    "train",
+    "eval",
+    "bench",
+    "doctor",
+    "admin",
+    "models",
+    "world",
+]
 START = "import sys; from unstatic.cli.main import main; main()"
 
 
@@ -45,7 +57,8 @@ def test_help_imports_nothing_heavy(arguments: list[str]):
     *text, modules = printed.splitlines()
     assert text[0].startswith("Usage: unstatic")
     assert (
-        set(modules.split()) & {"torch", "numpy", "transformers", "av", "einops", "jaxtyping", "rich"}
+        set(modules.split())
+        & {"torch", "numpy", "transformers", "av", "einops", "jaxtyping", "rich", "sqlalchemy"}
         == set()
     )
 
@@ -68,7 +81,7 @@ def test_every_command_is_listed_and_has_help(unstatic: Command):
     for command in COMMANDS:
         assert f"\n  {command} " in listed.out
         assert unstatic(command, "--help").code == 0
-    groups = [listed, unstatic("models", "--help"), unstatic("world", "--help")]
+    groups = [listed, *(unstatic(group, "--help") for group in ("admin", "models", "world"))]
     texts = [group.out.replace("[ARGS]...", "") for group in groups]
     assert not [text for text in texts if "..." in text], "a summary does not fit its line"
 
@@ -77,7 +90,7 @@ def test_the_version_is_printed(unstatic: Command):
     assert unstatic("--version").out == f"unstatic {package.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["models"], ["world"]])
+@pytest.mark.parametrize("arguments", [[], ["admin"], ["admin", "key"], ["models"], ["world"]])
 def test_a_group_without_a_command_shows_its_help(unstatic: Command, arguments: list[str]):
     ran = unstatic(*arguments)
     assert (ran.code, ran.out) == (2, "")

@@ -37,7 +37,7 @@ def serve(
     ] = False,
 ) -> None:
     """Serve the Videos API: POST /v1/videos and all that belongs to it."""
-    settings = _settings(data=data, models=tuple(model) if model else None, workers=workers)
+    settings = server_settings(data=data, models=tuple(model) if model else None, workers=workers)
     from unstatic.server.serving import run
 
     run(settings, host=host, port=port, expose=expose)
@@ -57,7 +57,7 @@ def worker(
     child: Annotated[bool, typer.Option("--child", hidden=True)] = False,
 ) -> None:
     """Make films for a server that has the same database and storage."""
-    settings = _settings(data=data, models=tuple(model) if model else None, lease=lease)
+    settings = server_settings(data=data, models=tuple(model) if model else None, lease=lease)
     import torch
 
     from unstatic.server.worker import run
@@ -69,7 +69,7 @@ def worker(
     run(settings, name=name, is_child=child)
 
 
-def _settings(**given: object) -> "Settings":
+def server_settings(**given: object) -> "Settings":
     """Read the settings. Raises InputError naming the fix where the extra is missing."""
     quiet_threads(spins=SHORT_SPINS)
     try:
