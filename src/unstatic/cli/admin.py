@@ -148,22 +148,10 @@ def list_keys(account: OfAccount = None, as_json: AsJson = False, data: Data = N
     from unstatic.server.tables import Key
 
     wanted = select(Key).order_by(Key.created_at, Key.id)
+    wanted = wanted if account is None else wanted.where(Key.account_id == account)
     with opened(data) as (session, _, _):
-        rows = [
-            {
-                "id": each.id,
-                "account": each.account_id,
-                "name": each.name,
-                "key": each.shown,
-                "created_at": each.created_at,
-                "expires_at": each.expires_at,
-                "revoked_at": each.revoked_at,
-                "used_at": each.used_at,
-            }
-            for each in session.scalars(
-                wanted if account is None else wanted.where(Key.account_id == account)
-            )
-        ]
+        columns = "id account_id name shown created_at expires_at revoked_at used_at"
+        rows = facts(session.scalars(wanted), columns)
     show(rows, "there is no key: make one with `unstatic admin key new`", as_json=as_json)
 
 
