@@ -77,6 +77,12 @@ def transformer(channels: int, kind: str) -> WanTransformer3DModel:
     )
 
 
+def is_small(name: str) -> bool:
+    """Tell weights of diffusers' transformer that stay in float32: norms, tables, and how levels are told."""
+    parts = name.split(".")
+    return any(part.startswith("norm") or part in ("scale_shift_table", "time_embedder") for part in parts)
+
+
 def image_encoder() -> CLIPVisionModel:
     return CLIPVisionModel(
         CLIPVisionConfig(

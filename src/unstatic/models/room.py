@@ -125,9 +125,16 @@ def _taken(model: InstalledModel, dtype: torch.dtype, fit: Fit) -> dict[str, Tak
             exact = frozenset(published)
         elif part in TRANSFORMERS and is_open(model):
             layout = layout_of(published)
-            exact = frozenset(name for name in published if is_exact(rename_one(name, layout, OURS)))
+            exact = frozenset(name for name in published if _stays_exact(name, layout))
         found[part] = _taken_by(published, dtype, fit.quantise is not None and part in TRANSFORMERS, exact)
     return found
+
+
+def _stays_exact(name: str, layout: int) -> bool:
+    try:
+        return is_exact(rename_one(name, layout, OURS))
+    except InputError:  # it is refused when it is loaded
+        return False
 
 
 def _taken_by(published: Shapes, dtype: torch.dtype, quantised: bool, exact: Collection[str]) -> Taken:
