@@ -5,12 +5,14 @@ as no key was ever made one person uses the server, the account "owner" (`routes
 machine in then).
 """
 
+import contextlib
 import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
 from unstatic.core.errors import InputError
@@ -24,6 +26,7 @@ OWNERS_CREDITS = 10**12
 KEY_PREFIX, INVITE_PREFIX = "sk-unstatic-", "invite-"
 LONGEST_HEADER, SHOWN = 300, 4
 USED_EVERY_S = 60
+MOST_CREDITS, MOST_YEARS_S = 10**12, 100 * 366 * 86_400
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +96,7 @@ def tier_of(name: str) -> Tier:
     return TIERS[name]
 
 
-# --------------------------------------------------------------------------------------------------- accounts
+# -------------------------------------------------------------------------------------------------- accounts
 
 
 def open_account(session: Session, name: str, tier: str, now: int, *, credits_: int | None = None) -> Account:
@@ -109,7 +112,7 @@ def open_account(session: Session, name: str, tier: str, now: int, *, credits_: 
     )
     session.add(account)
     session.flush()
-    ledger.grant(session, account.id, allowed.credits if credits_ is None else credits_, "opened", now)
+    ledger.grant(session, account.id, _credits(allowed, credits_), "opened", now)
     return account
 
 
@@ -117,6 +120,20 @@ def change_tier(session: Session, account_id: str, tier: str) -> Account:
     """Give an account another tier. Raises InputError for an account or a tier that there is not."""
     account, allowed = account_of(session, account_id), tier_of(tier)
     account.tier, account.concurrency, account.weight = tier, allowed.concurrency, allowed.weight
+    return account
+
+
+def disable(session: Session, account_id: str, now: int) -> Account:
+    """Let no key of an account in from now on; its jobs go on. Raises InputError."""
+    account = account_of(session, account_id)
+    account.disabled_at = account.disabled_at or now
+    return account
+
+
+def enable(session: Session, account_id: str) -> Account:
+    """Let an account in again. Raises InputError."""
+    account = account_of(session, account_id)
+    account.disabled_at = None
     return account
 
 
@@ -133,7 +150,7 @@ def owner(database: Database) -> Caller:
     with database.reading() as session:
         known = session.get(Account, OWNER) is not None
     if not known:
-        with database.writing() as session:
+        with contextlib.suppress(IntegrityError), database.writing() as session:  # another may be quicker
             if session.get(Account, OWNER) is None:
                 _open_for_owner(session, database.now())
     return Caller(OWNER, None, "admin")
@@ -161,15 +178,14 @@ def is_single_user(database: Database) -> bool:
         return session.scalar(select(Key.id).limit(1)) is None
 
 
-# ------------------------------------------------------------------------------------------------------- keys
+# ------------------------------------------------------------------------------------------------------ keys
 
 
 def make_key(
     session: Session, account_id: str, name: str, now: int, *, lasts_s: int | None = None
 ) -> tuple[Key, str]:
     """Make a key and return it with its text, which nobody can read again. Raises InputError."""
-    if lasts_s is not None and lasts_s <= 0:
-        raise InputError(f"a key cannot last {lasts_s} seconds: give more than none")
+    expires_at = _until(now, lasts_s)
     text = KEY_PREFIX + secrets.token_urlsafe(32)
     key = Key(
         id=new_id("key"),
@@ -178,7 +194,7 @@ def make_key(
         shown=f"{KEY_PREFIX}...{text[-SHOWN:]}",
         digest=_digest(text),
         created_at=now,
-        expires_at=None if lasts_s is None else now + lasts_s,
+        expires_at=expires_at,
     )
     session.add(key)
     session.flush()
@@ -207,10 +223,16 @@ def authenticate(database: Database, header: str | None, now: int) -> Caller:
         raise _refused()
     if account.disabled_at is not None:
         raise ApiError(403, "this account is disabled: ask who runs the server", code="account_disabled")
-    if key.used_at is None or now - key.used_at >= USED_EVERY_S:
-        with database.writing() as session:
-            session.execute(update(Key).where(Key.id == key.id).values(used_at=now))
+    if key.used_at is None or not 0 <= now - key.used_at < USED_EVERY_S:
+        _note_use(database, key, now)
     return Caller(account.id, key.id, account.tier)
+
+
+def _note_use(database: Database, key: Key, now: int) -> None:
+    """Write down that a key was used, once of many at a time; a database that is full still lets it in."""
+    unchanged = Key.id == key.id, Key.used_at.is_not_distinct_from(key.used_at)
+    with contextlib.suppress(DBAPIError), database.writing() as session:
+        session.execute(update(Key).where(*unchanged).values(used_at=now))
 
 
 def _key_in(header: str | None) -> str:
@@ -233,7 +255,7 @@ def _refused() -> ApiError:
     return ApiError(401, message, code="invalid_api_key")
 
 
-# ---------------------------------------------------------------------------------------------------- invites
+# --------------------------------------------------------------------------------------------------- invites
 
 
 def invite(
@@ -246,9 +268,9 @@ def invite(
         id=new_id("inv"),
         digest=_digest(code),
         tier=tier,
-        credits=allowed.credits if credits_ is None else credits_,
+        credits=_credits(allowed, credits_),
         created_at=now,
-        expires_at=None if lasts_s is None else now + lasts_s,
+        expires_at=_until(now, lasts_s),
     )
     session.add(made)
     session.flush()
@@ -256,7 +278,7 @@ def invite(
 
 
 def redeem(session: Session, code: str, name: str, now: int) -> tuple[Account, str]:
-    """Make the account of an invite, once, and return it with a key. Raises ApiError 404."""
+    """Make the account of an invite, once, and return it with a key. Raises ApiError for another code."""
     wanted = select(Invite).where(Invite.digest == _digest(code)).with_for_update()
     found = session.scalars(wanted).one_or_none()
     over = found is None or found.account_id is not None
@@ -269,7 +291,24 @@ def redeem(session: Session, code: str, name: str, now: int) -> tuple[Account, s
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def _credits(tier: Tier, chosen: int | None) -> int:
+    """Return how many credits an account begins with. Raises InputError for too many or less than none."""
+    amount = tier.credits if chosen is None else chosen
+    if not 0 <= amount <= MOST_CREDITS:
+        raise InputError(f"{amount} credits cannot be given: give 0 to {MOST_CREDITS}")
+    return amount
+
+
+def _until(now: int, lasts_s: int | None) -> int | None:
+    """Return when something ends that lasts so long. Raises InputError for a time that cannot be."""
+    if lasts_s is None:
+        return None
+    if not 1 <= lasts_s <= MOST_YEARS_S:
+        raise InputError(f"it cannot last {lasts_s} seconds: give 1 to {MOST_YEARS_S}")
+    return now + lasts_s
 
 
 def _named(name: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import case, select, update
 from sqlalchemy.orm import Session
 
-from unstatic.core.errors import UnstaticError
+from unstatic.core.errors import InputError, UnstaticError
 from unstatic.server import ledger
 from unstatic.server.tables import Account, Delivery, Endpoint, Job, new_id
 
@@ -160,6 +160,19 @@ def give_on(session: Session, job: Job, most_attempts: int, now: int) -> None:
     if job.attempts >= most_attempts:
         message = f"the work on it broke off {job.attempts} times"
         end_failed(session, job, "worker_lost", message, now)
+
+
+def requeue(session: Session, job_id: str) -> Job:
+    """Take a job from its worker, who is not to be waited for, and let the next one have it.
+
+    Raises InputError for one that nobody works on.
+    """
+    job = session.scalars(select(Job).where(Job.id == job_id).with_for_update()).one_or_none()
+    if job is None or job.worker is None:
+        state = "unknown" if job is None else "waiting" if job.status not in ENDED else job.status
+        raise InputError(f"job {job_id[:80]!r} is {state}: only a job that a worker holds can be requeued")
+    job.worker = None
+    return job
 
 
 def find(session: Session, account_id: str, job_id: str, *, lock: bool = False) -> Job | None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from unstatic.core.shapes import Size
-from unstatic.server.errors import ApiError
+from unstatic.server.errors import LONGEST_WAIT_S, ApiError
 from unstatic.server.tables import Account, Entry, new_id
 
 CREDIT_PIXELS = 1280 * 720
@@ -63,7 +63,7 @@ def _change_balance(session: Session, account_id: str, amount: int) -> None:
     ).one_or_none()
     if changed is None:
         message = f"this needs {abs(amount)} credits, which the account has not"
-        raise ApiError(429, message, code="insufficient_quota")
+        raise ApiError(429, message, code="insufficient_quota", retry_after_s=LONGEST_WAIT_S)
 
 
 def _move(

@@ -31,7 +31,7 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
     if (found := session.execute(waiting).one_or_none()) is None:
         return None
     job, account = found
-    if session.scalar(select(_at_work(account.id))) == account.concurrency:
+    if (session.scalar(select(_at_work(account.id))) or 0) >= account.concurrency:
         return None  # another worker was quicker than the lock
     account.virtual_time += job.cost / account.weight
     job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
@@ -89,15 +89,15 @@ class Reaper:
             rows = session.execute(held).all()
         now_s = self.monotonic()
         before, self._seen = self._seen, {}
-        lost: list[Lease] = []
+        lost: list[tuple[Lease, int]] = []
         for job_id, worker, fence, beat in rows:
             since_s = now_s
             if job_id in before and before[job_id][:2] == (fence, beat):
                 since_s = before[job_id][2]
             if now_s - since_s >= self.lease_s and worker is not None:
-                lost.append(Lease(job_id, worker, fence))
+                lost.append((Lease(job_id, worker, fence), beat))
             self._seen[job_id] = (fence, beat, since_s)
-        return [lease for lease in lost if self._take(lease)]
+        return [lease for lease, beat in lost if self._take(lease, beat)]
 
     def take_from(self, worker: str) -> list[Lease]:
         """Give on what a worker held that is known to be dead."""
@@ -106,13 +106,13 @@ class Reaper:
             leases = [Lease(job_id, worker, fence) for job_id, fence in session.execute(held)]
         return [lease for lease in leases if self._take(lease)]
 
-    def _take(self, lease: Lease) -> bool:
+    def _take(self, lease: Lease, beat: int | None = None) -> bool:
+        """Give a job on unless its worker has lost it already, or has moved on from `beat`."""
         with self.database.writing() as session:
             wanted = select(Job).where(
                 Job.id == lease.job_id, Job.fence == lease.fence, Job.worker == lease.worker
             )
             job = session.scalars(wanted.with_for_update()).one_or_none()
-            beat = self._seen.get(lease.job_id, (0, None, 0))[1]
             if job is None or (beat is not None and job.beat != beat) or job.status != IN_PROGRESS:
                 return False
             give_on(session, job, self.attempts, self.database.now())

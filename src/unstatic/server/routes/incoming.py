@@ -6,6 +6,7 @@ Who asks is known before a byte of the body is read.
 import re
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -13,14 +14,13 @@ from fastapi import Depends, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from unstatic.server import forms, jobs, queue
-from unstatic.server.accounts import OWNER, Caller, authenticate, tier_of
+from unstatic.server import forms, jobs, limits, queue
+from unstatic.server.accounts import Caller, authenticate
 from unstatic.server.asking import Asking, asking
 from unstatic.server.database import Database
 from unstatic.server.errors import ApiError, not_found
 from unstatic.server.idempotency import attempt_of, once
 from unstatic.server.jobs import Asked
-from unstatic.server.limits import check_new_job
 from unstatic.server.schemas import AnyBody, Body, Error, Video, first_answer, read_body
 from unstatic.server.state import Server
 from unstatic.server.tables import Account, Job
@@ -58,13 +58,13 @@ def server_of(request: Request) -> Server:
 
 
 def caller_of(request: Request) -> Incoming:
-    """Return who asks. Raises ApiError 401, or 403 for a page of strangers in a single user's browser."""
+    """Return who asks. Raises ApiError 401, 429, or 403 for a page of strangers in a browser without keys."""
     server = server_of(request)
     caller = authenticate(server.database, request.headers.get("authorization"), server.database.now())
     request.state.account_id = caller.account_id  # for the log
-    server.rates.take(caller.key_id or caller.account_id)
-    if caller.account_id == OWNER:
+    if caller.key_id is None:
         check_origin(request)
+    server.rates.take(caller.key_id or caller.account_id)
     return Incoming(server, caller, request)
 
 
@@ -96,13 +96,12 @@ class Sent:
 
 
 async def sent_of(incoming: Known) -> AsyncGenerator[Sent]:
-    """Yield a request whose body is read; its files are gone when it has been answered."""
+    """Yield a request whose body is read; its files are gone when it has been answered. Raises ApiError."""
     server = incoming.server
     most = server.settings.max_upload
     async with forms.reading(incoming.request, spool=server.spool, max_bytes=most) as form:
-        if form.files and not tier_of(incoming.caller.tier).uploads:
-            message = f"accounts of the tier {incoming.caller.tier} send no files"
-            raise ApiError(403, message, code="tier_limit")
+        if form.files:
+            limits.check_upload(incoming.caller.tier)
         yield Sent(incoming, form)
 
 
@@ -118,14 +117,17 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
 
         def prepare() -> list[Asked]:
             asked = ask(one)
+            if any(isinstance(each, Path) for each in one.waiting.values()):  # also from addresses
+                limits.check_upload(incoming.caller.tier)
             one.store()
             return asked
 
         def write(session: Session, account: Account, asked: list[Asked]) -> list[str]:
             queue.join_in(session, account)
-            now, made = server.database.now(), list[str]()
+            now = server.database.now()
+            made: list[str] = []
             for each in asked:
-                check_new_job(session, account, each.seconds, now, server.settings)
+                limits.check_new_job(session, account, each.seconds, now, server.settings)
                 made.append(jobs.create(session, account, each, now).id)
             return made
 
