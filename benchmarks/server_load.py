@@ -1,7 +1,7 @@
 """What a server costs: time that a job takes beyond its film, two workers beside one, reading while it works.
 
     python benchmarks/server_load.py
-    python benchmarks/server_load.py --jobs 40 --seconds 2 --repeats 3
+    python benchmarks/server_load.py --jobs 40 --seconds 4 --repeats 1
 
 Starts `unstatic serve` and `unstatic worker` on this machine with folders of their own, and prints three
 Markdown tables. Overhead: from POST to "completed", asked 50 times a second, less what the same film takes in
@@ -24,16 +24,21 @@ from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-import httpx
-import numpy as np
-import torch
+from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
-from unstatic.generate.api import load
-from unstatic.server.filming import film, plan_of
-from unstatic.server.spec import Spec
-from unstatic.server.storage import Storage
+quiet_threads(spins=SHORT_SPINS)  # before torch comes in, as in a worker
+
+import httpx  # noqa: E402
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+
+from unstatic.generate.api import load  # noqa: E402
+from unstatic.server.filming import film, plan_of  # noqa: E402
+from unstatic.server.spec import Spec  # noqa: E402
+from unstatic.server.storage import Storage  # noqa: E402
 
 RATE, READ_S = 200, 10.0
+SIZE = "128x128"
 PROMPT = "a red ball bounces on grass"
 
 
@@ -76,7 +81,7 @@ def working(folder: Path) -> Generator[None]:
 
 def asked(client: httpx.Client, seconds: float, seed: int) -> str:
     """Ask for a film and return the name of its job."""
-    body = {"prompt": PROMPT, "seconds": str(seconds), "seed": seed}
+    body = {"prompt": PROMPT, "seconds": str(seconds), "seed": seed, "size": SIZE}
     answer = client.post("/videos", json=body).raise_for_status()
     return str(answer.json()["id"])
 
@@ -113,7 +118,7 @@ def films_alone(options: argparse.Namespace) -> list[float]:
     with tempfile.TemporaryDirectory() as name:
         storage = Storage.at(f"file://{name}/files", {})
         for seed in range(-1, options.jobs):
-            spec = Spec(task="create", prompt=PROMPT, seed=max(seed, 0), seconds=options.seconds)
+            spec = Spec(task="create", prompt=PROMPT, seed=max(seed, 0), seconds=options.seconds, size=SIZE)
             with tempfile.TemporaryDirectory() as scratch:
                 begun = time.perf_counter()
                 made = plan_of(spec, model, Path)
@@ -202,7 +207,7 @@ def parsed() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--jobs", type=int, default=20)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     return parser.parse_args()
 

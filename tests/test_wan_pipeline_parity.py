@@ -108,6 +108,45 @@ def test_a_picture_beside_the_latent_is_that_of_diffusers(
         film(engine, steps=2)
 
 
+@pytest.mark.parametrize("kind", [tiny_wan.SEEN, tiny_wan.BOTH_SEEN])
+def test_pictures_that_clip_sees_are_those_of_diffusers(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_frames: Any
+) -> None:
+    """The first picture, or the first and the last."""
+    engine = load(tiny_wan.saved(kind, tmp_path))
+    assert engine.manifest.engine == "native"
+    pictures = make_frames(2, 64, 64)
+    names = ("image", "last_image") if kind == tiny_wan.BOTH_SEEN else ("image",)
+    ours = dict(zip(names, pictures, strict=False))
+    theirs = {name: Image.fromarray(each) for name, each in ours.items()}
+    asked = ways(engine, 2, draw_static(engine, monkeypatch)) | theirs
+    pipeline = tiny_wan.pipeline(kind)
+    expected = pipeline(prompt=PROMPT, negative_prompt=NEGATIVE, output_type="latent", **asked).frames
+    latent = film(engine, steps=2, **ours)
+    torch.testing.assert_close(latent, expected, atol=1e-4, rtol=1e-4)
+    frames = pipeline(prompt=PROMPT, negative_prompt=NEGATIVE, output_type="np", **asked).frames[0]
+    with torch.inference_mode():
+        decoded = (engine.autoencoder.decode(latent) + 1) / 2
+    np.testing.assert_allclose(decoded[0].permute(1, 2, 3, 0).numpy(), frames, atol=1e-4)
+
+    # What CLIP sees matters, beside what stands beside the latent
+    seen = engine.seen
+    monkeypatch.setattr(engine, "seen", lambda plan: seen(plan) * 0)
+    assert not torch.allclose(film(engine, steps=2, **ours), expected, atol=1e-2)
+
+
+def test_pictures_that_a_model_has_not_learned_are_refused(tmp_path: Path, make_frames: Any) -> None:
+    first, last = make_frames(2, 64, 64)
+    for kind, pictures, said in (
+        (tiny_wan.SEEN, {}, "begins with a picture: give it an image"),
+        (tiny_wan.SEEN, {"image": first, "last_image": last}, "has not learned to end with a picture: leave"),
+        (tiny_wan.BOTH_SEEN, {"image": first}, "goes from one picture to another: give it a last image too"),
+    ):
+        manifest = open_model(tiny_wan.saved(kind, tmp_path)).manifest
+        with pytest.raises(InputError, match=said):
+            plan(Request(prompt=PROMPT, **pictures), manifest)
+
+
 def test_a_first_frame_that_is_clean_is_that_of_diffusers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_frames: Any
 ) -> None:

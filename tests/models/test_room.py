@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import tiny_wan
 import torch
@@ -27,8 +29,20 @@ def test_every_part_is_counted_in_the_dtype_asked_for(model: InstalledModel) -> 
     count = sum(each.numel() for each in theirs.transformer.parameters())
     sizes = weight_bytes(model, torch.bfloat16)
     assert sizes.keys() == {"transformer", "transformer_2", "vae", "text_encoder"}
-    assert sizes["transformer"] == 2 * count
+    kept = [each for name, each in theirs.transformer.named_parameters() if tiny_wan.is_small(name)]
+    assert sizes["transformer"] == 2 * count + 2 * sum(each.numel() for each in kept)
     assert weight_bytes(model, torch.float32)["transformer"] == 4 * count
+
+
+def test_what_is_counted_is_what_is_loaded(tmp_path: Path) -> None:
+    seeing = open_model(tiny_wan.saved(tiny_wan.BOTH_SEEN, tmp_path))
+    parts = load_parts(seeing, torch.bfloat16)
+    sizes = weight_bytes(seeing, torch.bfloat16)
+    assert sizes["transformer"] == sum(each.nbytes for each in parts.transformer.parameters())
+    encoder = tiny_wan.pipeline(tiny_wan.BOTH_SEEN).image_encoder
+    assert sizes["image_encoder"] == sum(each.nbytes for each in encoder.parameters()), "in float32"
+    beside = max(sizes.pop("image_encoder"), sizes.pop("text_encoder"))
+    assert needed_bytes(seeing, CPU, torch.bfloat16) == {CPU: sum(sizes.values()) + beside}
 
 
 def test_too_little_memory_is_said_before_anything_is_loaded(

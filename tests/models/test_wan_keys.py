@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -27,6 +28,9 @@ def wan(config: TransformerConfig) -> WanTransformer3DModel:
         ffn_dim=config.ffn_width,
         num_layers=config.depth,
         cross_attn_norm=True,
+        image_dim=config.picture_width,
+        added_kv_proj_dim=None if config.picture_width is None else config.width,
+        pos_embed_seq_len=config.picture_positions,
     )
 
 
@@ -89,6 +93,30 @@ def test_our_weights_give_diffusers_the_same_numbers(per_frame: bool) -> None:
     assert (prediction - expected).abs().max() <= 1e-5
 
 
+SEEING = replace(CONFIG, picture_width=20)
+BOTH = replace(CONFIG, picture_width=20, picture_positions=14)
+
+
+@pytest.mark.parametrize(("config", "pictures"), [(SEEING, 1), (BOTH, 2)], ids=["2.1 i2v", "2.1 flf2v"])
+def test_what_is_seen_beside_the_text_counts_as_in_diffusers(
+    config: TransformerConfig, pictures: int
+) -> None:
+    theirs, ours = wan(config), VideoTransformer(config)
+    randomise(theirs, seed=3)
+    ours.load_state_dict(from_wan(theirs.state_dict()))
+    latent, text, sigma = random_input(config, frames=5)
+    text, sigma = torch.nn.functional.pad(text, (0, 0, 0, 512 - 9)), sigma[:, :1].expand(-1, 5)
+    seen = torch.randn(pictures, 7, 20, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        read = ours.encode_text(text, seen.flatten(0, 1)[None])
+        prediction = ours(latent, sigma, read).prediction
+        expected = theirs(latent, 1000 * sigma[:, 0], text, seen.repeat(2, 1, 1)).sample
+        other = ours(latent, sigma, ours.encode_text(text, torch.zeros(1, 7 * pictures, 20))).prediction
+    assert (prediction - expected).abs().max() <= 1e-5
+    assert (other - expected).abs().mean() > 0.01
+    assert all(one is not None and len(one.key) == 2 * config.heads for one in read.pictures)
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [("wan2.1-1.3b", 1_418_996_800), ("wan2.1-14b", 14_288_491_584), ("wan2.2-5b", 4_999_787_712)],
@@ -102,8 +130,9 @@ def test_the_published_sizes_have_the_published_shapes(name: str, parameters: in
     assert sum(parameter.numel() for parameter in ours.parameters()) == parameters
 
 
-def test_the_original_layout_is_the_one_diffusers_converts() -> None:
-    state = VideoTransformer(CONFIG).state_dict()
+@pytest.mark.parametrize("config", [CONFIG, SEEING])  # it cannot convert the places of two pictures
+def test_the_original_layout_is_the_one_diffusers_converts(config: TransformerConfig) -> None:
+    state = VideoTransformer(config).state_dict()
     converted = convert_wan_transformer_to_diffusers(to_original(state))
     expected = to_diffusers(state)
     assert converted.keys() == expected.keys()
@@ -112,7 +141,7 @@ def test_the_original_layout_is_the_one_diffusers_converts() -> None:
 
 @pytest.mark.parametrize("convert", [to_diffusers, to_original])
 def test_names_translate_back(convert: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
-    state = VideoTransformer(CONFIG).state_dict()
+    state = VideoTransformer(BOTH).state_dict()
     back = from_wan(convert(state))
     assert back.keys() == state.keys()
     assert all(back[name] is state[name] for name in state)
@@ -120,6 +149,6 @@ def test_names_translate_back(convert: Callable[[dict[str, torch.Tensor]], dict[
 
 def test_parts_without_a_counterpart_are_named() -> None:
     with pytest.raises(InputError, match="img_emb"):
-        from_wan({"img_emb.proj.0.weight": torch.zeros(1)})
+        from_wan({"img_emb.proj.2.weight": torch.zeros(1)})
     with pytest.raises(InputError, match="anchor_embedding"):
         to_diffusers({"anchor_embedding": torch.zeros(1)})

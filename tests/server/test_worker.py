@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unstatic.core.errors import UnstaticError
@@ -12,12 +13,15 @@ from unstatic.generate.api import Model, load
 from unstatic.media.probe import probe
 from unstatic.server import jobs
 from unstatic.server.database import Database
+from unstatic.server.filming import picture_bytes
 from unstatic.server.jobs import Asked, LostLeaseError
 from unstatic.server.settings import Settings
 from unstatic.server.spec import Spec
 from unstatic.server.storage import Storage
 from unstatic.server.tables import Account, Job
 from unstatic.server.worker import OUT_OF_ORDER, Worker
+
+pytestmark = pytest.mark.plain  # real films
 
 SPEC = Spec(task="create", prompt="a red ball bounces on grass", seed=3, seconds=0.25)
 MakeAccount = Callable[..., Account]
@@ -107,6 +111,15 @@ def test_a_still_is_a_picture(
     ask(database, make_account(), replace(SPEC, task="image", seconds=None))
     worker.work_once()
     assert storage.read_bytes(f"{row(database).output}/picture.png", 10**7).startswith(b"\x89PNG")
+
+
+def test_a_picture_is_edited(worker: Worker, database: Database, storage: Storage, make_account: MakeAccount):
+    storage.put_bytes("inputs/x/image.png", picture_bytes(np.full((128, 128, 3), 90, np.uint8), "PNG"))
+    ask(database, make_account(), replace(SPEC, task="image", seconds=None, image="inputs/x/image.png"))
+    worker.work_once()
+    job = row(database)
+    assert (job.status, job.error_message) == ("completed", None)
+    assert storage.exists(f"{job.output}/picture.png")
 
 
 def test_what_the_model_cannot_do_fails_and_names_no_folder(

@@ -11,10 +11,10 @@ from unstatic.models.transformer import VideoTransformer
 DEPTH, WIDTH = 8, 256
 
 
-def saved(folder: Path, seed: int = 0) -> Path:
-    """Save one with random weights, in which all matter, in float32."""
+def made(seed: int = 0, seeing: int | None = None) -> WanTransformer3DModel:
+    """Make one with random weights, in which all matter; `seeing` so many channels of pictures."""
     torch.manual_seed(seed)
-    made = WanTransformer3DModel(
+    model = WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=WIDTH // 2,
         in_channels=4,
@@ -24,11 +24,18 @@ def saved(folder: Path, seed: int = 0) -> Path:
         ffn_dim=4 * WIDTH,
         num_layers=DEPTH,
         rope_max_seq_len=32,
+        image_dim=seeing,
+        added_kv_proj_dim=WIDTH if seeing else None,
     )
     with torch.no_grad():
-        for parameter in made.parameters():
+        for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    made.save_pretrained(folder)
+    return model.eval()
+
+
+def saved(folder: Path, seed: int = 0) -> Path:
+    """Save one."""
+    made(seed).save_pretrained(folder)
     return folder
 
 

@@ -19,7 +19,14 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers import (
+    CLIPImageProcessor,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    PreTrainedTokenizerFast,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 from unstatic.core.shapes import Size
 from unstatic.generate.finish import Finish
@@ -30,6 +37,9 @@ from unstatic.models.wan_keys import from_wan, to_original
 
 KINDS = ("2.1", "2.2-14b", "2.2-5b")
 PICTURES = "2.2-14b-i2v"
+SEEN, BOTH_SEEN = "2.1-i2v", "2.1-flf2v"  # pictures are read beside the latent, and by CLIP
+BESIDE = (PICTURES, SEEN, BOTH_SEEN)
+CLIP_TOKENS, CLIP_WIDTH, CLIP_SIZE = 5, 24, 28
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
@@ -49,7 +59,8 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def transformer(channels: int, beside: int = 0) -> WanTransformer3DModel:
+def transformer(channels: int, kind: str) -> WanTransformer3DModel:
+    beside, sees = 20 if kind in BESIDE else 0, kind in (SEEN, BOTH_SEEN)
     return WanTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=128,
@@ -60,7 +71,35 @@ def transformer(channels: int, beside: int = 0) -> WanTransformer3DModel:
         ffn_dim=32,
         num_layers=2,
         rope_max_seq_len=32,
+        image_dim=CLIP_WIDTH if sees else None,
+        added_kv_proj_dim=256 if sees else None,
+        pos_embed_seq_len=2 * CLIP_TOKENS if kind == BOTH_SEEN else None,
     )
+
+
+def is_small(name: str) -> bool:
+    """Tell weights of diffusers' transformer that stay in float32: norms, tables, and how levels are told."""
+    parts = name.split(".")
+    return any(part.startswith("norm") or part in ("scale_shift_table", "time_embedder") for part in parts)
+
+
+def image_encoder() -> CLIPVisionModel:
+    return CLIPVisionModel(
+        CLIPVisionConfig(
+            hidden_size=CLIP_WIDTH,
+            intermediate_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            image_size=CLIP_SIZE,
+            patch_size=14,
+            hidden_act="gelu",
+        )
+    )
+
+
+def image_processor() -> CLIPImageProcessor:
+    square = {"height": CLIP_SIZE, "width": CLIP_SIZE}
+    return CLIPImageProcessor(size={"shortest_edge": CLIP_SIZE}, crop_size=square)
 
 
 def autoencoder(kind: str) -> AutoencoderKLWan:
@@ -82,27 +121,29 @@ def autoencoder(kind: str) -> AutoencoderKLWan:
 
 @cache
 def pipeline(kind: str) -> Any:
-    """Return the pipeline of one of `KINDS`, or `PICTURES`.
+    """Return the pipeline of one of `KINDS` or `BESIDE`.
 
     Its weights are far from where training begins: all matter.
     """
     torch.manual_seed(0)
-    channels, beside = 48 if kind == "2.2-5b" else 16, 20 if kind == PICTURES else 0
+    channels, sees = 48 if kind == "2.2-5b" else 16, kind in (SEEN, BOTH_SEEN)
+    pictures = {"image_encoder": image_encoder().eval(), "image_processor": image_processor()} if sees else {}
     text = UMT5Config(vocab_size=29, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, dropout_rate=0.0)
-    made: Any = (WanImageToVideoPipeline if beside else WanPipeline)(
+    made: Any = (WanImageToVideoPipeline if kind in BESIDE else WanPipeline)(
         tokenizer=tokenizer(),
         text_encoder=UMT5EncoderModel(text).eval(),
         vae=autoencoder(kind).eval(),
         scheduler=UniPCMultistepScheduler(
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
-        transformer=transformer(channels, beside),
-        transformer_2=transformer(channels, beside) if "14b" in kind else None,
+        transformer=transformer(channels, kind),
+        transformer_2=transformer(channels, kind) if "14b" in kind else None,
         boundary_ratio=0.875 if "14b" in kind else None,
         expand_timesteps=kind == "2.2-5b",
+        **pictures,
     )
     with torch.no_grad():
-        for part in (made.transformer, made.transformer_2, made.text_encoder):
+        for part in (made.transformer, made.transformer_2, made.text_encoder, pictures.get("image_encoder")):
             for parameter in part.parameters() if part is not None else ():
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     made.set_progress_bar_config(disable=True)

@@ -146,6 +146,9 @@ def convert_model(
     autoencoder: Annotated[Path | None, typer.Option(help="Wan's VAE, a safetensors file.")] = None,
     text_encoder: Annotated[Path | None, typer.Option(help="UMT5-XXL, a safetensors file.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="A folder that holds tokenizer.json.")] = None,
+    image_encoder: Annotated[
+        Path | None, typer.Option(help="CLIP's, for 2.1's image-to-video: a folder of transformers.")
+    ] = None,
     tiny_decoder: Annotated[
         Path | None, typer.Option(help="For previews: taew2_1, a safetensors file.")
     ] = None,
@@ -166,6 +169,7 @@ def convert_model(
         autoencoder=autoencoder,
         text_encoder=text_encoder,
         tokenizer=tokenizer,
+        image_encoder=image_encoder,
         tiny=tiny_decoder,
         chunk=chunk,
     )

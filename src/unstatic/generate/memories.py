@@ -22,7 +22,7 @@ class Memories(NamedTuple):
             anchors = AnchorMemory(_halves(anchors.blocks), times)
         if ring is not None:
             ring = Ring(tuple(map(_halves, ring.blocks)), ring.end)
-        return Memories(TextMemory(_halves(text.blocks)), anchors, ring)
+        return Memories(TextMemory(_halves(text.blocks), text.pictures), anchors, ring)
 
 
 def _halves(blocks: Sequence[KeyValue]) -> tuple[KeyValue, ...]:

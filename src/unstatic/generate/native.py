@@ -7,7 +7,8 @@ from itertools import accumulate
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
+from torch import Tensor
 
 from unstatic.core.device import compute_dtype, pick_device
 from unstatic.core.errors import InputError
@@ -37,6 +38,7 @@ from unstatic.generate.stream import (
     stream_latents,
 )
 from unstatic.media.frames import to_frames, to_tensor
+from unstatic.models.clip import BorrowedClip
 from unstatic.models.experts import chosen
 from unstatic.models.fitting import Fit, Fitting
 from unstatic.models.interpolator import is_cut
@@ -68,6 +70,7 @@ class NativeEngine:
         device: torch.device,
         sketcher: Decoder | None = None,
         decoder: Decoder | None = None,
+        image_encoder: BorrowedClip | None = None,
     ) -> None:
         self.manifest = manifest
         self.transformer = transformer
@@ -76,6 +79,7 @@ class NativeEngine:
         self.device = device
         self.decoder = decoder or autoencoder
         self.sketcher = sketcher or self.decoder
+        self.image_encoder = image_encoder
 
     @torch.inference_mode()
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
@@ -131,7 +135,8 @@ class NativeEngine:
     @torch.inference_mode()
     def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
         """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
-        # Read the prompts
+        # Look at the pictures, and read the prompts
+        seen = self.seen(plan)
         sampling = replace(self.sampling(plan), beside=self.pictures(plan))
         compression = self.manifest.compression
         empty = [] if sampling.in_one_pass else [plan.negative]
@@ -143,7 +148,7 @@ class NativeEngine:
 
         def read(number: int) -> TextMemory:
             states = every.states[[number, *range(len(plan.texts), len(every.states))]]
-            return self.transformer.encode_text(states.to(self.device))
+            return self.transformer.encode_text(states.to(self.device), seen)
 
         starts = chunk_starts([first for first, _ in plan.texts], plan.chunks, compression)
 
@@ -156,11 +161,18 @@ class NativeEngine:
 
     def pictures(self, plan: Plan) -> Latent | None:
         """Return the plan's pictures as channels beside the latent, for a model that reads them there."""
-        if self.manifest.given != "pictures":
+        if not self.manifest.begins_with_picture:
             return None
         assert plan.image is not None, "the plan was checked"
         frames = self.manifest.compression.frames_covering(plan.made)
         return beside(self.autoencoder, plan.image, plan.last_image, frames)
+
+    def seen(self, plan: Plan) -> Float[Tensor, "1 s e"] | None:
+        """Return what an image encoder sees of the plan's pictures, for a model that has one."""
+        if self.image_encoder is None:
+            return None
+        pictures = [each for each in (plan.image, plan.last_image) if each is not None]
+        return self.image_encoder.encode(pictures).to(self.device)
 
     def conditions(self, plan: Plan) -> list[Condition]:
         """Return what is known of the video, its images encoded."""
@@ -172,7 +184,7 @@ class NativeEngine:
                 known.append(outside(self.autoencoder, frames, plan.mask))
         for footage in plan.footage:
             known += filter(None, [span(self.autoencoder, footage)])
-        if self.manifest.given == "pictures":  # seen beside the latent
+        if self.manifest.begins_with_picture:  # seen beside the latent
             return [*known, *plan.conditions]
         if plan.image is not None:
             known.append(first_frame(self.autoencoder, plan.image))
@@ -305,8 +317,16 @@ def load_native(
     autoencoder = parts.autoencoder.to(target).eval()
     decoder = _tiled(autoencoder, model.manifest) if tiled else autoencoder
     sketcher = parts.sketcher and parts.sketcher.to(target).eval()
-    text_encoder = parts.text_encoder
-    return NativeEngine(model.manifest, transformer, autoencoder, text_encoder, target, sketcher, decoder)
+    return NativeEngine(
+        model.manifest,
+        transformer,
+        autoencoder,
+        parts.text_encoder,
+        target,
+        sketcher,
+        decoder,
+        parts.image_encoder,
+    )
 
 
 def _check_tiles(model: InstalledModel) -> None:
@@ -345,6 +365,10 @@ def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
         "latent channels": (autoencoder.config.latent_channels, transformer.config.out_channels),
         "text width": (text_encoder.width, transformer.config.text_width),
     }
+    if parts.image_encoder is not None:
+        seen, count = transformer.config.picture_positions, 2 * parts.image_encoder.tokens
+        facts["width of what is seen"] = (parts.image_encoder.width, transformer.config.picture_width)
+        facts["tokens of two pictures"] = (count if seen is None else seen, count)
     if parts.sketcher is not None:
         sketched = parts.sketcher.config.latent_channels
         facts["tiny decoder's channels"] = (sketched, transformer.config.out_channels)

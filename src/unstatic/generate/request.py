@@ -318,8 +318,12 @@ def _check_engine(request: Request, manifest: Manifest) -> None:
 def _check_frames(request: Request, manifest: Manifest) -> None:
     """Raise InputError for frames given to a model that has not learned to go on from them, or not given."""
     name, pictures = manifest.name, request.image is not None or request.last_image is not None
-    if manifest.given == "pictures" and request.image is None:
+    if manifest.begins_with_picture and request.image is None:
         raise InputError(f"{name} begins with a picture: give it an image, or take another model")
+    if manifest.given == "start" and request.last_image is not None:
+        raise InputError(f"{name} has not learned to end with a picture: leave the last image out")
+    if manifest.given == "ends" and request.last_image is None:
+        raise InputError(f"{name} goes from one picture to another: give it a last image too")
     if manifest.given == "beginning":
         _check_beginning(request, manifest)
         return

@@ -154,9 +154,11 @@ class SharedTransformer(nn.Module):
         """The sizes of the transformer."""
         return self.model.config
 
-    def encode_text(self, states: Float[Tensor, "b s e"]) -> TextMemory:
-        tell({"states": states})
-        return self._encode_text(states)
+    def encode_text(
+        self, states: Float[Tensor, "b s e"], pictures: Float[Tensor, "1 m i"] | None = None
+    ) -> TextMemory:
+        tell({"states": states} | ({} if pictures is None else {"pictures": pictures}))
+        return self._encode_text(states, pictures)
 
     def encode_anchors(
         self, latent: Float[Tensor, "b c m h w"], times: Int[Tensor, "*b m"], text: TextMemory
@@ -196,18 +198,20 @@ class SharedTransformer(nn.Module):
         device = chosen(self.model)[0].patch_embedding.weight.device
         while told := {name: value.to(device) for name, value in listen().items()}:
             if "states" in told:
-                self._encode_text(told["states"])
+                self._encode_text(told["states"], told.get("pictures"))
             elif "times" in told:
                 self._encode_anchors(told["latent"], told["times"])
             else:
                 self._pass(told)
 
-    def _encode_text(self, states: Float[Tensor, "b s e"]) -> TextMemory:
+    def _encode_text(
+        self, states: Float[Tensor, "b s e"], pictures: Float[Tensor, "1 m i"] | None
+    ) -> TextMemory:
         self.is_halved = len(states) % 2 == 0 and self.place.size % 2 == 0
         for sharing in self.sharings:
             sharing.circle = self.own_half if self.is_halved else self.everyone
         self.anchors = self.text = None  # before there are others: they are large
-        self.text = self.model.encode_text(self._own(states))
+        self.text = self.model.encode_text(self._own(states), pictures)
         return self.text
 
     def _encode_anchors(self, latent: Float[Tensor, "b c m h w"], times: Int[Tensor, "*b m"]) -> AnchorMemory:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unstatic.core.errors import InputError
+from unstatic.models.clip import FOLDER as IMAGE_ENCODER
+from unstatic.models.clip import BorrowedClip
 from unstatic.models.manifest import Manifest, write_manifest
 from unstatic.models.open_manifest import (
     CAUSAL,
@@ -16,6 +18,7 @@ from unstatic.models.open_manifest import (
     STUDENT,
     Shape,
     check_student,
+    given_to,
     make_manifest,
     make_student,
     published,
@@ -38,7 +41,8 @@ EARLY, LATE, TOKENIZER_FOLDER = "high_noise_model", "low_noise_model", "google/u
 class Sources:
     """Where the parts of a model lie: each a file, or a folder of files.
 
-    `late` is the second of a pair. A `tiny` decoder makes previews, and films where there is no autoencoder.
+    `late` is the second of a pair; an `image_encoder` sees pictures for a transformer that reads them beside
+    the text. A `tiny` decoder makes previews, and films where there is no autoencoder.
     A student that streams makes `chunk` latent frames at a time; if None its own config may say so.
     """
 
@@ -47,6 +51,7 @@ class Sources:
     text_encoder: Path
     tokenizer: Path
     late: Path | None = None
+    image_encoder: Path | None = None
     tiny: Path | None = None
     chunk: int | None = None
 
@@ -59,12 +64,13 @@ def sources_of(
     autoencoder: Path | None = None,
     text_encoder: Path | None = None,
     tokenizer: Path | None = None,
+    image_encoder: Path | None = None,
     tiny: Path | None = None,
     chunk: int | None = None,
 ) -> Sources:
     """Complete what is named by what a folder of Wan's own layout holds.
 
-    Its autoencoder and text encoder are pickles, so others must be named. Raises InputError for what is
+    Its autoencoder and its encoders are pickles, so others must be named. Raises InputError for what is
     missing.
     """
     if folder is not None:
@@ -89,6 +95,7 @@ def sources_of(
         text_encoder=found["text-encoder"],
         tokenizer=found["tokenizer"],
         late=late,
+        image_encoder=image_encoder,
         tiny=tiny,
         chunk=chunk,
     )
@@ -122,6 +129,7 @@ def _lay_out(sources: Sources, folder: Path, copy: bool) -> None:
         "vae": sources.autoencoder,
         TINY: sources.tiny,
         "text_encoder": sources.text_encoder,
+        IMAGE_ENCODER: sources.image_encoder,
     }
     for part, path in parts.items():
         if path is not None:
@@ -166,11 +174,22 @@ def _described(folder: Path, name: str, *, pair: bool, chunk: int | None) -> Man
     config_of(shapes(weight_files(folder / "text_encoder")))
     if pair:
         transformer_config(folder / "transformer_2")
+    if transformer.picture_width is not None:
+        if not (folder / IMAGE_ENCODER).is_dir():
+            raise InputError(
+                "the image encoder is missing: name a folder of transformers with --image-encoder"
+                " (models_clip_*.pth is a pickle and is not read)"
+            )
+        BorrowedClip(folder / IMAGE_ENCODER)
     shape = Shape(
         width=transformer.width,
         channels=transformer.out_channels,
         pair=pair,
-        pictures=transformer.in_channels > transformer.out_channels,
+        given=given_to(
+            beside=transformer.in_channels > transformer.out_channels,
+            sees=transformer.picture_width is not None,
+            both=transformer.picture_positions is not None,
+        ),
     )
     for each in decoders:
         if shape.channels != each.latent_channels:
@@ -187,6 +206,6 @@ def _described(folder: Path, name: str, *, pair: bool, chunk: int | None) -> Man
         check_student(shape, folder / "transformer")
         manifest = make_student(name, STUDENT, compression, streaming)
     else:
-        given = "pictures" if shape.pictures else "frames" if shape.channels == FRAMES_CHANNELS else "nothing"
+        given = "frames" if shape.channels == FRAMES_CHANNELS else shape.given
         manifest = make_manifest(name, published(shape), compression, given)
     return replace(manifest, tiny="previews" if has_autoencoder else "films")

@@ -49,9 +49,12 @@ class Experts(nn.Module):
         """The sizes of both."""
         return self.early.config
 
-    def encode_text(self, states: Float[Tensor, "b s e"]) -> TextMemory:
-        """Let the blocks of both read a batch of prompts."""
-        return TextMemory(self.early.encode_text(states).blocks + self.late.encode_text(states).blocks)
+    def encode_text(
+        self, states: Float[Tensor, "b s e"], pictures: Float[Tensor, "1 m i"] | None = None
+    ) -> TextMemory:
+        """Let the blocks of both read a batch of prompts, and pictures."""
+        early, late = (model.encode_text(states, pictures) for model in (self.early, self.late))
+        return TextMemory(early.blocks + late.blocks, early.pictures + late.pictures)
 
     def encode_anchors(
         self, latent: Float[Tensor, "b c m h w"], times: Int[Tensor, "*b m"], text: TextMemory
@@ -74,10 +77,11 @@ class Experts(nn.Module):
         """Predict as the one does whose level it is; see `VideoTransformer.forward`."""
         is_early = bool(sigma.max() >= self.boundary)
         depth = len(self.early.blocks)
+        own = slice(depth) if is_early else slice(depth, None)
         return (self.early if is_early else self.late)(
             latent,
             sigma,
-            TextMemory(text.blocks[:depth] if is_early else text.blocks[depth:]),
+            TextMemory(text.blocks[own], text.pictures[own]),
             start=start,
             history=history,
             anchors=anchors,

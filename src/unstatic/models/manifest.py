@@ -18,7 +18,7 @@ MANIFEST_NAME = "model.json"
 EMBEDDED_MODELS = Path(__file__).parent.parent / "weights"
 INDEX_NAME = "model_index.json"  # of open weights, see `open_weights.py`
 PARTS = ("transformer", "autoencoder")
-Given = Literal["nothing", "picture", "pictures", "beginning", "frames"]
+Given = Literal["nothing", "picture", "pictures", "start", "ends", "beginning", "frames"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +93,8 @@ class Manifest:
     its "objects" for a model that has not seen animals, or "" for none. With `distilled` few steps are the
     default, and `defaults` hold for who asks for another solver. `given` says what may be known of the result
     beforehand: "frames" anywhere, whole chunks at the "beginning", "pictures" (the first frame, which it
-    needs, and the last), "picture" (the first frame) or "nothing". From the level `boundary` down a second
+    needs, and the last), no more than its "start" (the first frame, which it needs) or both its "ends",
+    "picture" (the first frame) or "nothing". From the level `boundary` down a second
     transformer takes over, if not None. `engine` is what runs it. Open weights that stream do so in a
     `window`; our own say how themselves. Their `tiny` decoder, if there is one, makes previews, or films as
     well.
@@ -132,6 +133,11 @@ class Manifest:
     def first_chunk(self) -> int:
         """How many latent frames are denoised together at the start."""
         return 1 if self.window is None else self.window.first
+
+    @property
+    def begins_with_picture(self) -> bool:
+        """Whether a film needs a picture, which the transformer reads beside the latent."""
+        return self.given in ("pictures", "start", "ends")
 
     @property
     def default_size(self) -> Size:

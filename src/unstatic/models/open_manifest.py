@@ -61,7 +61,7 @@ class Shape(NamedTuple):
     width: int
     channels: int
     pair: bool
-    pictures: bool
+    given: Given
 
 
 PORTRAIT_480, PORTRAIT_720 = Size(480, 832), Size(720, 1280)
@@ -72,6 +72,11 @@ SMALL = Published(sizes=SMALL_SIZES, steps=50, guidance=6.0, shift=8.0)
 LARGE = Published(sizes=LARGE_SIZES, steps=50, guidance=5.0, shift=5.0)
 PAIR = Published(sizes=LARGE_SIZES, steps=40, guidance=4.0, late_guidance=3.0, shift=12.0, boundary=0.875)
 PICTURES = Published(sizes=LARGE_SIZES, steps=40, guidance=3.5, late_guidance=3.5, shift=5.0, boundary=0.9)
+# Of 2.1, which see pictures by CLIP too: the first, or the first and the last
+START = Published(sizes=LARGE_SIZES, steps=40, guidance=5.0, shift=3.0)
+ENDS = Published(
+    sizes=(LANDSCAPE_720, PORTRAIT_720, LANDSCAPE_480, PORTRAIT_480), steps=50, guidance=5.0, shift=16.0
+)
 FRAMES = Published(
     sizes=(Size(1280, 704), Size(704, 1280)), steps=50, guidance=5.0, shift=5.0, fps=24, frames=121
 )
@@ -87,7 +92,9 @@ def published(shape: Shape) -> Published:
     if shape.channels == FRAMES_CHANNELS:
         return FRAMES
     if shape.pair:
-        return PICTURES if shape.pictures else PAIR
+        return PAIR if shape.given == "nothing" else PICTURES
+    if shape.given in ("start", "ends"):
+        return START if shape.given == "start" else ENDS
     return SMALL if shape.width < 5120 else LARGE
 
 
@@ -103,14 +110,16 @@ def manifest_of(folder: Path) -> Manifest:
     if pipeline not in PIPELINES:
         return bridged_manifest(folder, pipeline)
     transformer, autoencoder = read_config(folder / "transformer"), read_config(folder / "vae")
-    if transformer.get("image_dim"):  # it reads pictures by CLIP, which our transformer does not
-        return bridged_manifest(folder, pipeline)
     try:
         shape = Shape(
             width=transformer["num_attention_heads"] * transformer["attention_head_dim"],
             channels=transformer["out_channels"],
             pair=index.get("boundary_ratio") is not None,
-            pictures=transformer["in_channels"] > transformer["out_channels"],
+            given=given_to(
+                beside=transformer["in_channels"] > transformer["out_channels"],
+                sees=bool(transformer.get("image_dim")),
+                both=bool(transformer.get("pos_embed_seq_len")),
+            ),
         )
         compression = Compression(
             time=2 ** sum(autoencoder["temperal_downsample"]),
@@ -131,10 +140,16 @@ def manifest_of(folder: Path) -> Manifest:
         shift=float(scheduler.get("flow_shift") or scheduler.get("shift") or 1.0),
         boundary=index.get("boundary_ratio"),
     )
-    given: Given = "pictures" if shape.pictures else "nothing"
-    if index.get("expand_timesteps"):  # it is told a level for every frame: some may be clean
-        given = "frames"
+    # With `expand_timesteps` it is told a level for every frame: some may be clean
+    given = "frames" if index.get("expand_timesteps") else shape.given
     return make_manifest(folder.name, known, compression, given, licence)
+
+
+def given_to(*, beside: bool, sees: bool, both: bool) -> Given:
+    """Tell what a transformer is given: with pictures `beside` its latent, or seen by CLIP, one or `both`."""
+    if sees:
+        return "ends" if both else "start"
+    return "pictures" if beside else "nothing"
 
 
 def streaming_of(config: Mapping[str, Any]) -> Streaming | None:
@@ -158,7 +173,7 @@ def streaming_of(config: Mapping[str, Any]) -> Streaming | None:
 
 def check_student(shape: Shape, folder: Path) -> None:
     """Raise InputError for a student of another kind than those that can be run."""
-    if shape.pair or shape.pictures:
+    if shape.pair or shape.given != "nothing":
         kind = "a pair" if shape.pair else "made for pictures"
         raise InputError(f"{folder} streams and is {kind}: take a student that makes films of text alone")
 

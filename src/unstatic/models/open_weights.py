@@ -23,7 +23,7 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderCon
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.wan_autoencoder import WanAutoencoder, WanAutoencoderConfig
 from unstatic.models.wan_autoencoder_keys import config_of, from_wan_autoencoder
-from unstatic.models.wan_keys import OURS, layout_of, rename_one
+from unstatic.models.wan_keys import OURS, is_exact, layout_of, rename_one
 from unstatic.models.weight_files import Reader, Shapes, check_fit, fill, read_weights, shapes, weight_files
 
 HEAD_WIDTH = 128  # of every published model
@@ -60,6 +60,7 @@ def load_transformer(
         dtype=dtype,
         rename=partial(rename_one, source=layout_of(shapes(files)), target=OURS),
         keep_fp8=fitting.fit.quantise == "fp8" and not fitting.loras,
+        exact=is_exact,
     )
     check_fit(model, reader.shapes(), folder)
 
@@ -112,8 +113,6 @@ def transformer_config(folder: Path) -> TransformerConfig:
 
 
 def _of_diffusers(fields: dict[str, Any], path: Path) -> TransformerConfig:
-    if fields.get("image_dim") or fields.get("added_kv_proj_dim"):
-        raise InputError(f"{path} is of a model that reads pictures by CLIP: it is not supported")
     if fields["qk_norm"] != "rms_norm_across_heads" or not fields["cross_attn_norm"]:
         raise InputError(f"{path} is not of Wan's family: its attention is normalised otherwise")
     return TransformerConfig(
@@ -126,6 +125,8 @@ def _of_diffusers(fields: dict[str, Any], path: Path) -> TransformerConfig:
         text_width=fields["text_dim"],
         patch=cast(tuple[int, int, int], tuple(fields["patch_size"])),
         frequency_width=fields["freq_dim"],
+        picture_width=fields.get("image_dim"),
+        picture_positions=fields.get("pos_embed_seq_len"),
     )
 
 
@@ -165,6 +166,8 @@ def deduced(published: Shapes, heads: int | None = None) -> TransformerConfig:
         text_width=text_width,
         patch=cast(tuple[int, int, int], tuple(patch)),
         frequency_width=frequency_width,
+        picture_width=sizes.get("picture_embedding.up.weight", (None,))[0],
+        picture_positions=sizes.get("picture_embedding.positions", (None, None))[1],
     )
 
 

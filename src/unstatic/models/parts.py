@@ -6,6 +6,8 @@ from pathlib import Path
 import torch
 
 from unstatic.core.errors import InputError
+from unstatic.models.clip import FOLDER as IMAGE_ENCODER
+from unstatic.models.clip import BorrowedClip
 from unstatic.models.context_parallel import SharedTransformer
 from unstatic.models.experts import Experts
 from unstatic.models.fitting import PLAIN, WHOLE, Fitting
@@ -21,7 +23,7 @@ from unstatic.models.weight_files import weight_files
 from unstatic.models.weights import find_files, load_model
 
 TINY = "tiny_decoder"
-OPEN_PARTS = ("transformer", "transformer_2", "vae", TINY, "text_encoder")
+OPEN_PARTS = ("transformer", "transformer_2", "vae", TINY, "text_encoder", IMAGE_ENCODER)
 
 Autoencoder = TinyAutoencoder | WanAutoencoder
 Decoder = Autoencoder | TiledDecoder
@@ -30,12 +32,16 @@ Transformer = VideoTransformer | Experts | SharedTransformer
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """Everything that makes a film, and what shows it on its way if that is another decoder."""
+    """Everything that makes a film, and what shows it on its way if that is another decoder.
+
+    An `image_encoder` sees pictures for a transformer that reads them beside the text.
+    """
 
     transformer: VideoTransformer | Experts
     autoencoder: Autoencoder
     text_encoder: TextEncoder
     sketcher: TinyAutoencoder | None = None
+    image_encoder: BorrowedClip | None = None
 
 
 def part_files(model: InstalledModel) -> dict[str, list[Path]]:
@@ -90,9 +96,12 @@ def _open_parts(model: InstalledModel, dtype: torch.dtype, fitting: Fitting, lat
         dtype=dtype,
         by_block=fitting.fit != WHOLE,
     )
+    sees = transformer.config.picture_width is not None
+    image_encoder = BorrowedClip(model.folder / IMAGE_ENCODER) if sees else None
     tiny = load_tiny_decoder(model.folder / TINY, dtype) if (model.folder / TINY).is_dir() else None
     if manifest.tiny == "films":
         if tiny is None:
             raise InputError(f"{model.folder} has no {TINY}: put taew2_1.safetensors there, or taew2_2")
-        return Parts(transformer, tiny, text_encoder)
-    return Parts(transformer, load_autoencoder(model.folder / "vae", dtype), text_encoder, tiny)
+        return Parts(transformer, tiny, text_encoder, image_encoder=image_encoder)
+    autoencoder = load_autoencoder(model.folder / "vae", dtype)
+    return Parts(transformer, autoencoder, text_encoder, tiny, image_encoder)

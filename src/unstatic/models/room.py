@@ -1,7 +1,7 @@
 """How much memory the weights of a model take, said before they are loaded."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,12 @@ from unstatic.core.device import available_bytes, compute_dtype, pick_device
 from unstatic.core.errors import InputError
 from unstatic.core.files import human_size
 from unstatic.core.processes import this_process
+from unstatic.models.clip import FOLDER as IMAGE_ENCODER
 from unstatic.models.fitting import WHOLE, Fit
 from unstatic.models.manifest import InstalledModel
 from unstatic.models.parts import is_open, part_files
 from unstatic.models.quantise import quantised_bytes
+from unstatic.models.wan_keys import OURS, is_exact, layout_of, rename_one
 from unstatic.models.weight_files import Shapes, shapes
 
 CPU = torch.device("cpu")
@@ -52,11 +54,12 @@ def needed_bytes(
     """Return how much memory weights need at most, on a device and in the computer.
 
     Blocks are read and moved one at a time by each of several processes. The text encoder is read last, by
-    one; where something is done to save memory its blocks come one by one.
+    one; where something is done to save memory its blocks come one by one. An image encoder is gone by then.
     """
     parts = _taken(model, dtype, fit)
     text = parts.pop(TEXT_ENCODER, Taken(0, 0, 0))
-    beside = text.whole if fit == WHOLE else text.visited(AT_ONCE)
+    image = parts.pop(IMAGE_ENCODER, Taken(0, 0, 0))
+    beside = max(image.whole, text.whole if fit == WHOLE else text.visited(AT_ONCE))
     offloaded = [parts.pop(name) for name in TRANSFORMERS if fit.offload and name in parts]
     stay, processes = sum(each.whole for each in parts.values()), this_process().local_size
     if device.type == "cpu":
@@ -114,16 +117,30 @@ def _is_room(needed: Mapping[torch.device, int]) -> bool:
 
 
 def _taken(model: InstalledModel, dtype: torch.dtype, fit: Fit) -> dict[str, Taken]:
-    return {
-        part: _taken_by(shapes(files), dtype, fit.quantise is not None and part in TRANSFORMERS)
-        for part, files in part_files(model).items()
-    }
+    found: dict[str, Taken] = {}
+    for part, files in part_files(model).items():
+        published = shapes(files)
+        exact = frozenset[str]()
+        if part == IMAGE_ENCODER:
+            exact = frozenset(published)
+        elif part in TRANSFORMERS and is_open(model):
+            layout = layout_of(published)
+            exact = frozenset(name for name in published if _stays_exact(name, layout))
+        found[part] = _taken_by(published, dtype, fit.quantise is not None and part in TRANSFORMERS, exact)
+    return found
 
 
-def _taken_by(published: Shapes, dtype: torch.dtype, quantised: bool) -> Taken:
+def _stays_exact(name: str, layout: int) -> bool:
+    try:
+        return is_exact(rename_one(name, layout, OURS))
+    except InputError:  # it is refused when it is loaded
+        return False
+
+
+def _taken_by(published: Shapes, dtype: torch.dtype, quantised: bool, exact: Collection[str]) -> Taken:
     rest, blocks = 0, dict[str, int]()
     for name, shape in published.items():
-        plain = torch.Size(shape).numel() * dtype.itemsize
+        plain = torch.Size(shape).numel() * (torch.float32 if name in exact else dtype).itemsize
         if (match := BLOCK.match(name)) is None:
             rest += plain
         else:

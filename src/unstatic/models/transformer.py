@@ -7,7 +7,7 @@ each latent frame shifts, scales and gates the first and the last. Wan's own wei
 With `TransformerConfig.chunk` the video can stream: a chunk of latent frames reads itself in both directions,
 the chunks just before it, and anchors. Whatever a pass remembers goes in and comes out as a value:
 
-    TextMemory    a batch of prompts; made once by `encode_text`
+    TextMemory    a batch of prompts, and pictures; made once by `encode_text`
     AnchorMemory  clean frames of the same video, past or future; made once by `encode_anchors`
     Ring          the last chunks of the stream, and its first if they are sinks: constant in size; made by
                   `forward(..., remember=True)`
@@ -34,10 +34,11 @@ from torch import Tensor, nn
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import chunk_lengths
 from unstatic.models.scalar_embedding import ScalarEmbedding
+from unstatic.models.text_attention import PictureEmbedding, TextAttention
 from unstatic.models.text_padding import fold_padding
 from unstatic.nn.attention import KeyValue, attention, join, merge_heads, split, split_heads
 from unstatic.nn.mlp import MLP
-from unstatic.nn.norm import EPSILON, RMSNorm, modulated_norm
+from unstatic.nn.norm import EPSILON, LayerNorm, RMSNorm, gated, modulated_norm
 from unstatic.nn.patch import Patch, PatchEmbedding, unpatch
 from unstatic.nn.rope import grid_rotation, rotate, time_rotation
 
@@ -53,6 +54,8 @@ class TransformerConfig:
     `chunk` is how many latent frames are denoised together, and `first_chunk` how many at the start; with
     None every pass is one chunk. A chunk reads the `history_chunks` before it, the first `sink_chunks` of
     all, and anchors with their age clamped to +-`max_age` latent frames.
+    With `picture_width` the text comes with what an image encoder says of pictures, so many channels a token;
+    with `picture_positions` of exactly so many tokens.
     """
 
     in_channels: int
@@ -71,6 +74,8 @@ class TransformerConfig:
     max_age: int = 32
     first_chunk: int = 1
     sink_chunks: int = 0
+    picture_width: int | None = None
+    picture_positions: int | None = None
 
     def __post_init__(self) -> None:
         if self.width % (2 * self.heads):
@@ -93,9 +98,10 @@ class TransformerConfig:
 
 
 class TextMemory(NamedTuple):
-    """What every block reads of a batch of prompts."""
+    """What every block reads of a batch of prompts, and of pictures if the model does."""
 
     blocks: tuple[KeyValue, ...]
+    pictures: tuple[KeyValue | None, ...]
 
 
 class AnchorMemory(NamedTuple):
@@ -268,31 +274,6 @@ def turn(memory: KeyValue, rotation: Complex64[Tensor, "h n f"]) -> KeyValue:
     return KeyValue(rotate(memory.key.float(), rotation).to(memory.key.dtype), memory.value)
 
 
-class TextAttention(nn.Module):
-    """Let every token read the text. Padding is zero, not masked: Wan was trained so."""
-
-    def __init__(self, width: int, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.query_norm = RMSNorm(width)
-        self.key_norm = RMSNorm(width)
-        self.out = nn.Linear(width, width)
-
-    def memory(self, text: Float[Tensor, "b s d"]) -> KeyValue:
-        """Return what there is to read of an embedded text."""
-        value = self.value(text).unflatten(-1, (self.heads, -1))  # b s k e
-        key = self.key_norm(self.key(text)).view(value.shape)
-        return KeyValue(split_heads(key, value.dtype), split_heads(value, value.dtype))
-
-    def forward(self, x: Float[Tensor, "b n d"], text: KeyValue) -> Float[Tensor, "b n d"]:
-        query = self.query_norm(self.query(x)).unflatten(-1, (self.heads, -1))  # b n k e
-        read = attention(split_heads(query, text.key.dtype), text)
-        return self.out(merge_heads(read, batch=len(x)))
-
-
 class Block(nn.Module):
     """Read the video, read the text, think."""
 
@@ -300,8 +281,9 @@ class Block(nn.Module):
         super().__init__()
         self.scale_shift_table = nn.Parameter(torch.empty(1, 6, config.width))
         self.attention = SelfAttention(config.width, config.heads)
-        self.text_norm = nn.LayerNorm(config.width, EPSILON)
-        self.text_attention = TextAttention(config.width, config.heads)
+        self.text_norm = LayerNorm(config.width, EPSILON)
+        sees = config.picture_width is not None
+        self.text_attention = TextAttention(config.width, config.heads, sees=sees)
         self.mlp = MLP(config.width, config.ffn_width, config.width)
 
     def forward(
@@ -309,22 +291,23 @@ class Block(nn.Module):
         x: Float[Tensor, "b t n d"],
         modulation: Float[Tensor, "b t 6 d"],
         text: KeyValue,
+        pictures: KeyValue | None,
         layout: Layout,
         history: Sequence[KeyValue],
         anchors: KeyValue | None,
     ) -> tuple[Float[Tensor, "b t n d"], list[KeyValue]]:
         """Return the tokens for the next block, and the chunks that `SelfAttention` returns."""
-        rows = (modulation + self.scale_shift_table).to(x.dtype)
+        rows = (modulation + self.scale_shift_table).to(self.scale_shift_table.dtype)
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = rows.split(1, 2)  # b t 1 d each
 
         normed = modulated_norm(x, shift, scale).flatten(1, 2)
         read, chunks = self.attention(normed, layout, history, anchors)
-        x = torch.addcmul(x, read.view_as(x), gate)
+        x = gated(x, read.view_as(x), gate)
 
         normed = self.text_norm(x).flatten(1, 2)
-        x = x + self.text_attention(normed, text).view_as(x)
+        x = x + self.text_attention(normed, text, pictures).view_as(x)
 
-        return torch.addcmul(x, self.mlp(modulated_norm(x, mlp_shift, mlp_scale)), mlp_gate), chunks
+        return gated(x, self.mlp(modulated_norm(x, mlp_shift, mlp_scale)), mlp_gate), chunks
 
 
 class Head(nn.Module):
@@ -336,7 +319,8 @@ class Head(nn.Module):
         self.linear = nn.Linear(width, patch_width)
 
     def forward(self, x: Float[Tensor, "b t n d"], time: Float[Tensor, "b t d"]) -> Float[Tensor, "b t n p"]:
-        shift, scale = (time[:, :, None].float() + self.scale_shift_table).to(x.dtype).split(1, 2)
+        rows = (time[:, :, None].float() + self.scale_shift_table).to(self.scale_shift_table.dtype)
+        shift, scale = rows.split(1, 2)
         return self.linear(modulated_norm(x, shift, scale))
 
 
@@ -355,6 +339,8 @@ class VideoTransformer(nn.Module):
         width = config.width
         self.patch_embedding = PatchEmbedding(config.in_channels, width, config.patch)
         self.text_embedding = MLP(config.text_width, width, width)
+        shown, places = config.picture_width, config.picture_positions
+        self.picture_embedding = None if shown is None else PictureEmbedding(shown, width, places)
         scalars = {name: ScalarEmbedding(config.frequency_width, width) for name in config.scalars}
         self.scalar_embedding = cast("Mapping[str, ScalarEmbedding]", nn.ModuleDict(scalars))
         self.time_projection = nn.Linear(width, 6 * width)
@@ -363,15 +349,23 @@ class VideoTransformer(nn.Module):
         self.head = Head(width, math.prod(config.patch) * config.out_channels)
         initialise(self, generator)
 
-    def encode_text(self, states: Float[Tensor, "b s e"]) -> TextMemory:
-        """Let every block read a batch of prompts, once: token states, exactly zero where padded."""
+    def encode_text(
+        self, states: Float[Tensor, "b s e"], pictures: Float[Tensor, "1 m i"] | None = None
+    ) -> TextMemory:
+        """Let every block read a batch of prompts, once: token states, exactly zero where padded.
+
+        `pictures` are what an image encoder says of those that all prompts share, for a model that sees them.
+        """
         dtype = self.patch_embedding.weight.dtype
+        shown = self.embed_pictures(pictures)
         states, bias = fold_padding(states.to(dtype), dtype)
         if bias is not None:
             bias = bias.repeat_interleave(self.config.heads, 0)[:, None]
         text = self.text_embedding(states)
-        memories = (block.text_attention.memory(text) for block in self.blocks)
-        return TextMemory(tuple(KeyValue(each.key, each.value, bias) for each in memories))
+        readers = (block.text_attention for block in self.blocks)
+        both = [(each.memory(text), each.look(shown, rows=len(states))) for each in readers]
+        memories = (KeyValue(words.key, words.value, bias) for words, _ in both)
+        return TextMemory(tuple(memories), tuple(seen for _, seen in both))
 
     def encode_anchors(
         self, latent: Float[Tensor, "b c m h w"], times: Int[Tensor, "*b m"], text: TextMemory
@@ -389,8 +383,8 @@ class VideoTransformer(nn.Module):
         layout = anchor_layout(self.config, self.grid(latent), latent.device)
 
         memories: list[KeyValue] = []
-        for block, words in zip(self.blocks, text.blocks, strict=True):
-            x, frames = block(x, modulation, words, layout, (), None)
+        for block, words, seen in zip(self.blocks, text.blocks, text.pictures, strict=True):
+            x, frames = block(x, modulation, words, seen, layout, (), None)
             memories.append(join(frames))
         return AnchorMemory(tuple(memories), torch.atleast_2d(times.cpu()))
 
@@ -424,8 +418,9 @@ class VideoTransformer(nn.Module):
         pasts = history.blocks if history is not None else repeat((), self.config.depth)
         anchored = anchors.blocks if anchors is not None else repeat(None, self.config.depth)
         last: list[tuple[KeyValue, ...]] = []
-        for block, words, past, anchor in zip(self.blocks, text.blocks, pasts, anchored, strict=True):
-            x, chunks = block(x, modulation, words, layout, past, anchor)
+        memories = zip(text.blocks, text.pictures, pasts, anchored, strict=True)
+        for block, (words, seen, past, anchor) in zip(self.blocks, memories, strict=True):
+            x, chunks = block(x, modulation, words, seen, layout, past, anchor)
             if remember:
                 last.append(copy_chunks(last_chunks(chunks, layout.history_chunks, layout.sink_chunks), past))
 
@@ -446,6 +441,14 @@ class VideoTransformer(nn.Module):
         """Turn a latent into tokens, in the dtype of the weights."""
         return self.patch_embedding(latent.to(self.patch_embedding.weight.dtype))
 
+    def embed_pictures(self, pictures: Float[Tensor, "1 m i"] | None) -> Float[Tensor, "1 m d"] | None:
+        """Turn what is seen of pictures into tokens, in the dtype of the weights."""
+        if pictures is None and self.picture_embedding is None:
+            return None
+        if pictures is None or self.picture_embedding is None:
+            raise InputError("pictures beside the text are for transformers that see some, which need them")
+        return self.picture_embedding(pictures.to(self.patch_embedding.weight.dtype))
+
     def embed_scalars(
         self, sigma: Float[Tensor, "b t"], scalars: Mapping[str, Tensor]
     ) -> Float[Tensor, "b t d"]:
@@ -459,7 +462,8 @@ class VideoTransformer(nn.Module):
 
     def project(self, time: Float[Tensor, "b t d"]) -> Float[Tensor, "b t 6 d"]:
         """Make the six vectors that every block adds its own table to; float32, as little is lost so."""
-        return self.time_projection(F.silu(time)).unflatten(-1, (6, -1)).float()
+        bent = F.silu(time).to(self.patch_embedding.weight.dtype)
+        return self.time_projection(bent).unflatten(-1, (6, -1)).float()
 
 
 def copy_chunks(chunks: Sequence[KeyValue], past: Sequence[KeyValue]) -> tuple[KeyValue, ...]:

@@ -65,7 +65,7 @@ class Umt5:
 
 def cleaned(prompt: str) -> str:
     """Mend broken characters, resolve HTML's names of characters, and make every white space one blank."""
-    ftfy = _needed("ftfy")
+    ftfy = needed("ftfy")
     return re.sub(r"\s+", " ", html.unescape(html.unescape(ftfy.fix_text(prompt)))).strip()
 
 
@@ -111,7 +111,7 @@ def load_umt5(
     With `by_block` its blocks are read when it is their turn, every time. Raises InputError when a package or
     a file is missing, or is not what it should be.
     """
-    transformers = _needed("transformers")
+    transformers = needed("transformers")
     file, files = tokenizer / "tokenizer.json", weight_files(encoder)
     if not file.is_file():
         raise InputError(f"there is no {file}: pull the model again")
@@ -133,7 +133,7 @@ def load_umt5(
     return Umt5(model, Tokenizer.from_file(str(file)))
 
 
-def _needed(package: str) -> Any:
+def needed(package: str) -> Any:
     """Import a package that open weights need, or say how it is installed."""
     try:
         return __import__(package)

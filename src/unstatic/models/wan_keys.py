@@ -30,6 +30,11 @@ OUTSIDE_BLOCKS = (
     ("patch_embedding", "patch_embedding", "patch_embedding"),
     ("text_embedding.up", "text_embedding.0", "condition_embedder.text_embedder.linear_1"),
     ("text_embedding.down", "text_embedding.2", "condition_embedder.text_embedder.linear_2"),
+    ("picture_embedding.positions", "img_emb.emb_pos", "condition_embedder.image_embedder.pos_embed"),
+    ("picture_embedding.first_norm", "img_emb.proj.0", "condition_embedder.image_embedder.norm1"),
+    ("picture_embedding.up", "img_emb.proj.1", "condition_embedder.image_embedder.ff.net.0.proj"),
+    ("picture_embedding.down", "img_emb.proj.3", "condition_embedder.image_embedder.ff.net.2"),
+    ("picture_embedding.last_norm", "img_emb.proj.4", "condition_embedder.image_embedder.norm2"),
     ("scalar_embedding.sigma.up", "time_embedding.0", "condition_embedder.time_embedder.linear_1"),
     ("scalar_embedding.sigma.down", "time_embedding.2", "condition_embedder.time_embedder.linear_2"),
     ("time_projection", "time_projection.1", "condition_embedder.time_proj"),
@@ -51,9 +56,28 @@ IN_A_BLOCK = (
     ("text_attention.query_norm", "cross_attn.norm_q", "attn2.norm_q"),
     ("text_attention.key_norm", "cross_attn.norm_k", "attn2.norm_k"),
     ("text_attention.out", "cross_attn.o", "attn2.to_out.0"),
+    ("text_attention.pictures.key", "cross_attn.k_img", "attn2.add_k_proj"),
+    ("text_attention.pictures.value", "cross_attn.v_img", "attn2.add_v_proj"),
+    ("text_attention.pictures.key_norm", "cross_attn.norm_k_img", "attn2.norm_added_k"),
     ("mlp.up", "ffn.0", "ffn.net.0.proj"),
     ("mlp.down", "ffn.2", "ffn.net.2"),
 )
+
+# Parts that stay in float32: they are small, and everything passes through them
+EXACT = (
+    "scale_shift_table",
+    "scalar_embedding",
+    "text_norm",
+    "query_norm",
+    "key_norm",
+    "first_norm",
+    "last_norm",
+)
+
+
+def is_exact(name: str) -> bool:
+    """Tell by our name of a weight whether it stays in float32, whatever a transformer computes as."""
+    return not set(EXACT).isdisjoint(name.split("."))
 
 
 def from_wan(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

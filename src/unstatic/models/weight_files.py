@@ -25,8 +25,8 @@ STUDENTS = ("generator_ema.", "generator.")
 # What single files put before the names of one part
 PREFIXES = (*STUDENTS, "model.diffusion_model.", "diffusion_model.", "model.")
 SCALES = (".scale_weight", ".weight_scale")
-# Beside weights: how activations were scaled, and marks
-BESIDE = (".scale_input", ".input_scale", *SCALES)
+# Beside weights: how activations were scaled, a norm that nothing passes through, and marks
+BESIDE = (".scale_input", ".input_scale", ".norm_added_q.weight", *SCALES)
 MARKS = ("scaled_fp8", "spiece_model")
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -60,10 +60,12 @@ def read_weights(
     wanted: Callable[[str], bool] = lambda _: True,
     *,
     keep_fp8: bool = False,
+    exact: Callable[[str], bool] = lambda _: False,
 ) -> dict[str, Tensor]:
     """Read weights as `dtype`, by their names without prefix: all, or those whose names are `wanted`.
 
-    Matrices that are in fp8 stay so if asked. Raises InputError for a damaged file.
+    Matrices that are in fp8 stay so if asked; those whose names are `exact` become float32. Raises InputError
+    for a damaged file.
     """
     found: dict[str, Tensor] = {}
     with _opened(files) as source:
@@ -74,7 +76,8 @@ def read_weights(
                 scale = next((source[each].get_tensor(each) for each in scales if each in source), None)
                 weight = handle.get_tensor(name)
                 kept = keep_fp8 and weight.dtype == FP8 and weight.ndim == 2
-                found[plain] = (as_published if kept else _scaled)(weight, scale, dtype)
+                precision = torch.float32 if exact(plain) else dtype
+                found[plain] = (as_published if kept else _scaled)(weight, scale, precision)
     return found
 
 
@@ -111,12 +114,16 @@ def check_fit(model: nn.Module, found: Shapes, path: Path) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reader:
-    """Reads the weights of a part as `dtype` piece by piece, by the names that `rename` gives them."""
+    """Reads the weights of a part as `dtype` piece by piece, by the names that `rename` gives them.
+
+    Those whose names are then `exact` are read as float32.
+    """
 
     files: Sequence[Path]
     dtype: torch.dtype
     rename: Callable[[str], str]
     keep_fp8: bool = False
+    exact: Callable[[str], bool] = lambda _: False
 
     def shapes(self) -> Shapes:
         """Return the shapes of all weights."""
@@ -124,18 +131,22 @@ class Reader:
 
     def outside(self, row: str) -> dict[str, Tensor]:
         """Read the weights whose names do not begin with `row`."""
-        found = read_weights(self.files, self.dtype, lambda name: not self.rename(name).startswith(row))
-        return {self.rename(name): tensor for name, tensor in found.items()}
+        return self._read(lambda name: not name.startswith(row))
 
     def below(self, prefix: str) -> dict[str, Tensor]:
         """Read the weights whose names begin so, by the rest of their names."""
+        found = self._read(lambda name: name.startswith(prefix), keep_fp8=self.keep_fp8)
+        return {name.removeprefix(prefix): tensor for name, tensor in found.items()}
+
+    def _read(self, wanted: Callable[[str], bool], *, keep_fp8: bool = False) -> dict[str, Tensor]:
         found = read_weights(
             self.files,
             self.dtype,
-            lambda name: self.rename(name).startswith(prefix),
-            keep_fp8=self.keep_fp8,
+            lambda name: wanted(self.rename(name)),
+            keep_fp8=keep_fp8,
+            exact=lambda name: self.exact(self.rename(name)),
         )
-        return {self.rename(name).removeprefix(prefix): tensor for name, tensor in found.items()}
+        return {self.rename(name): tensor for name, tensor in found.items()}
 
 
 def without_prefix(name: str) -> str:

@@ -39,8 +39,35 @@ def inverse_rms(tokens: Float32[Tensor, "*n d"]) -> Float32[Tensor, "*n 1"]:
     return torch.rsqrt(mean_square + EPSILON)
 
 
+class LayerNorm(nn.LayerNorm):
+    """Torch's own, whose weights may be wider than the tokens: then it is rounded once, at the end."""
+
+    def forward(self, input: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:  # noqa: A002 - torch's name
+        if input.device.type == "cpu" or input.dtype == self.weight.dtype:
+            return super().forward(input)
+        return super().forward(input.to(self.weight.dtype)).to(input.dtype)
+
+
 def modulated_norm(
     tokens: Float[Tensor, "b t n d"], shift: Float[Tensor, "b t 1 d"], scale: Float[Tensor, "b t 1 d"]
 ) -> Float[Tensor, "b t n d"]:
-    """Layer-normalise without weights, then scale by 1 + `scale` and shift, per frame (adaLN, 2212.09748)."""
-    return torch.addcmul(shift, F.layer_norm(tokens, tokens.shape[-1:], eps=EPSILON), 1 + scale)
+    """Layer-normalise without weights, then scale by 1 + `scale` and shift, per frame (adaLN, 2212.09748).
+
+    It is computed in the dtype of `shift`. A CPU has a kernel that does so with tokens in bfloat16; it knows
+    weights for all tokens only, so frames go one by one, which took no longer than in bfloat16 on a Zen 4.
+    """
+    if shift.dtype == tokens.dtype or tokens.device.type != "cpu" or torch.is_grad_enabled():
+        normed = F.layer_norm(tokens.to(shift.dtype), tokens.shape[-1:], eps=EPSILON)
+        return torch.addcmul(shift, normed, 1 + scale).to(tokens.dtype)
+    normed, width = torch.empty_like(tokens), tokens.shape[-1:]
+    frames = (each.flatten(0, 1) for each in (tokens, 1 + scale, shift, normed))
+    for frame, weight, bias, out in zip(*frames, strict=True):
+        out.copy_(F.layer_norm(frame, width, weight[0], bias[0], EPSILON))
+    return normed
+
+
+def gated(
+    tokens: Float[Tensor, "b t n d"], branch: Float[Tensor, "b t n d"], gate: Float[Tensor, "b t 1 d"]
+) -> Float[Tensor, "b t n d"]:
+    """Add what a branch says of tokens, as much as a gate lets through; in the dtype of the gate."""
+    return torch.addcmul(tokens, branch, gate).to(tokens.dtype)

@@ -96,7 +96,7 @@ def tier_of(name: str) -> Tier:
     return TIERS[name]
 
 
-# --------------------------------------------------------------------------------------------------- accounts
+# -------------------------------------------------------------------------------------------------- accounts
 
 
 def open_account(session: Session, name: str, tier: str, now: int, *, credits_: int | None = None) -> Account:
@@ -178,7 +178,7 @@ def is_single_user(database: Database) -> bool:
         return session.scalar(select(Key.id).limit(1)) is None
 
 
-# ------------------------------------------------------------------------------------------------------- keys
+# ------------------------------------------------------------------------------------------------------ keys
 
 
 def make_key(
@@ -255,7 +255,7 @@ def _refused() -> ApiError:
     return ApiError(401, message, code="invalid_api_key")
 
 
-# ---------------------------------------------------------------------------------------------------- invites
+# --------------------------------------------------------------------------------------------------- invites
 
 
 def invite(
@@ -278,7 +278,7 @@ def invite(
 
 
 def redeem(session: Session, code: str, name: str, now: int) -> tuple[Account, str]:
-    """Make the account of an invite, once, and return it with a key. Raises ApiError 404."""
+    """Make the account of an invite, once, and return it with a key. Raises ApiError for another code."""
     wanted = select(Invite).where(Invite.digest == _digest(code)).with_for_update()
     found = session.scalars(wanted).one_or_none()
     over = found is None or found.account_id is not None
