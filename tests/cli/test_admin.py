@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,18 @@ def test_a_job_that_is_made_is_taken_from_its_worker(operate: Command, client: T
         jobs.beat(session, found[0], 50)
 
 
+def test_a_job_goes_to_another_worker(operate: Command, refused: Command, client: TestClient):
+    made = client.post("/v1/videos", json=FILM).json()["id"]
+    server = client.app.state.server
+    assert "is waiting" in refused("jobs", "requeue", made)
+    first = begin(server)
+    operate("jobs", "requeue", made)
+    second = begin(server, "two")
+    assert first is not None
+    assert second is not None
+    assert (second[0].job_id, second[0].fence) == (made, first[0].fence + 1)
+
+
 def test_the_report_counts_jobs_and_credits(
     operate: Command, read: Command, alice: tuple[str, str], client: TestClient
 ):
@@ -271,6 +284,7 @@ def test_an_endpoint_is_made_given_a_new_secret_and_disabled(
         (["credits", "show", "nobody"], "account 'nobody' is unknown"),
         (["jobs", "list", "--status", "done"], "status 'done' is unknown: take one of queued"),
         (["jobs", "list", "--limit", 0], "limit is 0"),
+        (["jobs", "requeue", "nothing"], "job 'nothing' is unknown"),
         (["jobs", "cancel", "nothing"], "job 'nothing' is unknown"),
         (["endpoint", "new", "nobody", PUBLIC], "account 'nobody' is unknown"),
         (["endpoint", "new", "ALICE", "http://127.0.0.1/"], "URL"),
@@ -287,6 +301,24 @@ def test_mistakes_are_one_line_and_change_nothing(
     assert message in refused(*(alice[0] if each == "ALICE" else each for each in arguments))
     after = [read("report"), read("key", "list"), read("invite", "list"), read("endpoint", "list")]
     assert before == after
+
+
+def test_names_that_clients_choose_do_nothing_to_a_terminal(operate: Command, client: TestClient):
+    name = "red\x1b[31m\nline"
+    made = client.post("/v1/webhook_endpoints", json={"url": PUBLIC, "name": name})
+    assert made.status_code == 200, made.text
+    assert "red?[31m?line" in operate("endpoint", "list")
+
+
+@pytest.mark.parametrize("command", [("report",), ("account", "list"), ("jobs", "cancel", "x")])
+def test_a_missing_extra_is_said_in_one_line(
+    refused: Command, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+):
+    for name in [each for each in sys.modules if each.startswith("unstatic.server")]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("pydantic_settings", "sqlalchemy"):
+        monkeypatch.setitem(sys.modules, name, None)
+    assert refused(*command).endswith("is not installed: pip install 'unstatic[server]'")
 
 
 def test_an_account_has_few_endpoints(operate: Command, refused: Command, alice: tuple[str, str]):

@@ -43,6 +43,7 @@ AccountId = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The account's
 Days = Annotated[
     int | None, typer.Option(parser=whole, metavar="INTEGER", help="How long it opens; for ever by default.")
 ]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
 OfAccount = Annotated[str | None, typer.Option("--account", metavar="ID", help="Only of this account.")]
 Tier = Annotated[str, typer.Option(help="admin, red_team, creator or viewer.")]
 TierCredits = Annotated[
@@ -83,11 +84,11 @@ def new_account(
 @account_app.command("list")
 def list_accounts(as_json: AsJson = False, data: Data = None) -> None:
     """List the accounts, the oldest first."""
-    from sqlalchemy import select
-
-    from unstatic.server.tables import Account
-
     with opened(data) as (session, _, _):
+        from sqlalchemy import select
+
+        from unstatic.server.tables import Account
+
         rows = facts(
             session.scalars(select(Account).order_by(Account.created_at, Account.id)),
             "id name tier balance created_at disabled_at",
@@ -143,13 +144,13 @@ def new_key(
 @key_app.command("list")
 def list_keys(account: OfAccount = None, as_json: AsJson = False, data: Data = None) -> None:
     """List the keys, of which only the end is known."""
-    from sqlalchemy import select
-
-    from unstatic.server.tables import Key
-
-    wanted = select(Key).order_by(Key.created_at, Key.id)
-    wanted = wanted if account is None else wanted.where(Key.account_id == account)
     with opened(data) as (session, _, _):
+        from sqlalchemy import select
+
+        from unstatic.server.tables import Key
+
+        wanted = select(Key).order_by(Key.created_at, Key.id)
+        wanted = wanted if account is None else wanted.where(Key.account_id == account)
         columns = "id account_id name shown created_at expires_at revoked_at used_at"
         rows = facts(session.scalars(wanted), columns)
     show(rows, "there is no key: make one with `unstatic admin key new`", as_json=as_json)
@@ -186,11 +187,11 @@ def new_invite(
 @invite_app.command("list")
 def list_invites(as_json: AsJson = False, data: Data = None) -> None:
     """List the invites, and the accounts they made."""
-    from sqlalchemy import select
-
-    from unstatic.server.tables import Invite
-
     with opened(data) as (session, _, _):
+        from sqlalchemy import select
+
+        from unstatic.server.tables import Invite
+
         rows = facts(
             session.scalars(select(Invite).order_by(Invite.created_at, Invite.id)),
             "id tier credits created_at expires_at account_id",
@@ -229,12 +230,11 @@ def give_credits(
 @credits_app.command("show")
 def show_credits(account: AccountId, as_json: AsJson = False, data: Data = None) -> None:
     """Show what an account has, and every movement of it."""
-    from sqlalchemy import select
-
-    from unstatic.server.tables import Entry
-
     with opened(data) as (session, _, _):
+        from sqlalchemy import select
+
         from unstatic.server import accounts, ledger
+        from unstatic.server.tables import Entry
 
         balance, pots = accounts.account_of(session, account).balance, ledger.pots(session, account)
         # What an account can spend or has put aside; the other side of a movement is not its own
@@ -262,36 +262,43 @@ def list_jobs(
     data: Data = None,
 ) -> None:
     """List jobs, the newest first, without their prompts."""
-    from sqlalchemy import select
-
-    from unstatic.server.jobs import NEXT
-    from unstatic.server.tables import Job
-
-    if status is not None and status not in NEXT:
-        raise InputError(f"status {status!r} is unknown: take one of {', '.join(NEXT)}")
-    if not 1 <= limit <= 1_000_000:
-        raise InputError(f"limit is {limit}: list 1 to 1000000")
-    wanted = select(Job).where(Job.deleted_at.is_(None)).order_by(Job.number.desc()).limit(limit)
-    wanted = wanted if account is None else wanted.where(Job.account_id == account)
-    wanted = wanted if status is None else wanted.where(Job.status == status)
     with opened(data) as (session, _, _):
+        from sqlalchemy import select
+
+        from unstatic.server.jobs import NEXT
+        from unstatic.server.tables import Job
+
+        if status is not None and status not in NEXT:
+            raise InputError(f"status {status!r} is unknown: take one of {', '.join(NEXT)}")
+        if not 1 <= limit <= 1_000_000:
+            raise InputError(f"limit is {limit}: list 1 to 1000000")
+        wanted = select(Job).where(Job.deleted_at.is_(None)).order_by(Job.number.desc()).limit(limit)
+        wanted = wanted if account is None else wanted.where(Job.account_id == account)
+        wanted = wanted if status is None else wanted.where(Job.status == status)
         rows = facts(
             session.scalars(wanted), "id account_id status progress model size seconds created_at error_code"
         )
     show(rows, "there is no such job", as_json=as_json)
 
 
+@jobs_app.command("requeue")
+def requeue_job(job: JobId, data: Data = None) -> None:
+    """Take a job from its worker; the next one begins it anew."""
+    with opened(data, writes=True) as (session, _, _):
+        from unstatic.server import jobs
+
+        jobs.requeue(session, job)
+
+
 @jobs_app.command("cancel")
-def cancel_job(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")], data: Data = None
-) -> None:
+def cancel_job(job: JobId, data: Data = None) -> None:
     """End a job that waits or is made; its credits go back."""
-    from sqlalchemy import select
-
-    from unstatic.server import jobs
-    from unstatic.server.tables import Job
-
     with opened(data, writes=True) as (session, now, _):
+        from sqlalchemy import select
+
+        from unstatic.server import jobs
+        from unstatic.server.tables import Job
+
         held = session.scalars(select(Job).where(Job.id == job).with_for_update()).one_or_none()
         if held is None or held.deleted_at is not None:
             raise InputError(f"job {job[:80]!r} is unknown: `unstatic admin jobs list` shows all")
@@ -337,13 +344,13 @@ def new_endpoint(
 @endpoint_app.command("list")
 def list_endpoints(account: OfAccount = None, as_json: AsJson = False, data: Data = None) -> None:
     """List the endpoints, and how they fare."""
-    from sqlalchemy import select
-
-    from unstatic.server.tables import Endpoint
-
-    wanted = select(Endpoint).order_by(Endpoint.created_at, Endpoint.id)
-    wanted = wanted if account is None else wanted.where(Endpoint.account_id == account)
     with opened(data) as (session, _, _):
+        from sqlalchemy import select
+
+        from unstatic.server.tables import Endpoint
+
+        wanted = select(Endpoint).order_by(Endpoint.created_at, Endpoint.id)
+        wanted = wanted if account is None else wanted.where(Endpoint.account_id == account)
         columns = "id account_id name url events created_at failing_since disabled_at"
         rows = facts(session.scalars(wanted), columns)
     show(rows, "there is no endpoint: make one with `unstatic admin endpoint new`", as_json=as_json)
@@ -403,16 +410,16 @@ def _endpoint_of(session: "Session", endpoint_id: str) -> "Endpoint":
 @app.command("report")
 def report(as_json: AsJson = False, data: Data = None) -> None:
     """Show jobs and credits of every account, and who waits."""
-    from sqlalchemy import func, select
-
-    from unstatic.server.jobs import NEXT, QUEUED
-    from unstatic.server.ledger import RESERVED
-    from unstatic.server.tables import Account, Entry, Job
-
-    counted = select(Job.account_id, Job.status, func.count()).group_by(Job.account_id, Job.status)
-    aside = select(Entry.account_id, func.sum(Entry.amount)).where(Entry.pot == RESERVED)
-    oldest = select(func.count(), func.min(Job.created_at)).where(Job.status == QUEUED)
     with opened(data) as (session, now, _):
+        from sqlalchemy import func, select
+
+        from unstatic.server.jobs import NEXT, QUEUED
+        from unstatic.server.ledger import RESERVED
+        from unstatic.server.tables import Account, Entry, Job
+
+        counted = select(Job.account_id, Job.status, func.count()).group_by(Job.account_id, Job.status)
+        aside = select(Entry.account_id, func.sum(Entry.amount)).where(Entry.pot == RESERVED)
+        oldest = select(func.count(), func.min(Job.created_at)).where(Job.status == QUEUED)
         jobs = {(account, status): count for account, status, count in session.execute(counted)}
         reserved = {id_: int(sum_) for id_, sum_ in session.execute(aside.group_by(Entry.account_id))}
         waiting, since = session.execute(oldest).one()

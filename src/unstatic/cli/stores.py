@@ -72,7 +72,8 @@ def _text(name: str, value: object) -> str:
         return time.strftime("%Y-%m-%d %H:%M", time.gmtime(value))
     if isinstance(value, float):
         return f"{value:g}"
-    return ", ".join(cast(list[str], value)) if isinstance(value, list) else str(value)
+    text = ", ".join(cast(list[str], value)) if isinstance(value, list) else str(value)
+    return "".join(each if each.isprintable() else "?" for each in text)  # clients choose some of these names
 
 
 def print_new(lines: Mapping[str, str], *, as_json: bool) -> None:
