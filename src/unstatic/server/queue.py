@@ -97,7 +97,7 @@ class Reaper:
             if now_s - since_s >= self.lease_s and worker is not None:
                 lost.append(Lease(job_id, worker, fence))
             self._seen[job_id] = (fence, beat, since_s)
-        return [lease for lease in lost if self._take(lease)]
+        return [lease for lease in lost if self._take(lease, self._seen[lease.job_id][1])]
 
     def take_from(self, worker: str) -> list[Lease]:
         """Give on what a worker held that is known to be dead."""
@@ -106,14 +106,14 @@ class Reaper:
             leases = [Lease(job_id, worker, fence) for job_id, fence in session.execute(held)]
         return [lease for lease in leases if self._take(lease)]
 
-    def _take(self, lease: Lease) -> bool:
+    def _take(self, lease: Lease, silent_at: int | None = None) -> bool:
+        """Give a job on, unless it is another's by now or has beaten since it was silent."""
         with self.database.writing() as session:
             wanted = select(Job).where(
                 Job.id == lease.job_id, Job.fence == lease.fence, Job.worker == lease.worker
             )
             job = session.scalars(wanted.with_for_update()).one_or_none()
-            beat = self._seen.get(lease.job_id, (0, None, 0))[1]
-            if job is None or (beat is not None and job.beat != beat) or job.status != IN_PROGRESS:
+            if job is None or silent_at not in (None, job.beat) or job.status != IN_PROGRESS:
                 return False
             give_on(session, job, self.attempts, self.database.now())
             return True
