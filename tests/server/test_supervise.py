@@ -167,33 +167,42 @@ def test_f12_a_killed_and_a_hung_worker_are_replaced_and_f10_a_stop_gives_the_jo
 ):
     ask(database, make_account(), LONG)
     settings = settings.model_copy(update={"lease": 3.0, "drain": 0.01})
-    names: list[str] = []
-
-    def is_filmed_by_another() -> bool:
-        job = row(database)
-        return job.worker not in (None, *names) and job.beat > beats
-
     with household(settings, database) as (running, pool):
-        for number in (signal.SIGKILL, signal.SIGSTOP, None):
-            beats = row(database).beat + 1
-            until(is_filmed_by_another, "a worker that films")
-            process, name = pool.children[0].process, row(database).worker
-            assert process is not None and name == pool.children[0].name
-            names.append(name)
-            if number is None:
-                break
-            os.kill(process.pid, number)
-            struck_s = time.monotonic()
-            until(lambda: row(database).worker != names[-1], "somebody who gives the job on")
-            took_s = time.monotonic() - struck_s
-            assert (took_s >= 2) is (number == signal.SIGSTOP), "death is known at once, silence after a while"
-            until(lambda: not lives(process.pid), "the end of it")
+        films_next(pool, database, fence=1)
+        assert strike(pool, database, signal.SIGKILL) < 2, "death is known at once"
+        films_next(pool, database, fence=2)
+        assert strike(pool, database, signal.SIGSTOP) >= 2, "silence is known after a while"
+        films_next(pool, database, fence=3)
         assert row(database).attempts == 3
         running.stop()
         assert pool.children[0].process is None
     job = row(database)
     assert (job.status, job.worker, job.attempts, job.fence) == ("in_progress", None, 2, 3)
     assert [each for each in storage.list("jobs") if "/3/" in each.key] == [], "who stops tidies up"
+
+
+def films_next(pool: ChildPool, database: Database, *, fence: int) -> None:
+    """Wait until the job is filmed again, by the process that runs now."""
+    before = row(database).beat
+
+    def films() -> bool:
+        job = row(database)
+        return job.fence == fence and job.beat > before + 1
+
+    until(films, "a worker that films")
+    assert row(database).worker == pool.children[0].name
+
+
+def strike(pool: ChildPool, database: Database, number: int) -> float:
+    """Send the worker a signal, and return after how many seconds its job was given on."""
+    process, name = pool.children[0].process, pool.children[0].name
+    assert process is not None
+    os.kill(process.pid, number)
+    struck_s = time.monotonic()
+    until(lambda: row(database).worker != name, "somebody who gives the job on")
+    took_s = time.monotonic() - struck_s
+    until(lambda: not lives(process.pid), "the end of it")
+    return took_s
 
 
 @SQLITE_ONLY
@@ -212,32 +221,37 @@ def test_f10_a_job_may_end_before_the_server_does(
 def test_f1_a_server_that_is_killed_right_after_its_answer_makes_the_film_after_a_restart(
     settings: Settings, database: Database, storage: Storage, tmp_path: Path
 ):
-    command = [sys.executable, "-m", "unstatic", "serve", "--port", "0"]
-    environment = os.environ | settings.as_environment()
-    children: list[int] = []
-    for number in (1, 2):
-        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as serve:
-            assert serve.stdout is not None
-            address = serve.stdout.readline().strip()
-            listed = Path(f"/proc/{serve.pid}/task")
-            try:
-                if number == 1:
-                    until(lambda: len(children_of(listed)) == 1, "a worker")
-                    body = {"prompt": "a red ball bounces on grass", "seconds": 0.25}
-                    assert httpx.post(f"{address}/videos", json=body).status_code == 200
-                    children = children_of(listed)
-                else:
-                    until(lambda: row(database).status == "completed", "the film")
-            finally:
-                serve.kill() if number == 1 else serve.terminate()
-                serve.wait(SOON_S)
-            until(lambda: not any(lives(each) for each in children), "the end of its workers")
-    job = row(database)
-    assert (job.status, len(children)) == ("completed", 1)
-    storage.fetch(f"{job.output}/video.mp4", tmp_path / "video.mp4")
+    with serving_process(settings) as (serve, address):
+        until(lambda: bool(children_of(serve)), "a worker")
+        children = children_of(serve)
+        body = {"prompt": "a red ball bounces on grass", "seconds": 0.25}
+        assert httpx.post(f"{address}/videos", json=body).status_code == 200
+        serve.kill()
+    until(lambda: not any(lives(each) for each in children), "the end of its worker")
+    with serving_process(settings) as (serve, _):
+        until(lambda: row(database).status == "completed", "the film")
+        children += children_of(serve)
+        serve.terminate()
+        assert serve.wait(SOON_S) == 0
+    assert [lives(each) for each in children] == [False, False]
+    storage.fetch(f"{row(database).output}/video.mp4", tmp_path / "video.mp4")
     assert probe(tmp_path / "video.mp4").num_frames == 4
 
 
-def children_of(tasks: Path) -> list[int]:
+@contextmanager
+def serving_process(settings: Settings) -> Iterator[tuple["subprocess.Popen[str]", str]]:
+    """Run `unstatic serve`, and yield it with its address."""
+    command = [sys.executable, "-m", "unstatic", "serve", "--port", "0"]
+    environment = os.environ | settings.as_environment()
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as serve:
+        assert serve.stdout is not None
+        try:
+            yield serve, serve.stdout.readline().strip()
+        finally:
+            serve.kill()
+
+
+def children_of(process: "subprocess.Popen[str]") -> list[int]:
     """Return the processes that a process has started in any of its threads."""
-    return [int(each) for task in tasks.iterdir() for each in (task / "children").read_text().split()]
+    tasks = Path(f"/proc/{process.pid}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]

@@ -193,6 +193,4 @@ def _reach(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
     except (OSError, OverflowError):
-        raise InputError(
-            f"no Ray cluster answers at {address}: start one with `ray start --head`"
-        ) from None
+        raise InputError(f"no Ray cluster answers at {address}: start one with `ray start --head`") from None
