@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-SHORT_S, LONG_S, SOON_S = 0.25, 10.0, 120.0
+SHORT_S, LONG_S, SOON_S = 0.25, 6.0, 120.0
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
 SQLITE_ONLY = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 MakeAccount = Callable[..., Account]
