@@ -14,7 +14,7 @@ NO_PYTHON := unstatic needs Python 3.11 or newer: install it, or name it: make P
 export PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help video test lint wheel clean
+.PHONY: help video test lint soak wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ lint: $(INSTALLED_DEV)  ## Check style, types and layers
 	$(BIN)/ruff format --check
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
+
+soak: $(INSTALLED_DEV)  ## Kill servers while they make films, and see whether anything is lost
+	$(BIN)/python scripts/soak.py --rounds 3 --jobs 100 --kills 20
 
 wheel: $(INSTALLED_DEV)  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel

@@ -268,8 +268,8 @@ def test_films_are_decoded_in_tiles_when_asked(kind: str, tmp_path: Path):
             load_native(here, device="cpu", dtype=torch.float32, tiled=each) for each in (False, True)
         )
         made = plan(Request(prompt="a ball", seconds=21 / 16, steps=4), manifest)
-        films = [frames_of(list(each.stream(made))) for each in (plain, tiled)]
-        with torch.inference_mode():
+        with torch.inference_mode():  # as above
+            films = [frames_of(list(each.stream(made))) for each in (plain, tiled)]
             previewed = list(tiled.stream(made, previews_per_s=math.inf))
             decoder = TiledDecoder(plain.autoencoder, streams=False)
             expected = to_frames(decoder.decode_stream(final(plain, made), None)[0])[0]

@@ -348,7 +348,10 @@ def test_f5_f14_f30_jobs_and_credits_are_as_a_model_says(tmp_path: Path, example
 
 
 def test_f6_eight_workers_claim_forty_jobs_each_once(database: Database, make_account: MakeAccount):
-    wanted = {ask(database, account) for account in [make_account(concurrency=40) for _ in range(4)] * 10}
+    several = [make_account(concurrency=40) for _ in range(4)]
+    with database.writing() as session:
+        held = [session.get_one(Account, account.id) for account in several] * 10
+        wanted = {jobs.create(session, account, asked(), database.now()).id for account in held}
     assert len(wanted) == 40
     leases: list[Lease] = []
     together = threading.Barrier(8)

@@ -31,13 +31,17 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(parser=whole, metavar="INTEGER", help="Worker processes; 0 if others work.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Work on a Ray cluster: HOST:PORT, auto, or local for its own."),
+    ] = None,
     data: Data = None,
     expose: Annotated[
         bool, typer.Option("--expose", help="Listen beyond this machine, though films are not moderated yet.")
     ] = False,
 ) -> None:
     """Serve the Videos API: POST /v1/videos and all that belongs to it."""
-    settings = server_settings(data=data, models=tuple(model) if model else None, workers=workers)
+    settings = server_settings(data=data, models=tuple(model) if model else None, workers=workers, ray=ray)
     from unstatic.server.serving import run
 
     run(settings, host=host, port=port, expose=expose)

@@ -63,12 +63,10 @@ def open_server(
     spool = settings.data / "spool"
     spool.mkdir(exist_ok=True, mode=0o700)
     if database is None:
-        said = settings.database
-        database = Database(said.get_secret_value() if said else f"sqlite:///{settings.data}/jobs.sqlite")
+        database = Database(settings.database_url)
         database.migrate()
     if storage is None:
-        where = settings.storage or f"file://{settings.data.resolve()}/storage"
-        storage = Storage.at(where, settings.storage_options)
+        storage = Storage.at(settings.storage_url, settings.storage_options)
     return Server(
         settings=settings,
         database=database,

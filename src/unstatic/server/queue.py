@@ -7,7 +7,7 @@ where the others are, so that silence saves nothing up.
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ScalarSelect, func, select
 from sqlalchemy.orm import Session, aliased
@@ -64,6 +64,26 @@ def waiting(session: Session, account_id: str | None = None) -> int:
     """Return how many jobs nobody works on yet, of one account or of all."""
     count = select(func.count()).where(Job.status == QUEUED)
     return session.scalar(count if account_id is None else count.where(Job.account_id == account_id)) or 0
+
+
+class Work(NamedTuple):
+    """What there is to do: so many jobs can be made side by side, and `busy` workers make some already."""
+
+    side_by_side: int
+    busy: frozenset[str]
+
+
+def work(session: Session) -> Work:
+    """Return what there is to do; no account has more made at once than it may."""
+    active = (
+        select(Account.concurrency, func.count())
+        .join(Job, Job.account_id == Account.id)
+        .where(Job.status.not_in(ENDED))
+        .group_by(Account.id, Account.concurrency)
+    )
+    held = select(Job.worker).where(Job.status == IN_PROGRESS, Job.worker.is_not(None))
+    busy = frozenset(name for name in session.scalars(held) if name is not None)
+    return Work(sum(min(most, count) for most, count in session.execute(active)), busy)
 
 
 class Reaper:

@@ -16,7 +16,7 @@ from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
 from unstatic.server.fetching import post
 from unstatic.server.outbox import Sender
-from unstatic.server.queue import Reaper
+from unstatic.server.queue import Reaper, Work
 from unstatic.server.settings import Settings
 from unstatic.server.stores import Stores, open_stores
 from unstatic.server.supervise import ChildPool, Chore, Household, Pool
@@ -81,11 +81,11 @@ def _pool(settings: Settings, stores: Stores) -> Pool:
         return ChildPool(settings)
     from unstatic.server.ray_pool import RayPool
 
-    def waiting() -> int:
+    def work() -> Work:
         with stores.database.reading() as session:
-            return queue.waiting(session)
+            return queue.work(session)
 
-    return RayPool(settings, waiting)
+    return RayPool(settings, work)
 
 
 def _check_door(host: str, *, expose: bool, single: bool) -> None:

@@ -58,6 +58,7 @@ class Household:
 
     def __init__(self, pool: Pool, reaper: Reaper, chores: Sequence[Chore]) -> None:
         self.pool, self.reaper = pool, reaper
+        self.dead: list[str] = []
         looking = Chore(reaper.lease_s / LOOKS_A_LEASE, self._look_for_lost)
         self.chores = [Chore(LOOK_S, self._look_after_workers), looking, *chores]
         self.over = threading.Event()
@@ -91,8 +92,10 @@ class Household:
             log.warning("a chore failed (%s), it is tried again", type(error).__name__)
 
     def _look_after_workers(self) -> None:
-        for name in self.pool.look_after():
-            self.reaper.take_from(name)
+        self.dead += self.pool.look_after()
+        while self.dead:  # a name stays until the database has answered
+            self.reaper.take_from(self.dead[0])
+            del self.dead[0]
 
     def _look_for_lost(self) -> None:
         for lease in self.reaper.look():
