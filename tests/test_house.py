@@ -30,7 +30,7 @@ MAX_ROOM_LINES = {
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,
-    "models": 5_800,
+    "models": 6_050,
     "diffusion": 1_300,
     "nn": 650,
     "media": 800,

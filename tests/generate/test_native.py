@@ -241,11 +241,13 @@ def copy(model: Path, folder: Path) -> Path:
 
 
 def small_film(engine: NativeEngine) -> np.ndarray:
-    made = plan(Request(prompt="a red ball", seconds=0.5, steps=2, seed=3), engine.manifest)
+    first, last = (np.full((64, 64, 3), grey, np.uint8) for grey in (30, 200))
+    given = {"image": first, "last_image": last} if engine.manifest.begins_with_picture else {}
+    made = plan(Request(prompt="a red ball", seconds=0.5, steps=2, seed=3, **given), engine.manifest)
     return frames_of(list(engine.stream(replace(made, finish=tiny_wan.small(made.finish)))))
 
 
-@pytest.mark.parametrize("kind", tiny_wan.KINDS)
+@pytest.mark.parametrize("kind", [*tiny_wan.KINDS, tiny_wan.BOTH_SEEN])
 def test_films_of_blocks_that_come_one_by_one_are_the_same(kind: str, tmp_path: Path):
     model = open_model(tiny_wan.saved(kind, tmp_path))
     stay, visit = (

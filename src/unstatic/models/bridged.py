@@ -69,7 +69,6 @@ FAMILIES: Mapping[str, Family] = {
     "SanaVideoPipeline": Family(
         sizes=(Size(832, 480), Size(480, 832)), fps=16, frames=81, steps=50, guidance=6.0, space=32
     ),
-    "WanImageToVideoPipeline": WAN,
 }
 
 
