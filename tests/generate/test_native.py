@@ -243,7 +243,8 @@ def copy(model: Path, folder: Path) -> Path:
 def small_film(engine: NativeEngine) -> np.ndarray:
     first, last = (np.full((64, 64, 3), grey, np.uint8) for grey in (30, 200))
     given = {"image": first, "last_image": last} if engine.manifest.begins_with_picture else {}
-    made = plan(Request(prompt="a red ball", seconds=0.5, steps=2, seed=3, **given), engine.manifest)
+    manifest = replace(engine.manifest, sizes=(Size(64, 64),))
+    made = plan(Request(prompt="a red ball", seconds=0.5, steps=2, seed=3, **given), manifest)
     return frames_of(list(engine.stream(replace(made, finish=tiny_wan.small(made.finish)))))
 
 
