@@ -34,6 +34,7 @@ def together(engine: Engine, place: Place) -> Generator[Engine]:
             engine.text_encoder,
             engine.device,
             engine.sketcher,
+            image_encoder=engine.image_encoder,
         )
         transformer.dismiss()
 
