@@ -14,7 +14,7 @@ NO_PYTHON := unstatic needs Python 3.11 or newer: install it, or name it: make P
 export PROMPT
 
 .DEFAULT_GOAL := help
-.PHONY: help video test lint wheel clean
+.PHONY: help video test lint soak wheel clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: $(INSTALLED_DEV)  ## Check style, types and layers
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo
 
+soak: $(INSTALLED_DEV)  ## Kill servers while they make films, and see whether anything is lost
+	$(BIN)/python scripts/soak.py --rounds 3 --jobs 100 --kills 20
+
 wheel: $(INSTALLED_DEV)  ## Build the wheel into dist/
 	$(BIN)/python -m build --wheel
 	@test -z "$$(find dist -name '*.whl' -size +95000000c)" || { echo "the wheel is larger than 95 MB" >&2; exit 1; }
@@ -50,5 +53,5 @@ $(INSTALLED): pyproject.toml constraints.txt $(SETUP)
 
 $(INSTALLED_DEV): pyproject.toml constraints.txt $(SETUP)
 	@test -n "$(PYTHON)" || { echo "$(NO_PYTHON)" >&2; exit 1; }
-	@$(PYTHON) $(SETUP) --extras dev,train,world
+	@$(PYTHON) $(SETUP) --extras dev,train,world,server
 	@touch $@ $(INSTALLED)

@@ -30,7 +30,8 @@ from unstatic.core.seeds import numpy_generator  # noqa: E402
 from unstatic.generate.engine import Frames as Stretch  # noqa: E402
 from unstatic.generate.native import NativeEngine, load_native  # noqa: E402
 from unstatic.generate.request import Request, plan  # noqa: E402
-from unstatic.media.frames import contact_sheet, enlarge, strip  # noqa: E402
+from unstatic.media.enlarge import enlarge  # noqa: E402
+from unstatic.media.frames import contact_sheet, strip  # noqa: E402
 from unstatic.models.manifest import find_model  # noqa: E402
 
 PROMPTS: list[str] = json.loads(

@@ -1,7 +1,7 @@
 """Make `.venv` and install unstatic into it, on Linux, macOS and Windows, with the standard library alone.
 
     python3 scripts/setup_environment.py                            # what `make video` needs
-    python3 scripts/setup_environment.py --extras dev,train,world   # what `make test` needs
+    python3 scripts/setup_environment.py --extras dev,train,world,server   # what `make test` needs
 
 Versions come from constraints.txt, everything else from pip's own configuration (index, mirror, proxy).
 On Linux PyTorch's default build brings gigabytes of CUDA libraries; without an NVIDIA GPU the CPU build

@@ -22,7 +22,7 @@ MAX_FUNCTION_LINES = 80
 # An alarm for every room (docs/adr/0008-an-alarm-for-every-room.md)
 MAX_ROOM_LINES = {
     "cli": 2_200,
-    "server": 5_000,
+    "server": 8_500,
     "presets": 1_800,
     "training": 2_000,
     "generate": 5_500,
@@ -30,10 +30,10 @@ MAX_ROOM_LINES = {
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,
-    "models": 6_050,
+    "models": 6_200,
     "diffusion": 1_300,
     "nn": 650,
-    "media": 800,
+    "media": 950,
     "core": 1_000,
     "": 40,
 }
@@ -48,6 +48,7 @@ WHOLE = (
     "docs",
     "gate",
     "house",
+    "openai_client",
     "public_api",
     "setup_environment",
     "wan_pipeline_parity",

@@ -54,7 +54,12 @@ def test_what_was_done_to_the_source_is_said(run: Command):
     ("arguments", "message"),
     [
         (("extend", "none.mp4"), "cannot read none.mp4 as a video: No such file or directory"),
-        (("extend", "mask.png", "-o", "x.png"), "output x.png must end in .mp4"),
+        (("extend", "mask.png"), "cannot read mask.png as a video: it is none, give one as mp4, mov, mkv"),
+        (("extend", "a.mp4", "-o", "x.png"), "output x.png must end in .mp4"),
+        (
+            ("extend", "a.mp4", "--tiles"),
+            "the tiny decoder of tiny takes little memory anyway: leave --tiles out",
+        ),
         (("extend", "a.mp4", "--seconds", "soon"), "'soon' is not a number"),
         (("extend", "a.mp4", "--seconds", 60), "that makes 61.0 seconds: tiny makes up to 10"),
         (("recut", "a.mp4", "--keep", "1"), "keep '1' is not START:END in seconds, for example 0.5:3"),

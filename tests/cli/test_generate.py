@@ -90,6 +90,14 @@ def test_json_says_what_was_done(video: Command):
     }
 
 
+def test_an_interval_of_guidance_reaches_the_model(video: Command):
+    ran = video("a ball", "--seconds", 0.5, "--guidance-interval", "0.5:1", "--json", "-o", "part.mp4")
+    assert json.loads(ran.out)["guidance_interval"] == [0.5, 1.0]
+    assert video("a ball", "--seconds", 0.5, "-o", "whole.mp4").code == 0
+    part, whole = (read_video(Path(name)).frames for name in ("part.mp4", "whole.mp4"))
+    assert not np.array_equal(part, whole)
+
+
 def test_a_seed_gives_the_same_frames_again(video: Command):
     for name, seed in (("one", 3), ("again", 3), ("other", 4)):
         assert video("a ball", "--seconds", 0.5, "--seed", seed, "-o", f"{name}.mp4").code == 0
@@ -402,11 +410,16 @@ def test_ctrl_c_leaves_no_half_file(tiny_model: Path, folder: Path, before: byte
         (["a ball", "--steps", "0"], "0", "between 1 and 1000"),
         (["a ball", "--steps", "-3"], "-3", "between 1 and 1000"),
         (["a ball", "--guidance", "nan"], "nan", "between 0 and 30"),
+        (["a ball", "--guidance-interval", "0.2"], "0.2", "LOW:HIGH, for example 0.2:0.8"),
+        (["a ball", "--guidance-interval", "0.8:0.2"], "0.8:0.2", "the lower first"),
+        (["a ball", "--guidance-interval", "0:nan"], "0:nan", "from 0 (clean) to 1 (static)"),
+        (["a ball", "--guidance-interval", "0.2:0.8", "--guidance", "1"], "0.2:0.8", "above 1"),
         (["a ball", "--seed", "-1"], "-1", "between 0 and"),
         (["a ball", "--solver", "magic"], "magic", "euler"),
         (["a ball", "--device", "tpu"], "tpu", "cpu"),
         (["a ball", "--model", "nanoo"], "nanoo", "unstatic models list"),
         (["a ball", "--model", "x" * 5000], "xxx", "unstatic models list"),
+        (["a ball", "--tiles"], "tiny", "leave --tiles out"),
         (["a ball", "-o", "ball.avi"], "ball.avi", ".mp4"),
         (["a ball", "-o", "ball"], "ball", ".mp4"),
         (["a ball", "-o", "nowhere/ball.mp4"], "nowhere", "create it first"),

@@ -1,9 +1,17 @@
+import os
 from pathlib import Path
 
 import pytest
 
 from unstatic.core.errors import InputError
-from unstatic.core.files import atomic_path, ensure_writable, human_size, read_object, unused_path
+from unstatic.core.files import (
+    atomic_path,
+    ensure_writable,
+    human_size,
+    make_folders,
+    read_object,
+    unused_path,
+)
 
 
 def test_the_file_appears_only_when_the_block_ends(tmp_path: Path):
@@ -37,6 +45,27 @@ def test_a_name_as_long_as_the_file_system_allows_works(tmp_path: Path):
     with atomic_path(path) as temporary:
         temporary.write_text("whole")
     assert path.is_file()
+
+
+def test_folders_are_made_for_their_user_and_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    flushed: list[str] = []
+    fsync = os.fsync
+
+    def note(handle: int) -> None:
+        flushed.append(os.readlink(f"/proc/self/fd/{handle}"))
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", note)
+    for _ in range(2):
+        make_folders(tmp_path / "a" / "b")
+    assert flushed == [str(tmp_path), str(tmp_path / "a")]
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("a", "a/b")] == [0o700] * 2
+
+
+def test_a_file_in_the_way_of_a_folder_is_an_error(tmp_path: Path):
+    (tmp_path / "a").touch()
+    with pytest.raises(OSError, match="a"):
+        make_folders(tmp_path / "a" / "b")
 
 
 def test_writable_places_pass_and_stay_empty(tmp_path: Path):

@@ -17,7 +17,8 @@ from unstatic.generate.finish import (
     in_its_colours,
     load_upscaler,
 )
-from unstatic.media.frames import enlarge, fit, retime
+from unstatic.media.enlarge import enlarge
+from unstatic.media.frames import fit, retime
 
 NATIVE = Size(32, 24)
 

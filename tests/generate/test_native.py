@@ -30,6 +30,7 @@ from unstatic.models.manifest import find_model, open_model, read_manifest, writ
 from unstatic.models.residence import Visiting
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.models.umt5 import load_umt5
+from unstatic.models.wan_tiles import TiledDecoder
 
 
 def planned(engine: NativeEngine, **changes: object) -> Plan:
@@ -38,6 +39,17 @@ def planned(engine: NativeEngine, **changes: object) -> Plan:
 
 def frames_of(events: list[Event]) -> np.ndarray:
     return np.concatenate([event.frames for event in events if isinstance(event, Frames)])
+
+
+def test_guidance_in_an_interval_is_another_film(engine: NativeEngine):
+    whole, part, never = (
+        frames_of(list(engine.stream(planned(engine, seconds=0.5, **changes))))
+        for changes in ({}, {"guidance_interval": (0.5, 1.0)}, {"guidance_interval": (0.01, 0.02)})
+    )
+    unguided = frames_of(list(engine.stream(planned(engine, seconds=0.5, guidance=1))))
+    assert not np.array_equal(part, whole)
+    assert not np.array_equal(part, unguided)
+    assert np.abs(never.astype(int) - unguided).max() <= 1
 
 
 def test_it_is_an_engine(engine: NativeEngine):
@@ -248,6 +260,28 @@ def small_film(engine: NativeEngine) -> np.ndarray:
     return frames_of(list(engine.stream(replace(made, finish=tiny_wan.small(made.finish)))))
 
 
+@pytest.mark.parametrize("kind", ["in one piece", "that streams"])
+def test_films_are_decoded_in_tiles_when_asked(kind: str, tmp_path: Path):
+    saved = tiny_wan.saved("2.1", tmp_path) if kind == "in one piece" else self_forcing.saved(tmp_path)
+    model = open_model(saved)
+    for size, is_cut in ((Size(256, 32), False), (Size(272, 32), True)):
+        manifest = replace(model.manifest, sizes=(size,))
+        here = replace(model, manifest=manifest)
+        plain, tiled = (
+            load_native(here, device="cpu", dtype=torch.float32, tiled=each) for each in (False, True)
+        )
+        made = plan(Request(prompt="a ball", seconds=21 / 16, steps=4), manifest)
+        with torch.inference_mode():  # as above
+            films = [frames_of(list(each.stream(made))) for each in (plain, tiled)]
+            previewed = list(tiled.stream(made, previews_per_s=math.inf))
+            decoder = TiledDecoder(plain.autoencoder, streams=False)
+            expected = to_frames(decoder.decode_stream(final(plain, made), None)[0])[0]
+        assert np.array_equal(films[1], frames_of(previewed))
+        assert films[1].shape == (21, size.height, size.width, 3)
+        np.testing.assert_allclose(films[1].astype(int), expected[:21], atol=1)
+        assert np.array_equal(*films) != is_cut
+
+
 @pytest.mark.parametrize("kind", [*tiny_wan.KINDS, tiny_wan.BOTH_SEEN])
 def test_films_of_blocks_that_come_one_by_one_are_the_same(kind: str, tmp_path: Path):
     model = open_model(tiny_wan.saved(kind, tmp_path))
@@ -301,6 +335,7 @@ def test_loras_beside_weights_in_8_bits_count(tmp_path: Path):
         ({"quantise": "int8", "offload": True}, "as their files have them: leave --quantise out"),
         ({"adaptable": True, "offload": True}, "take LoRAs for good only: leave offload or adaptable out"),
         ({"offload": True}, "tiny is read as a whole: leave --offload out"),
+        ({"tiled": True}, "the tiny decoder of tiny takes little memory anyway: leave --tiles out"),
     ],
 )
 def test_what_does_not_go_together_is_said(tiny_model: Path, saves: dict[str, Any], message: str):

@@ -18,6 +18,7 @@ from unstatic.generate.stream import (
     Chunk,
     Contrast,
     Denoised,
+    LateGuidance,
     Sampling,
     Script,
     chunk_noise,
@@ -149,6 +150,44 @@ def test_guidance_costs_a_second_row_and_no_guidance_does_not(model: VideoTransf
     passes.clear()
     list(stream(model, static(), replace(SAMPLING, guidance=1.0)))
     assert set(passes) == {1}
+
+
+# Four levels are asked at: 1, 0.75, 0.5, 0.25
+@pytest.mark.parametrize(
+    ("interval", "rows"),
+    [
+        ((0.0, 1.0), [2, 2, 2, 2]),
+        ((0.25, 0.75), [1, 2, 2, 1]),  # above the low level, up to the high one
+        ((0.2, 0.8), [1, 2, 2, 2]),
+        ((0.6, 1.0), [2, 2, 1, 1]),
+        ((0.3, 0.4), [1, 1, 1, 1]),
+    ],
+)
+def test_outside_the_interval_of_guidance_the_prompt_is_asked_alone(
+    model: VideoTransformer, passes: list[int], interval: tuple[float, float], rows: list[int]
+):
+    sampling = replace(SAMPLING, sigmas=linear(4), guidance_interval=interval)
+    list(stream(model, static(), sampling))
+    assert passes == [*[*rows, 2] * (len(CHUNKS) - 1), *rows], "what is remembered has both"
+
+
+def test_an_interval_of_all_levels_changes_nothing_and_one_of_none_is_no_guidance(model: VideoTransformer):
+    first = FirstFrame(latent=0.3 * chunk_noise(SHAPE, (1,), [8]))
+    state, sampling = apply_conditions(static(), [first]), replace(SAMPLING, sigmas=linear(4))
+    guided, unguided = (final(stream(model, state, replace(sampling, guidance=x))) for x in (2.0, 1.0))
+    films = [
+        final(stream(model, state, replace(sampling, guidance_interval=interval)))
+        for interval in ((0.0, 1.0), (0.01, 0.02), (0.25, 0.75))
+    ]
+    assert torch.equal(films[0], guided)
+    torch.testing.assert_close(films[1], unguided, rtol=0, atol=1e-5)
+    assert min((films[2] - other).abs().max() for other in (guided, unguided)) > 1e-2
+
+
+def test_late_guidance_has_the_same_interval(model: VideoTransformer, passes: list[int]):
+    late = replace(SAMPLING, sigmas=linear(4), late_guidance=LateGuidance(0.6, 3.0))
+    list(stream(model, static((1,)), replace(late, guidance_interval=(0.3, 0.8))))
+    assert passes == [1, 2, 2, 1]
 
 
 def test_a_step_cache_saves_passes_in_every_chunk(model: VideoTransformer, passes: list[int]):

@@ -8,7 +8,6 @@ import torch
 from unstatic.core.shapes import Size
 from unstatic.media.frames import (
     contact_sheet,
-    enlarge,
     fit,
     grid,
     nearest_shape,
@@ -49,14 +48,6 @@ def test_axes_and_channels_keep_their_places(make_frames: Callable[..., np.ndarr
 def test_values_outside_are_clipped_and_bfloat16_is_accepted():
     video = torch.tensor([-9.0, 0.0, 9.0], dtype=torch.bfloat16).expand(1, 1, 1, 3)
     assert to_frames(video).ravel().tolist() == [0, 128, 255]
-
-
-def test_enlarging_repeats_pixels_or_blends_them():
-    frames = np.array([[[RED, BLUE]]], np.uint8)
-    np.testing.assert_array_equal(enlarge(frames, 2), [[[RED, RED, BLUE, BLUE]] * 2])
-    smooth = enlarge(frames, 4, "bicubic")
-    assert smooth.shape == (1, 4, 8, 3)
-    assert len(np.unique(smooth[0, 0, :, 0])) > 2
 
 
 def test_fitting_fills_the_size_and_cuts_around_the_centre():

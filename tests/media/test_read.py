@@ -1,3 +1,5 @@
+import shutil
+import struct
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -71,7 +73,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path):
         container.mux(stream.encode(sound))
         container.mux(stream.encode())
     for name, reason in {
-        "text": "Invalid data",
+        "text": "it is none, give one as mp4, mov",
         "missing": "No such file",
         "sound": "no video in it",
     }.items():
@@ -139,11 +141,118 @@ def test_what_is_no_picture_is_refused(tmp_path: Path, make_frames: MakeFrames):
             read_picture(tmp_path / name)
 
 
+def test_a_picture_of_a_stranger_is_read_as_what_it_shall_be(tmp_path: Path, make_frames: MakeFrames):
+    write_picture(tmp_path / "picture.png", make_frames(1)[0])
+    read_picture(tmp_path / "picture.png", formats=("PNG",))
+    with pytest.raises(InputError, match="it is none"):
+        read_picture(tmp_path / "picture.png", formats=("JPEG", "WEBP"))
+
+
+def test_a_file_of_a_stranger_has_few_decoders_and_small_frames(tmp_path: Path):
+    for name, codec, pixels, width in (
+        ("a.mkv", "ffv1", "yuv420p", 64),
+        ("b.mkv", "mjpeg", "yuvj420p", 8192),
+    ):
+        with av.open(tmp_path / name, "w") as container:
+            stream = container.add_stream(codec, rate=16)
+            stream.width, stream.height, stream.pix_fmt = width, 2064, pixels
+            container.mux(stream.encode(av.VideoFrame(width, 2064, pixels)))
+            container.mux(stream.encode())
+        assert next(read_frames(tmp_path / name)).shape == (2064, width, 3)
+    with pytest.raises(InputError, match=r"it is coded as ffv1, give it as H\.264"):
+        next(read_frames(tmp_path / "a.mkv", container="matroska"))
+    with pytest.raises(InputError, match="Invalid argument"):
+        next(read_frames(tmp_path / "b.mkv", container="matroska"))
+
+
+LISTS = {
+    "ffconcat": "ffconcat version 1.0\nfile 'clip.mp4'\n",
+    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nclip.mp4\n#EXT-X-ENDLIST\n",
+    "DASH": """<?xml version="1.0"?>
+<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" mediaPresentationDuration="PT1S"><Period>
+<AdaptationSet contentType="video"><Representation id="1" mimeType="video/mp4" codecs="avc1.42c00a">
+<BaseURL>clip.mp4</BaseURL></Representation></AdaptationSet></Period></MPD>""",
+    "SDP": "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 33\n",
+    "ASX": '<asx version="3.0"><entry><ref href="clip.mp4"/></entry></asx>',
+    "subtitles": "1\n00:00:00,000 --> 00:00:01,000\nclip.mp4\n",
+}
+
+
+@pytest.mark.parametrize("kind", LISTS)
+@pytest.mark.parametrize("mark", ["", "\ufeff"])  # of byte order
+@pytest.mark.parametrize(
+    "name", ["list.mp4", "list.ffconcat", "list.m3u8", "list.mpd", "list.sdp", "list%d.mp4"]
+)
+def test_what_names_other_files_is_no_video(clip: Path, kind: str, mark: str, name: str):
+    """Else a text of two lines would show any film that the one who opens it may read."""
+    path = clip.with_name(name)
+    path.write_text(mark + LISTS[kind])
+    for read in (read_video, probe, lambda path: next(read_frames(path))):
+        with pytest.raises(
+            InputError, match=r"cannot read .* as a video: it is none, give one as mp4, .* or y4m$"
+        ):
+            read(path)
+
+
+def test_a_name_is_no_pattern(clip: Path, make_frames: MakeFrames):
+    """By names alone, libav would read numbered pictures, other protocols and its own devices."""
+    pattern = clip.with_name("still%d.png")
+    for number in range(3):
+        write_picture(clip.with_name(f"still{number}.png"), make_frames(1)[0])
+    for missing in (pattern, clip.with_name("*.png")):
+        with pytest.raises(InputError, match="No such file"):
+            read_video(missing)
+    shutil.copy(clip.with_name("still0.png"), pattern)
+    with pytest.raises(InputError, match="it is none"):
+        read_video(pattern)
+    for name in ("clip%d.mp4", "concat:clip.mp4|clip.mp4"):
+        shutil.copy(clip, clip.with_name(name))
+        np.testing.assert_array_equal(read_video(clip.with_name(name)).frames, read_video(clip).frames)
+
+
 def test_a_file_of_a_stranger_is_read_as_what_it_shall_be(clip: Path, tmp_path: Path):
     """A list for libav's concat would be followed to the files that it names."""
     (tmp_path / "list.mp4").write_text(f"ffconcat version 1.0\nfile '{clip.name}'\n")
-    assert next(read_frames(tmp_path / "list.mp4")).shape == next(read_frames(clip)).shape
+    with av.open(tmp_path / "list.mp4") as followed:
+        assert next(followed.decode(video=0)).width == next(read_frames(clip)).shape[1]
     for read in (probe, lambda *given, **how: next(read_frames(*given, **how))):
-        with pytest.raises(InputError, match=r"cannot read .* as a video"):
-            read(tmp_path / "list.mp4", container="mp4")
+        for container in ("mp4", "concat"):
+            with pytest.raises(InputError, match=r"cannot read .* as a video"):
+                read(tmp_path / "list.mp4", container=container)
         read(clip, container="mp4")
+
+
+def test_a_track_that_lies_in_another_file_is_not_read(tmp_path: Path, make_frames: MakeFrames):
+    """QuickTime's tracks may; libav opens them if it is told to."""
+    clip, film = tmp_path / "clip.mov", tmp_path / "film.mov"
+    with av.open(clip, "w", format="mov") as container:
+        stream = container.add_stream("mpeg4", rate=16)
+        stream.width = stream.height = 64
+        for frame in make_frames(4):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    film.write_bytes(pointing_to(clip))
+
+    with av.open(film, options={"enable_drefs": "1"}) as followed:
+        assert len(list(followed.decode(video=0))) == 4
+    with pytest.raises(InputError, match=r"film\.mov"):
+        read_video(film)
+    assert len(read_video(clip).frames) == 4
+
+
+def pointing_to(clip: Path) -> bytes:
+    """Return a film without pictures, whose track lies in `clip` beside it, by an alias of Macintosh."""
+    data = clip.read_bytes()
+    moov = data[data.index(b"moov") - 4 :]
+    path = f"/{clip.name}".encode()
+    path += b"\0" * (len(path) % 2)
+    record = bytes(10 + 28 + 12 + 64 + 16) + struct.pack(">HH", 1, 1) + bytes(16)
+    record += struct.pack(">HH", 2, len(path)) + path + struct.pack(">hH", -1, 0)
+    alias = struct.pack(">I4sI", 12 + len(record), b"alis", 0) + record
+    own = data[data.index(b"dref") + 12 :][:12]  # "in this file"
+    assert own[4:8] in (b"url ", b"alis"), own
+    for box in (b"moov", b"trak", b"mdia", b"minf", b"dinf", b"dref"):
+        at = moov.index(box) - 4
+        size = struct.unpack(">I", moov[at : at + 4])[0] + len(alias) - len(own)
+        moov = moov[:at] + struct.pack(">I", size) + moov[at + 4 :]
+    return data[: data.index(b"mdat") - 4] + moov.replace(own, alias)

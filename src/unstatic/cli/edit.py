@@ -25,11 +25,12 @@ from unstatic.cli.options import (
     Seed,
     Steps,
     Stream,
+    Tiles,
     Upscaler,
     number,
+    span,
 )
 from unstatic.cli.output import STDOUT, check_pipe, warn
-from unstatic.core.errors import InputError
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
 from unstatic.generate.defaults import DEFAULT_MODEL, INTERPOLATOR, UPSCALER
 
@@ -64,6 +65,7 @@ class Shared:
     lora: Loras = None
     quantise: Quantise = None
     offload: Offload = False
+    tiles: Tiles = False
     steps: Steps = None
     stream: Stream = False
     preview: Preview = False
@@ -133,7 +135,8 @@ class Desk:
             preview=shared.preview,
         )
         loras = tuple(shared.lora or ())
-        choice = ModelChoice(shared.model, shared.device, loras, shared.quantise, shared.offload)
+        saves = shared.quantise, shared.offload, shared.tiles
+        choice = ModelChoice(shared.model, shared.device, loras, *saves)
         make(request, choice, delivery)
 
 
@@ -220,18 +223,9 @@ def recut(
     shared: Shared,
 ) -> None:
     """Keep a span of a video and make new parts on its sides."""
-    span = _span(keep)
+    kept = span(keep, "keep", of="START:END in seconds, for example 0.5:3")
     desk = Desk(shared, prompt, [video])
     from unstatic.generate import edit
 
-    asked = edit.recut(desk.request, desk.videos[0], desk.manifest, keep=span, before=before, after=after)
+    asked = edit.recut(desk.request, desk.videos[0], desk.manifest, keep=kept, before=before, after=after)
     desk.make(asked, f"{video.stem} recut")
-
-
-def _span(text: str) -> tuple[float, float]:
-    """Read START:END in seconds. Raises InputError for anything else."""
-    try:
-        start, end = map(float, text.split(":"))
-    except ValueError:
-        raise InputError(f"keep {text!r} is not START:END in seconds, for example 0.5:3") from None
-    return start, end

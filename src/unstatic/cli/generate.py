@@ -5,9 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from unstatic.cli.options import (
     PICTURE_SUFFIXES,
@@ -16,7 +14,9 @@ from unstatic.cli.options import (
     Device,
     Expand,
     Expander,
+    FramesPerSecond,
     Guidance,
+    GuidanceInterval,
     Image,
     Interpolator,
     LastImage,
@@ -29,16 +29,18 @@ from unstatic.cli.options import (
     Preview,
     Prompt,
     Quantise,
+    Seconds,
     Seed,
     SizeText,
     SolverName,
     StepCacheEvery,
     Steps,
+    Storyboard,
     Stream,
+    Tiles,
     Upscaler,
     Variation,
-    number,
-    whole,
+    span,
 )
 from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_pipe, warn
 from unstatic.core.errors import InputError
@@ -73,6 +75,7 @@ class ModelChoice:
     loras: tuple[str, ...]
     quantise: str | None
     offload: bool
+    tiled: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,31 +93,25 @@ class Delivery:
 def video(
     prompt: MaybePrompt = None,
     output: Output = None,
-    seconds: Annotated[
-        float, typer.Option(parser=number, metavar="NUMBER", help="How long the video is.")
-    ] = DEFAULT_SECONDS,
+    seconds: Seconds = DEFAULT_SECONDS,
     size: SizeText = None,
-    fps: Annotated[
-        int | None,
-        typer.Option(parser=whole, metavar="INTEGER", help="Frames a second; the model's own by default."),
-    ] = None,
+    fps: FramesPerSecond = None,
     seed: Seed = 0,
     variation: Variation = 0,
     model: ModelName = DEFAULT_MODEL,
     lora: Loras = None,
     quantise: Quantise = None,
     offload: Offload = False,
+    tiles: Tiles = False,
     steps: Steps = None,
     guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
     negative: Negative = None,
     solver: SolverName = None,
     step_cache: StepCacheEvery = 1,
     image: Image = None,
     last_image: LastImage = None,
-    storyboard: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Cards with times, in YAML or JSON; may replace the prompt."),
-    ] = None,
+    storyboard: Storyboard = None,
     stream: Stream = False,
     preview: Preview = False,
     expand: Expand = True,
@@ -144,6 +141,7 @@ def video(
         variation=variation,
         steps=steps,
         guidance=guidance,
+        guidance_interval=_levels(guidance_interval),
         negative=negative,
         solver=solver,
         step_cache=step_cache,
@@ -163,7 +161,7 @@ def video(
         stream=stream or output == STDOUT,
         preview=preview,
     )
-    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload), delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload, tiles), delivery)
 
 
 def image(
@@ -176,8 +174,10 @@ def image(
     lora: Loras = None,
     quantise: Quantise = None,
     offload: Offload = False,
+    tiles: Tiles = False,
     steps: Steps = None,
     guidance: Guidance = None,
+    guidance_interval: GuidanceInterval = None,
     negative: Negative = None,
     solver: SolverName = None,
     step_cache: StepCacheEvery = 1,
@@ -199,6 +199,7 @@ def image(
         variation=variation,
         steps=steps,
         guidance=guidance,
+        guidance_interval=_levels(guidance_interval),
         negative=negative,
         solver=solver,
         step_cache=step_cache,
@@ -207,7 +208,7 @@ def image(
         upscaler=upscaler,
     )
     delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
-    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload), delivery)
+    make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload, tiles), delivery)
 
 
 def _on_board(request: "Request", path: Path, model: str) -> "Request":
@@ -230,6 +231,10 @@ def rewriter_of(expander: str | None) -> "Rewriter | None":
 
 def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
+
+
+def _levels(text: str | None) -> tuple[float, float] | None:
+    return None if text is None else span(text, "guidance interval", of="LOW:HIGH, for example 0.2:0.8")
 
 
 def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
@@ -287,6 +292,7 @@ def load(found: "InstalledModel | RemoteModel", choice: ModelChoice, place: Plac
         loras=choice.loras,
         quantise=choice.quantise,
         offload=choice.offload,
+        tiled=choice.tiled,
     )
 
 
@@ -296,6 +302,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
     unsaid |= {"left_open", *plan.left_open} | (set() if plan.negative else {"negative"})
     unsaid |= set() if plan.step_cache > 1 else {"step_cache"}
+    unsaid |= set() if plan.guidance_interval else {"guidance_interval"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from unstatic import __version__
-from unstatic.cli import bench, doctor, edit, evaluate, generate, models, static, train, world
+from unstatic.cli import bench, doctor, edit, evaluate, generate, models, serve, static, train, world
 from unstatic.cli.output import StoppedError, warn
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.processes import end_together, this_process
@@ -28,6 +28,8 @@ app.command("static")(static.static)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
 app.command("bench")(bench.bench)
+app.command("serve")(serve.serve)
+app.command("worker")(serve.worker)
 app.command("doctor")(doctor.doctor)
 app.add_typer(models.app, name="models")
 app.add_typer(world.app, name="world")

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from unstatic.core.errors import InputError
+
 VIDEO_SUFFIXES = (".mp4",)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -28,6 +30,15 @@ def whole(value: str | int) -> int:
         raise typer.BadParameter(f"{value!r} is not a whole number, give one like 8") from None
 
 
+def span(text: str, name: str, *, of: str) -> tuple[float, float]:
+    """Read two numbers; what they may be is checked where they are used. Raises InputError for others."""
+    try:
+        start, end = map(float, text.split(":"))
+    except ValueError:
+        raise InputError(f"{name} {text!r} is not {of}") from None
+    return start, end
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the path.")]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 or mps; the best one by default.")]
 Expand = Annotated[
@@ -42,9 +53,21 @@ Expander = Annotated[
         help="A language model that rewrites the prompt: URL#MODEL, or a folder.",
     ),
 ]
+FramesPerSecond = Annotated[
+    int | None,
+    typer.Option(parser=whole, metavar="INTEGER", help="Frames a second; the model's own by default."),
+]
 Guidance = Annotated[
     float | None,
     typer.Option(parser=number, metavar="NUMBER", help="How strictly to follow the prompt; 1 is off."),
+]
+GuidanceInterval = Annotated[
+    str | None,
+    typer.Option(
+        "--guidance-interval",
+        metavar="LOW:HIGH",
+        help="Guide between these levels of static only, from 0 to 1: 0.2:0.8 is faster.",
+    ),
 ]
 Image = Annotated[
     Path | None, typer.Option("--image", metavar="FILE", help="A picture: the first frame of the video.")
@@ -98,6 +121,7 @@ SolverName = Annotated[
         help="ancestral, ddim, euler, heun, adams, multistep, unipc or consistency; some models: distilled.",
     ),
 ]
+Seconds = Annotated[float, typer.Option(parser=number, metavar="NUMBER", help="How long the video is.")]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Write a file that can be played while it grows; -o - is stdout.")
 ]
@@ -113,6 +137,13 @@ StepCacheEvery = Annotated[
         metavar="INTEGER",
         help="Of tens of steps, ask the model at one of so many: 4 is twice as fast.",
     ),
+]
+Storyboard = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="Cards with times, in YAML or JSON; may replace the prompt."),
+]
+Tiles = Annotated[
+    bool, typer.Option("--tiles", help="Decode in tiles that fade into each other, where memory is short.")
 ]
 Upscaler = Annotated[
     str,

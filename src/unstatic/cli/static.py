@@ -104,7 +104,7 @@ def _dissolving(path: str, manifest: "Manifest", steps: int | None, seed: int) -
 def _write(path: Path, engine: "NativeEngine", walk: "Walk") -> None:
     """Decode a walk into a picture or a video, enlarged as the model's videos are."""
     from unstatic.generate.dissolve import film, sheet
-    from unstatic.media.frames import enlarge
+    from unstatic.media.enlarge import enlarge
     from unstatic.media.write import VideoWriter, write_picture
 
     factor = engine.manifest.enlarge

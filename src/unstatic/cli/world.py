@@ -56,8 +56,8 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Draw a contact sheet of clips with their captions."""
+    from unstatic.media.enlarge import enlarge as enlarged
     from unstatic.media.frames import contact_sheet
-    from unstatic.media.frames import enlarge as enlarged
     from unstatic.media.write import write_picture
 
     _check_range("clips", clips, 1, MAX_SHEET_CLIPS)

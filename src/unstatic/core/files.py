@@ -30,6 +30,15 @@ def atomic_path(path: Path) -> Generator[Path]:
         _flush(path.parent)
 
 
+def make_folders(folder: Path) -> None:
+    """Make a folder and those it lies in, on disk before this returns; only the user can look into them."""
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+        if os.name == "posix":
+            _flush(each.parent)
+
+
 def ensure_writable(path: Path) -> None:
     """Raise InputError now if a file could not be written at `path` later; leaves nothing behind."""
     if not path.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Where files of the user lie: those that can be fetched again, and models."""
+"""Where files of the user lie: those that can be fetched again, models, and what a server keeps."""
 
 import os
 from pathlib import Path
@@ -24,5 +24,14 @@ def models_folder() -> Path:
     """
     if named := os.environ.get(MODELS_VARIABLE):
         return Path(named).expanduser()
+    return _data_folder() / "models"
+
+
+def server_folder() -> Path:
+    """Return the user's folder for what a server keeps, "unstatic/server" beside the models."""
+    return _data_folder() / "server"
+
+
+def _data_folder() -> Path:
     parent = os.environ.get("XDG_DATA_HOME")
-    return (Path(parent) if parent else Path.home() / ".local" / "share") / "unstatic" / "models"
+    return (Path(parent) if parent else Path.home() / ".local" / "share") / "unstatic"

@@ -1,7 +1,7 @@
 """The public Python API: `unstatic.generate("...")` makes a video, `unstatic.load()` a model for many."""
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -29,13 +29,14 @@ from unstatic.models.manifest import Manifest
 class EditOptions(TypedDict, total=False):
     """How something is made; what is not given is the model's own choice, the seed is 0.
 
-    `size` is "WIDTHxHEIGHT", `guidance` 1 is none and leads away from the prompt `negative`; `step_cache` 4
+    `size` is "WIDTHxHEIGHT", `guidance` 1 is none and leads away from the prompt `negative`, with a
+    `guidance_interval` (0.2, 0.8) only above its first level of static and up to its second; `step_cache` 4
     asks it at one of four of many steps, which is twice as fast; `variation` 1, 2 and so on are other takes
-    of a seed. `conditions` say what else is known beforehand
-    (`unstatic.diffusion.condition`). `expand` (True) rewrites the prompt in words that the model was trained
-    on, where it has an expander: `Model.plan` shows them; before that the language model `expander` rewrites
-    it, URL#MODEL of a chat server or a folder. `upscaler` and `interpolator` make more pixels and frames than
-    the model does (`unstatic.generate.finish`).
+    of a seed. `conditions` say what else is known beforehand (`unstatic.diffusion.condition`). `expand`
+    (True) rewrites the prompt in words that the model was trained on, where it has an expander: `Model.plan`
+    shows them; before that the language model `expander` rewrites it, URL#MODEL of a chat server or a folder.
+    `upscaler` and `interpolator` make more pixels and frames than the model does
+    (`unstatic.generate.finish`).
     """
 
     size: str
@@ -44,6 +45,7 @@ class EditOptions(TypedDict, total=False):
     variation: int
     steps: int
     guidance: float | int
+    guidance_interval: tuple[float | int, float | int]
     negative: str
     solver: str
     step_cache: int
@@ -215,7 +217,7 @@ class Model:
         """
         return self.stream_plan(self.plan(prompt, **options), previews_per_s=previews_per_s)
 
-    def stream_plan(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
+    def stream_plan(self, plan: Plan, *, previews_per_s: float | int = 0) -> Generator[Event]:
         """Do what was planned, with frames at the size and the frame rate of the plan."""
         yield from map(Warned, plan.warnings)
         shown, finisher = 0, Finisher(plan.finish, plan.frames, device=self.engine.device)
@@ -237,17 +239,25 @@ def load(
     adaptable: bool = False,
     quantise: str | None = None,
     offload: bool = False,
+    tiled: bool = False,
 ) -> Model:
     """Load an installed model by name, one from its folder, or one on a server by its address.
 
     `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. `loras` are files that change the
     model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
-    is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the size of the
-    transformer, and `offload` lets its blocks come one by one. Raises InputError naming value and fix.
+    is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the size of the transformer,
+    `offload` lets its blocks come one by one, and large pictures are decoded `tiled`. Raises InputError
+    naming value and fix.
     """
     return Model(
         load_engine(
-            find(name), device=device, loras=loras, adaptable=adaptable, quantise=quantise, offload=offload
+            find(name),
+            device=device,
+            loras=loras,
+            adaptable=adaptable,
+            quantise=quantise,
+            offload=offload,
+            tiled=tiled,
         )
     )
 

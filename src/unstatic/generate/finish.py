@@ -19,7 +19,8 @@ from unstatic.core.device import compute_dtype
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.generate.defaults import INTERPOLATOR, UPSCALER
-from unstatic.media.frames import enlarge, fit, retime, to_frames, to_tensor
+from unstatic.media.enlarge import enlarge
+from unstatic.media.frames import fit, retime, to_frames, to_tensor
 from unstatic.models.compact_upscaler import CompactUpscaler, CompactUpscalerConfig
 from unstatic.models.interpolator import DoublingStream, Interpolator, InterpolatorConfig
 from unstatic.models.upscaler import enlarge as enlarge_by_tiles

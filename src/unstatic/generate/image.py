@@ -34,7 +34,7 @@ def check_images(images: Images, frames: int) -> None:
         size = size_of(image)
         if min(size.width, size.height) < MIN_SIDE:
             raise InputError(f"{_words(name)} is {size}: give one of at least {MIN_SIDE}x{MIN_SIDE} pixels")
-        if frames == 1:
+        if frames == 1 and name != "source":  # which is noised, not kept
             raise InputError(f"{_words(name)} leaves nothing to make in a video of 1 frame: make it longer")
 
 

@@ -31,12 +31,16 @@ def load_engine(
     adaptable: bool = False,
     quantise: str | None = None,
     offload: bool = False,
+    tiled: bool = False,
 ) -> Engine:
     """Load the engine that a model's manifest names, with the model.
 
     See `load_native`. Raises InputError for what that engine cannot do, and for missing or damaged files.
     """
     saves = quantise is not None or offload
+    where = "on a server" if isinstance(model, RemoteModel) else f"run by {model.manifest.engine}"
+    if tiled and model.manifest.engine != "native":
+        raise InputError(f"{model.manifest.name} is {where}, which decodes as it likes: leave --tiles out")
     if isinstance(model, RemoteModel):
         if saves:
             raise InputError(f"{model.manifest.name} is on a server: leave --quantise and --offload out")
@@ -45,7 +49,13 @@ def load_engine(
         return RemoteEngine(model, pick_device(device))
     if model.manifest.engine == "native":
         return load_native(
-            model, device=device, loras=loras, adaptable=adaptable, quantise=quantise, offload=offload
+            model,
+            device=device,
+            loras=loras,
+            adaptable=adaptable,
+            quantise=quantise,
+            offload=offload,
+            tiled=tiled,
         )
     from unstatic.generate.engines.bridge import load_bridged
 

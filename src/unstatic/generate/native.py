@@ -44,14 +44,17 @@ from unstatic.models.fitting import Fit, Fitting
 from unstatic.models.interpolator import is_cut
 from unstatic.models.lora import attach, parse_use, read_lora
 from unstatic.models.manifest import InstalledModel, Manifest
-from unstatic.models.parts import Autoencoder, Parts, Transformer, load_parts
+from unstatic.models.parts import Autoencoder, Decoder, Parts, Transformer, is_open, load_parts
 from unstatic.models.quantise import check_kind
 from unstatic.models.room import check_room
 from unstatic.models.text import TextEncoder
 from unstatic.models.transformer import TextMemory
+from unstatic.models.wan_autoencoder import WanAutoencoder
+from unstatic.models.wan_tiles import TiledDecoder
 from unstatic.nn.causal import Memory
 
 SCHEDULES = {"shifted": shifted, "wan": wan}
+FRAMES_AT_ONCE = 64  # become pixels; only tiles are decoded to more
 VARIATION = 0.25  # of the static's variance is new in a variation: the scene stays, its details change
 
 
@@ -65,7 +68,8 @@ class NativeEngine:
         autoencoder: Autoencoder,
         text_encoder: TextEncoder,
         device: torch.device,
-        sketcher: Autoencoder | None = None,
+        sketcher: Decoder | None = None,
+        decoder: Decoder | None = None,
         image_encoder: BorrowedClip | None = None,
     ) -> None:
         self.manifest = manifest
@@ -73,7 +77,8 @@ class NativeEngine:
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.device = device
-        self.sketcher = sketcher or autoencoder
+        self.decoder = decoder or autoencoder
+        self.sketcher = sketcher or self.decoder
         self.image_encoder = image_encoder
 
     @torch.inference_mode()
@@ -99,12 +104,12 @@ class NativeEngine:
                     if steps < chunks * plan.steps:  # known beforehand, wholly or in part
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
-                    for decoded, kept in decode(self.autoencoder, latent, memory):
+                    for decoded, kept in decode(self.decoder, latent, memory):
                         first, frames = shown(plan, *joints.next(decoded))
                         if len(frames):
                             yield Frames(first, frames)
                         made, memory = made + len(decoded), kept
-                    if self.sketcher is self.autoencoder:
+                    if self.sketcher is self.decoder:
                         sketched = memory
                     elif previews_per_s:
                         *_, (_, sketched) = decode(self.sketcher, latent, sketched)
@@ -219,6 +224,7 @@ class NativeEngine:
             prediction=self.manifest.prediction,
             guidance=plan.guidance,
             late_guidance=None if boundary is None or late is None else LateGuidance(boundary, late),
+            guidance_interval=plan.guidance_interval,
             history_sigma=self.manifest.defaults.history_sigma,
             cache=StepCache(plan.step_cache, boundary),
             distilled=plan.solver == DISTILLED,
@@ -228,12 +234,13 @@ class NativeEngine:
 
 
 def decode(
-    decoder: Autoencoder, latent: Latent, memory: Memory | None
+    decoder: Decoder, latent: Latent, memory: Memory | None
 ) -> Iterator[tuple[UInt8[np.ndarray, "frames height width 3"], Memory]]:
     """Decode the next latent frames of a video, few at a time; yield frames, and what they remember."""
     for piece in latent.split(decoder.latent_frames_per_pass, 2):
         video, memory = decoder.decode_stream(piece, memory)
-        yield rearrange(to_frames(video), "1 t h w c -> t h w c"), memory
+        for part in video.split(FRAMES_AT_ONCE, 2):
+            yield rearrange(to_frames(part), "1 t h w c -> t h w c"), memory
 
 
 def vary(static: Latent, other: Latent, share: float) -> Latent:
@@ -269,13 +276,15 @@ def load_native(
     adaptable: bool = False,
     quantise: str | None = None,
     offload: bool = False,
+    tiled: bool = False,
 ) -> NativeEngine:
     """Load the weights of `model` on a device ("cpu", "cuda", ...; the best one when None).
 
     They compute as `dtype`, by default what is fastest there. `loras` are files, "FILE@WEIGHT", that change
     them for good, or until they are detached if the engine shall be `adaptable`, which is slower on a CPU.
     `quantise` is "int8" or "fp8", in which the transformer's large matrices stay. With `offload` its blocks
-    come one by one: to a CPU from their files, to another device from the computer's memory.
+    come one by one: to a CPU from their files, to another device from the computer's memory. With `tiled`
+    pictures are decoded in tiles.
     The process keeps freed memory from here on. Raises InputError for missing, damaged or foreign files.
     """
     keep_freed_memory()
@@ -285,6 +294,8 @@ def load_native(
     uses = [(use, read_lora(use.path)) for use in map(parse_use, loras)]
     dtype = dtype or compute_dtype(target)
     fit = _checked_fit(quantise, offload, target, adaptable)
+    if tiled:
+        _check_tiles(model)
     check_room(model, target, dtype, fit)
     if model.manifest.boundary is None and any(use.part for use, _ in uses):
         raise InputError(f"{model.manifest.name} is no pair of transformers: leave early: and late: out")
@@ -304,6 +315,7 @@ def load_native(
         for each in chosen(transformer, use.part):
             attach(each, lora, use.weight)
     autoencoder = parts.autoencoder.to(target).eval()
+    decoder = _tiled(autoencoder, model.manifest) if tiled else autoencoder
     sketcher = parts.sketcher and parts.sketcher.to(target).eval()
     return NativeEngine(
         model.manifest,
@@ -312,8 +324,22 @@ def load_native(
         parts.text_encoder,
         target,
         sketcher,
+        decoder,
         parts.image_encoder,
     )
+
+
+def _check_tiles(model: InstalledModel) -> None:
+    """Raise InputError for a model whose autoencoder has no tiles."""
+    if not is_open(model) or model.manifest.tiny == "films":
+        raise InputError(
+            f"the tiny decoder of {model.manifest.name} takes little memory anyway: leave --tiles out"
+        )
+
+
+def _tiled(autoencoder: Autoencoder, manifest: Manifest) -> TiledDecoder:
+    assert isinstance(autoencoder, WanAutoencoder), "tiles were checked"
+    return TiledDecoder(autoencoder, streams=manifest.chunk is not None)
 
 
 def _checked_fit(quantise: str | None, offload: bool, device: torch.device, adaptable: bool) -> Fit:

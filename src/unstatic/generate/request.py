@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from unstatic.core.errors import InputError
+from unstatic.core.processes import this_process
 from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.diffusion.solver import SOLVERS
@@ -37,12 +38,13 @@ class Request:
 
     `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance`, `negative` (the prompt that guidance
     leads away from) and `solver` are the model's own when None, but with pictures the size is the one whose
-    shape is nearest to theirs. The model is asked at one of `step_cache` steps. `image` is the first frame
-    and `last_image` the last. `footage` is what the video has at other places, `source` what it starts from:
-    noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The first `lead`
-    frames are made, and footage counts from them, but not shown. `cues` change the prompt on the way;
-    `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations 1,
-    2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if
+    shape is nearest to theirs. With a `guidance_interval` there is guidance above its first level of static
+    and up to its second, both from 0 to 1. The model is asked at one of `step_cache` steps. `image` is the
+    first frame and `last_image` the last. `footage` is what the video has at other places, `source` what it
+    starts from: noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The
+    first `lead` frames are made, and footage counts from them, but not shown. `cues` change the prompt on the
+    way; `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations
+    1, 2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if
     there is one and then in words of the model's training if it has an expander; that one adds nothing where
     pictures show what there is. `upscaler` and `interpolator` make what the file has beyond the model.
     """
@@ -55,6 +57,7 @@ class Request:
     variation: int = 0
     steps: int | None = None
     guidance: float | int | None = None
+    guidance_interval: tuple[float | int, float | int] | None = None
     negative: str | None = None
     solver: str | None = None
     step_cache: int = 1
@@ -103,6 +106,7 @@ class Plan:
     steps: int
     guidance: float | int
     late_guidance: float | int | None
+    guidance_interval: tuple[float | int, float | int] | None
     negative: str
     solver: str
     step_cache: int
@@ -173,11 +177,9 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         check_even(size)
     aligning = aligned(request, manifest)
     skip = request.lead + aligning
-    source = (
-        None
-        if request.source is None
-        else lasting(fit(request.source, native), len(request.source) + skip, before=skip)
-    )
+    source = request.source
+    if source is not None:
+        source = lasting(fit(source, native), len(source) + skip, before=skip)
 
     # Words
     prompt = checked_prompt(request.prompt, may_be_empty=request.shows)
@@ -207,6 +209,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         steps=way.steps,
         guidance=way.guidance,
         late_guidance=manifest.defaults.late_guidance if request.guidance is None else None,
+        guidance_interval=request.guidance_interval,
         negative=way.negative,
         solver=way.solver,
         step_cache=request.step_cache,
@@ -257,6 +260,8 @@ def _way(request: Request, manifest: Manifest) -> _Way:
             f"steps is {steps}: {manifest.name} learned {len(defaults.levels)} levels, leave steps out"
         )
     _check_step_cache(request.step_cache, solver, steps, manifest)
+    if request.guidance_interval is not None:
+        _check_guidance_interval(request.guidance_interval, solver, guidance, request.step_cache, manifest)
     negative = defaults.negative if request.negative is None else request.negative
     if request.negative and (solver == DISTILLED or guidance == 1):
         raise InputError(
@@ -446,6 +451,34 @@ def _check_step_cache(every: int, solver: str, steps: int, manifest: Manifest) -
         )
     if every > 1 and steps < LEAST_STEPS:
         raise InputError(f"steps is {steps}: with a step cache take {LEAST_STEPS} or more, or leave it out")
+
+
+def _check_guidance_interval(
+    interval: tuple[float | int, float | int],
+    solver: str,
+    guidance: float | int,
+    step_cache: int,
+    manifest: Manifest,
+) -> None:
+    """Raise InputError for what is no part of the levels, and where there is no second pass to spare."""
+    low, high = interval
+    said, fix = f"guidance_interval is {low:g}:{high:g}", "leave it out"
+    if not 0 <= low < high <= 1:  # true for NaN too
+        raise InputError(
+            f"{said}: give two levels from 0 (clean) to 1 (static), the lower first, like 0.2:0.8"
+        )
+    if manifest.engine != "native":
+        raise InputError(f"{said}: {manifest.name} is not run by the native engine, {fix}")
+    if solver == DISTILLED:
+        raise InputError(
+            f"{said}: {solver} has no second pass, {fix} or take solver {manifest.defaults.solver}"
+        )
+    if guidance == 1:
+        raise InputError(f"{said}: there is no guidance, {fix} or take guidance above 1")
+    if step_cache > 1:
+        raise InputError(f"{said}: a step cache draws lines across its ends, leave one of the two out")
+    if this_process().size > 1:
+        raise InputError(f"{said}: several processes share both passes, {fix} or start one without torchrun")
 
 
 def _check_range(name: str, value: float | int, low: float | int, high: float | int) -> None:

@@ -27,6 +27,7 @@ from unstatic.diffusion.sampling import sample
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
 from unstatic.diffusion.step_cache import ALL_STEPS, StepCache
+from unstatic.generate.memories import Memories
 from unstatic.models.parts import Transformer
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
 
@@ -46,11 +47,12 @@ class Sampling:
     """How static becomes a video.
 
     `prediction` is what the model was trained to output, `guidance` 1 is none, `late_guidance` another one
-    below some level, and `history_sigma` the level of the static that is put on a finished chunk before later
-    ones look back at it. With `distilled` the model is told how far each step goes and how guided it shall
-    be, with `thousandths` levels rounded down to whole thousandths, as it learned them. `beside` are channels
-    that are known and stand next to those denoised: pictures, to models that read them there. `cache` says at
-    which steps the model is asked. With `damped` what is remembered is bounded (`Contrast`).
+    below some level, `guidance_interval` the levels where there is any, and `history_sigma` the level of the
+    static that is put on a finished chunk before later ones look back at it. With `distilled` the model is
+    told how far each step goes and how guided it shall be, with `thousandths` levels rounded down to whole
+    thousandths, as it learned them. `beside` are channels that are known and stand next to those denoised:
+    pictures, to models that read them there. `cache` says at which steps the model is asked. With `damped`
+    what is remembered is bounded (`Contrast`).
     """
 
     sigmas: Schedule
@@ -59,6 +61,7 @@ class Sampling:
     guidance: float | int
     history_sigma: float
     late_guidance: LateGuidance | None = None
+    guidance_interval: tuple[float | int, float | int] | None = None
     cache: StepCache = ALL_STEPS
     distilled: bool = False
     thousandths: bool = False
@@ -142,10 +145,11 @@ def stream_latents(
             text = script.read(number)
             anchors.begin(text, start, script.end(number))
             contrast.begin()
-        look = partial(model, text=text, anchors=anchors.at(start, stop), start=start, history=ring)
+        memories = Memories(text, anchors.at(start, stop), ring)
+        look = _look(model, start, memories)
         generators = [generator("solver", seed, start) for seed in seeds]
         here = state.window(start, stop)
-        predict = sampling.cache.around(_velocity(look, sampling), sampling.sigmas)
+        predict = sampling.cache.around(_guided(model, start, memories, sampling), sampling.sigmas)
         for after in sample(here, sampling.sigmas, predict, sampling.solver, generators):
             here = after
             yield Denoised(start, here)
@@ -257,8 +261,13 @@ class Anchors:
 Look = Callable[..., TransformerOutput]  # the transformer at one place of the stream: latent and levels in
 
 
+def _look(model: Transformer, start: int, memories: Memories) -> Look:
+    text, anchors, ring = memories
+    return partial(model, text=text, anchors=anchors, start=start, history=ring)
+
+
 def _velocity(look: Look, sampling: Sampling) -> Predict:
-    """Return the guided velocity that solvers ask for."""
+    """Return the velocity that a look sees."""
 
     def velocity(latent: Latent, sigma: Sigma) -> Latent:
         levels = sigma[:, 0, :, 0, 0]
@@ -273,12 +282,23 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
         prediction = look(seen, shown, scalars=scalars).prediction
         return to_velocity(prediction, sampling.prediction, latent, sigma)
 
+    return velocity
+
+
+def _guided(model: Transformer, start: int, memories: Memories, sampling: Sampling) -> Predict:
+    """Return the guided velocity that solvers ask for; outside the interval the prompts alone are asked."""
+    velocity, interval = _velocity(_look(model, start, memories), sampling), sampling.guidance_interval
     if sampling.in_one_pass:
         return velocity
     both = in_one_batch(velocity)
 
+    def of_both(latent: Latent, sigma: Sigma) -> Latent:
+        return both(latent, sigma).conditional
+
+    alone = _velocity(_look(model, start, memories.of_prompts()), sampling) if interval else of_both
+
     def by(weight: float | int) -> Predict:
-        return guided(lambda latent, sigma: both(latent, sigma).conditional, both, weight=weight)
+        return guided(alone, both, weight=weight, interval=interval or (0.0, 1.0))
 
     early = by(sampling.guidance)
     if sampling.late_guidance is None:

@@ -35,6 +35,7 @@ def together(engine: Engine, place: Place) -> Generator[Engine]:
             engine.device,
             engine.sketcher,
             image_encoder=engine.image_encoder,
+            decoder=engine.decoder,
         )
         transformer.dismiss()
 

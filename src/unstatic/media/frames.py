@@ -7,18 +7,16 @@ import math
 import textwrap
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange, repeat
+from einops import rearrange
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from unstatic.core.shapes import Size
-
-Filter = Literal["nearest", "bicubic"]
+from unstatic.media.enlarge import resize
 
 _MARGIN = 4
 _LINE_HEIGHT = 14
@@ -36,16 +34,6 @@ def to_frames(video: Float[Tensor, "... c t h w"]) -> UInt8[np.ndarray, "... t h
     return rearrange(levels, "... c t h w -> ... t h w c").cpu().numpy()
 
 
-def enlarge(
-    frames: UInt8[np.ndarray, "t h w c"], factor: int, method: Filter = "nearest"
-) -> UInt8[np.ndarray, "t scaled_h scaled_w c"]:
-    """Make frames `factor` times as wide and as high: hard pixels ("nearest") or smooth ("bicubic")."""
-    if method == "nearest":
-        return repeat(frames, "t h w c -> t (h y) (w x) c", y=factor, x=factor)
-    height, width = frames.shape[1:3]
-    return _resize(frames, Size(width * factor, height * factor), Image.Resampling.BICUBIC)
-
-
 def fit(
     frames: UInt8[np.ndarray, "t h w 3"], size: Size
 ) -> UInt8[np.ndarray, "t {size.height} {size.width} 3"]:
@@ -53,7 +41,7 @@ def fit(
     height, width = frames.shape[1:3]
     scale = max(size.width / width, size.height / height)
     left, top = (width - size.width / scale) / 2, (height - size.height / scale) / 2
-    return _resize(frames, size, Image.Resampling.LANCZOS, box=(left, top, width - left, height - top))
+    return resize(frames, size, Image.Resampling.LANCZOS, box=(left, top, width - left, height - top))
 
 
 def share_cut(picture: Size, size: Size) -> float:
@@ -141,14 +129,3 @@ def _captioned(picture: UInt8[np.ndarray, "h w 3"], caption: str, width: int) ->
         top = _MARGIN + picture.shape[0] + number * _LINE_HEIGHT
         draw.text((_MARGIN, top), line, fill="black", font=font)
     return cell
-
-
-def _resize(
-    frames: UInt8[np.ndarray, "t h w 3"],
-    size: Size,
-    resampling: Image.Resampling,
-    box: tuple[float, float, float, float] | None = None,
-) -> UInt8[np.ndarray, "t scaled_h scaled_w 3"]:
-    sides = (size.width, size.height)
-    images = (Image.fromarray(frame).resize(sides, resampling, box) for frame in frames)
-    return np.stack([np.asarray(image) for image in images])

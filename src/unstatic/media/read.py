@@ -12,14 +12,23 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
+from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unstatic.core.errors import InputError
+from unstatic.media.containers import HEAD_BYTES, KINDS, container_of
 from unstatic.media.write import write_video
 
 # A picture file of a few kilobytes may unfold to more than the memory holds
 MAX_PICTURE_PIXELS = 89_478_485  # where Pillow begins to warn
+# Tracks of QuickTime may lie in other files; and no protocol reaches any, nor the network
+NOTHING_ELSE = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whitelist": "none"}
+
+# What a stranger's video may need: the fewer decoders it can choose from, the fewer faults it can use
+MAX_FRAME_SIDE = 4096
+_DECODERS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "libdav1d", "av1", "mjpeg", "prores", "gif")
+_WARY = {"codec_whitelist": ",".join(_DECODERS)}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,15 +65,16 @@ def read_frames(path: Path, *, container: str | None = None) -> Iterator[UInt8[n
             yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
-def read_picture(path: Path) -> UInt8[np.ndarray, "1 h w 3"]:
+def read_picture(path: Path, *, formats: tuple[str, ...] | None = None) -> UInt8[np.ndarray, "1 h w 3"]:
     """Read a picture as a video of one frame, turned as its camera was held; what is transparent is white.
 
-    Raises InputError if the file is missing, no picture, damaged or has more than `MAX_PICTURE_PIXELS`.
+    A file from a stranger is read as one of `formats`, by Pillow's names, or not at all. Raises InputError if
+    the file is missing, no picture, damaged or has more than `MAX_PICTURE_PIXELS`.
     """
     try:
         # Pillow has a limit of its own: it warns first, and refuses at twice as many pixels
         limit = warnings.catch_warnings(category=Image.DecompressionBombWarning, action="error")
-        with limit, Image.open(path) as image:
+        with limit, Image.open(path, formats=formats) as image:
             return np.asarray(_opaque(image))[None]
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         largest = f"{MAX_PICTURE_PIXELS / 1e6:.0f} million pixels"
@@ -90,16 +100,36 @@ def _opaque(image: Image.Image) -> Image.Image:
 def open_container(path: Path, *, container: str | None = None) -> Generator[InputContainer]:
     """Open a file that has a video stream; libav's errors, inside the block too, become InputError.
 
-    A file from a stranger is read as the `container` that it shall be: some that libav finds out by itself
-    name other files, which it would read.
+    It is read as the `container` that it shall be, or else as the one that its first bytes say. Nothing but
+    this file is read, whatever it names. Where a container is named the file is a stranger's, and has
+    `_DECODERS` and `MAX_FRAME_SIDE` only. Raises InputError too if it is none of the kinds that are read.
     """
+    is_strange = container is not None
     try:
-        with av.open(path, format=container) as opened:
-            if not opened.streams.video:
-                raise InputError(f"{path} has no video in it, give a video file")
-            yield opened
+        with path.open("rb") as file:
+            container = container or container_of(file.read(HEAD_BYTES))
+            if container is None:
+                raise InputError(f"cannot read {path} as a video: it is none, give one as {KINDS}")
+            file.seek(0)
+            options = NOTHING_ELSE | (_WARY if is_strange else {})
+            with av.open(file, "r", format=container, options=options) as opened:
+                if not opened.streams.video:
+                    raise InputError(f"{path} has no video in it, give a video file")
+                if is_strange:
+                    _restrict(opened.streams.video[0], path)
+                yield opened
     except (FFmpegError, OSError) as error:
         raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error
+
+
+def _restrict(stream: VideoStream, path: Path) -> None:
+    """Let a stream be decoded with few decoders only, to frames that the memory holds."""
+    codec = stream.codec_context
+    if codec.name not in _DECODERS:
+        raise InputError(f"cannot read {path} as a video: it is coded as {codec.name}, give it as H.264")
+    if min(stream.width, stream.height) < 1:
+        raise InputError(f"cannot read {path} as a video: it does not say how large it is, give another file")
+    codec.options = {**codec.options, "max_pixels": str(MAX_FRAME_SIDE**2)}
 
 
 def _reason(error: Exception) -> str:

@@ -17,7 +17,7 @@ from PIL import Image
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import atomic_path
 from unstatic.core.shapes import Size
-from unstatic.media.frames import Filter, enlarge
+from unstatic.media.enlarge import Filter, enlarge
 
 MAX_FPS = 1000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")

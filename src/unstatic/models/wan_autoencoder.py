@@ -308,12 +308,23 @@ class WanAutoencoder(nn.Module):
         self, chunk: Float[Tensor, "b c lt lh lw"], state: Memory | None
     ) -> tuple[Float[Tensor, "b 3 t h w"], Memory]:
         """Decode the next latent frames of a stream; `state` is None at its start."""
-        patch, stream = self.config.patch, Stream(state)
+        folded, memory = self.decode_folded(chunk, state)
+        return self.unfolded(folded), memory
+
+    def decode_folded(
+        self, chunk: Float[Tensor, "b c lt lh lw"], state: Memory | None
+    ) -> tuple[Float[Tensor, "b t h w d"], Memory]:
+        """Decode as `decode_stream` does, to pixels that are folded still and not cut to [-1, 1]."""
+        stream = Stream(state)
         mean, std = self._scales()
         latent = chunk.to(self.dtype) * std + mean
-        folded = self.decoder(latent.movedim(1, -1), stream)
-        video = rearrange(folded, "b t h w (c q p) -> b c t (h p) (w q)", p=patch, q=patch)
-        return video.clamp(-1, 1), stream.memory
+        return self.decoder(latent.movedim(1, -1), stream), stream.memory
+
+    def unfolded(self, folded: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b 3 t height width"]:
+        """Return the video of folded pixels, which are used up."""
+        patch = self.config.patch
+        pixels = folded.clamp_(-1, 1)
+        return rearrange(pixels, "b t h w (c q p) -> b c t (h p) (w q)", p=patch, q=patch)
 
     def _scales(self) -> Float[Tensor, "2 c 1 1 1"]:
         """Return mean and deviation of the latents."""

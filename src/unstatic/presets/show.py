@@ -13,7 +13,8 @@ from unstatic.data.shards import Shard
 from unstatic.generate.engine import Frames
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
-from unstatic.media.frames import contact_sheet, enlarge, to_frames
+from unstatic.media.enlarge import enlarge
+from unstatic.media.frames import contact_sheet, to_frames
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 
 PROMPTS = (

@@ -129,6 +129,8 @@ def test_the_engine_is_chosen_by_the_model(tmp_path: Path) -> None:
     assert isinstance(load_engine(model, device="cpu"), DiffusersEngine)
     with pytest.raises(InputError, match="takes no LoRA here"):
         load_engine(model, loras=["style.safetensors"])
+    with pytest.raises(InputError, match="is run by diffusers, which decodes as it likes: leave --tiles out"):
+        load_engine(model, tiled=True)
     for saves in ({"quantise": "int8"}, {"offload": True}):
         with pytest.raises(InputError, match="by diffusers, as it is: leave --quantise and --offload out"):
             load_engine(model, **saves)

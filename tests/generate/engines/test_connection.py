@@ -1,6 +1,8 @@
 """What goes over the line: forms as another reader reads them, errors in every shape that there is."""
 
+import time
 from email.message import Message
+from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,53 @@ def test_the_wait_is_what_the_server_asks(asked: str, wait_s: float | None) -> N
     headers = Message()
     headers["Retry-After"] = asked
     assert RefusedError(429, b"", headers).wait_s == wait_s
+
+
+@pytest.mark.parametrize(
+    "date",
+    ["Sun, 06 Nov 1994 08:49:37 GMT", "Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"],
+)
+@pytest.mark.parametrize(
+    ("now", "wait_s"),
+    [("08:49:07", 30.0), ("08:49:37", 0.0), ("09:00:00", 0.0), ("06:49:36", 7201.0)],
+)
+def test_a_date_to_wait_for_is_meant_by_the_servers_clock(date: str, now: str, wait_s: float) -> None:
+    headers = Message()
+    headers["Retry-After"], headers["Date"] = date, f"Sun, 06 Nov 1994 {now} GMT"
+    assert RefusedError(503, b"", headers).wait_s == wait_s
+
+
+@pytest.mark.parametrize("told", [None, "noon"])
+def test_without_its_clock_a_date_is_meant_by_ours(told: str | None) -> None:
+    headers = Message()
+    headers["Retry-After"] = formatdate(time.time() + 30, usegmt=True)
+    if told is not None:
+        headers["Date"] = told
+    assert RefusedError(503, b"", headers).wait_s == pytest.approx(30, abs=5)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["Sun, 99 Nov 1994 08:49:37 GMT", "Nov 06 08:49:37 1994 99999999999999 ,", "Sun, 06 Nov", "3.5", "1e9"],
+)
+def test_what_is_no_date_asks_for_no_wait(asked: str) -> None:
+    headers = Message()
+    headers["Retry-After"] = asked
+    assert RefusedError(503, b"", headers).wait_s is None
+
+
+def test_a_date_is_waited_for_unless_it_is_far() -> None:
+    slept: list[float] = []
+    with serving(FakeServer("sglang", lambda _: b"")) as server:
+        connection = Connection(base=server.url, sleep=lambda wait_s: slept.append(wait_s))
+        server.jobs["video_1"], get = 0, "GET /videos/video_1"
+        server.faults, server.retry_after = [(get, 503)], formatdate(time.time() + 30, usegmt=True)
+        assert connection.ask("GET", "/videos/video_1")[0]["id"] == "video_1"
+        assert slept == [pytest.approx(30, abs=5)]
+        server.faults, server.retry_after = [(get, 503)], formatdate(time.time() + 9e6, usegmt=True)
+        with pytest.raises(UnstaticError, match=r"cannot do it now \(503\).*; try in \d{7} seconds"):
+            connection.ask("GET", "/videos/video_1")
+    assert len(slept) == 1
 
 
 def test_what_is_no_json_is_told(tmp_path: Path) -> None:

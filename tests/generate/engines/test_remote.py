@@ -483,3 +483,8 @@ def test_a_lora_is_refused(start: Start) -> None:
 def test_what_saves_memory_is_refused(start: Start, saves: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="is on a server: leave --quantise and --offload out"):
         load_engine(find(start("sglang").url), device="cpu", **saves)
+
+
+def test_tiles_are_refused(start: Start) -> None:
+    with pytest.raises(InputError, match="is on a server, which decodes as it likes: leave --tiles out"):
+        load_engine(find(start("sglang").url), device="cpu", tiled=True)

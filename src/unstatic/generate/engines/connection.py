@@ -5,11 +5,14 @@ would do of itself, asking again, has to differ here: a film must never be asked
 """
 
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC
 from email.message import Message
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from pathlib import Path
 from socket import gaierror
@@ -40,8 +43,7 @@ class RefusedError(Exception):
 
     def __init__(self, code: int, content: bytes, headers: Message) -> None:
         self.code, self.content, self.headers = code, content, headers
-        asked = headers.get("Retry-After") or ""
-        self.wait_s = float(asked[:9]) if asked.isdecimal() else None
+        self.wait_s = asked_wait_s(headers)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -157,13 +159,36 @@ class Connection:
             return GoneError(f"{self.base} has no {path} ({said}): check the address")
         if code < 500 and code not in PASSING:
             return InputError(f"{self.base} refuses it ({code}): {said}")
-        later = f"in {refused.wait_s:g} seconds" if refused.wait_s else "later"
+        later = f"in {refused.wait_s:.0f} seconds" if refused.wait_s else "later"
         return UnstaticError(f"{self.base} cannot do it now ({code}): {said}; try {later}")
 
     def _check_film(self, size_bytes: int) -> None:
         if size_bytes > self.max_film_bytes:
             most = human_size(self.max_film_bytes)
             raise UnstaticError(f"{self.base} sends more than {most} for the film: it was not taken")
+
+
+def asked_wait_s(headers: Message) -> float | None:
+    """Return how long Retry-After asks to wait, in seconds or until a date (RFC 9110, 10.2.3), if it does.
+
+    A date is meant by the server's own clock, which it tells in Date.
+    """
+    asked = (headers.get("Retry-After") or "").strip()
+    if asked.isdecimal():
+        return float(asked[:9])
+    until, now = _moment(asked), _moment(headers.get("Date") or "")
+    if until is None:
+        return None
+    return float(max(0, math.ceil(until - (time.time() if now is None else now))))
+
+
+def _moment(date: str) -> float | None:
+    """Return an HTTP date in seconds since 1970; None for anything else."""
+    try:
+        moment = parsedate_to_datetime(date)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()  # one of the three forms names no zone
+    except (ValueError, OverflowError):
+        return None
 
 
 def as_json(fields: Mapping[str, object]) -> tuple[bytes, dict[str, str]]:

@@ -1,0 +1,33 @@
+"""What a transformer reads beside a chunk: text, anchors and ring, for all rows or for the prompts alone."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from unstatic.models.transformer import AnchorMemory, Ring, TextMemory
+from unstatic.nn.attention import KeyValue
+
+
+class Memories(NamedTuple):
+    """With guidance every memory holds rows for all prompts, and then as many for the empty ones."""
+
+    text: TextMemory
+    anchors: AnchorMemory | None
+    ring: Ring | None
+
+    def of_prompts(self) -> "Memories":
+        """Return the first half of the rows (views), for passes that the empty prompt takes no part in."""
+        text, anchors, ring = self
+        if anchors is not None:
+            times = anchors.times if len(anchors.times) == 1 else anchors.times[: len(anchors.times) // 2]
+            anchors = AnchorMemory(_halves(anchors.blocks), times)
+        if ring is not None:
+            ring = Ring(tuple(map(_halves, ring.blocks)), ring.end)
+        return Memories(TextMemory(_halves(text.blocks), text.pictures), anchors, ring)
+
+
+def _halves(blocks: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
+    def half(each: KeyValue) -> KeyValue:
+        rows = len(each.key) // 2
+        return KeyValue(each.key[:rows], each.value[:rows], None if each.bias is None else each.bias[:rows])
+
+    return tuple(map(half, blocks))

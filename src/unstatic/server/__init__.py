@@ -1,0 +1,1 @@
+"""The server: the Videos API, durable: jobs, accounts, storage, workers."""

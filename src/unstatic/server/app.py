@@ -1,0 +1,89 @@
+"""The application: routes, errors and what they share, made from settings; nothing runs by being imported."""
+
+import threading
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from unstatic import __version__
+from unstatic.core.errors import InputError
+from unstatic.models.manifest import Manifest, find_model
+from unstatic.server.database import Database
+from unstatic.server.errors import add_handlers
+from unstatic.server.limits import Rates
+from unstatic.server.metrics import Metrics
+from unstatic.server.routes import characters, endpoints, extras, images, models, operations, videos
+from unstatic.server.settings import Settings
+from unstatic.server.state import Server, read_secret
+from unstatic.server.storage import Storage
+from unstatic.server.telemetry import Telemetry
+from unstatic.server.tracing import trace_to
+
+EXAMINED_AT_ONCE = 2
+
+
+def create_app(
+    settings: Settings, *, database: Database | None = None, storage: Storage | None = None
+) -> FastAPI:
+    """Return the application. What is not given is opened as the settings say, and closed at the end."""
+    server = open_server(settings, database=database, storage=storage)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
+        del app
+        yield
+        server.tracing.close()
+        if database is None:
+            server.database.close()
+
+    app = FastAPI(
+        title="unstatic",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        separate_input_output_schemas=False,
+    )
+    app.state.server = server
+    add_handlers(app)
+    # characters, edits and extensions come before the ids of videos
+    for routes in (characters, extras, videos, images, models, operations, endpoints):
+        app.include_router(routes.router)
+    app.add_middleware(Telemetry, metrics=server.metrics, tracing=server.tracing)
+    return app
+
+
+def open_server(
+    settings: Settings, *, database: Database | None = None, storage: Storage | None = None
+) -> Server:
+    """Return what the settings say, its database led to today's tables. Raises InputError."""
+    settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    spool = settings.data / "spool"
+    spool.mkdir(exist_ok=True, mode=0o700)
+    if database is None:
+        database = Database(settings.database_url)
+        database.migrate()
+    if storage is None:
+        storage = Storage.at(settings.storage_url, settings.storage_options)
+    return Server(
+        settings=settings,
+        database=database,
+        storage=storage,
+        manifests=read_manifests(settings.models),
+        spool=spool,
+        secret=read_secret(settings.data / "secret"),
+        turns=threading.BoundedSemaphore(EXAMINED_AT_ONCE),
+        rates=Rates(settings.reads),
+        metrics=Metrics(database),
+        tracing=trace_to(settings.otlp_endpoint),
+    )
+
+
+def read_manifests(names: tuple[str, ...]) -> Mapping[str, Manifest]:
+    """Return what the models on offer can do. Raises InputError for one that is not installed."""
+    if not names:
+        raise InputError("no model is offered: name one, for example nano")
+    found = [find_model(name).manifest for name in names]
+    return {manifest.name: manifest for manifest in found}

@@ -1,0 +1,452 @@
+"""From what a request says to a job: what the model cannot do is refused now, not after an hour in the queue.
+
+Nothing is filmed here. Pictures and videos are looked at by `intake.py`, and the plan is made with black ones
+of their shape. What was sent, and videos of the account that are used, are copied to a place of the job's
+own before its row is written: a source may be deleted while an edit of it waits.
+"""
+
+import secrets
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import select
+
+from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
+from unstatic.diffusion.condition import Cue
+from unstatic.generate.defaults import DEFAULT_SECONDS
+from unstatic.generate.edit import new_frames, whole_groups
+from unstatic.generate.footage import Footage
+from unstatic.generate.request import Request, plan
+from unstatic.models.manifest import Manifest
+from unstatic.server import jobs, schemas
+from unstatic.server.errors import ApiError, not_found
+from unstatic.server.fetching import FetchError, Policy, fetch
+from unstatic.server.forms import Form
+from unstatic.server.intake import IntakeError, Limits, examine_picture, examine_video
+from unstatic.server.jobs import Asked
+from unstatic.server.ledger import price
+from unstatic.server.schemas import CardBody, Named, Reference, Sampling
+from unstatic.server.spec import Card, Spec, Task
+from unstatic.server.state import Server
+from unstatic.server.storage import MissingKeyError
+from unstatic.server.tables import Character
+
+MAX_DRAWN_SEED = 2**31
+VIDEO = "video.mp4"
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video that a job begins with: a file that was sent, or a key of the storage."""
+
+    source: Path | str
+    size: Size
+    seconds: float
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture that a job begins with."""
+
+    path: Path
+    size: Size
+
+
+@contextmanager
+def asking(server: Server, account_id: str, form: Form) -> Generator["Asking"]:
+    """Yield what makes jobs of a request; copies of its files that it looks at are gone after the block."""
+    with ExitStack() as stack:
+        yield Asking(server, account_id, form, stack)
+
+
+class Asking:
+    """One request on its way to be jobs: each task is a method that checks it."""
+
+    def __init__(self, server: Server, account_id: str, form: Form, stack: ExitStack) -> None:
+        self.server, self.account_id, self.form, self.stack = server, account_id, form, stack
+        self.files = dict(form.files)
+        self.folder = f"uploads/{account_id}/{secrets.token_hex(16)}"
+        self.waiting: dict[str, Path | str] = {}
+
+    # ---------------------------------------------------------------------------------------- the tasks
+
+    def create(self, body: schemas.CreateBody) -> list[Asked]:
+        manifest = self.model(body.model)
+        picture = self.picture("input_reference", body.input_reference)
+        size = _size(schemas.size_of(body))
+        if picture is not None and size not in (None, picture.size):
+            message = f"input_reference is {picture.size} and size {size}: make them equal"
+            raise ApiError(400, message, code="invalid_value", param="input_reference")
+        spec = Spec(
+            **self.sampling(body, "create", body.prompt),
+            seconds=_seconds(body, manifest),
+            size=None if size is None else str(size),
+            fps=body.fps,
+            image=self.keep("image.png", picture),
+            characters=self.characters(body),
+        )
+        request = replace(_request(spec), image=None if picture is None else _black(picture.size))
+        if spec.characters:  # the film goes on from their clips
+            known = _footage(0, 2 * manifest.compression.time + 1, manifest)
+            request = replace(request, footage=(known,), lead=known.stop)
+        return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0)
+
+    def remix(
+        self, body: schemas.EditBody | schemas.RemixBody, clip: Clip, remixed_from: str | None = None
+    ) -> list[Asked]:
+        manifest, mask = self.model(body.model or clip.model), self.picture("mask", None)
+        if mask is not None and mask.size != clip.size:
+            message = f"the mask is {mask.size} and the video {clip.size}: make them equal"
+            raise ApiError(400, message, code="invalid_value", param="mask")
+        spec = Spec(
+            **self.sampling(body, "remix" if mask is None else "repaint", body.prompt),
+            size=str(_as_source(clip, manifest)),
+            strength=body.strength,
+            video=self.keep(VIDEO, clip),
+            mask=self.keep("mask.png", mask),
+        )
+        request = replace(_request(spec, clip.seconds), source=_black(Size(16, 16))[None])
+        return self.asked(manifest, spec, request, made_s=clip.seconds, remixed_from=remixed_from)
+
+    def extend(self, body: schemas.ExtensionBody, clip: Clip) -> list[Asked]:
+        manifest = self.model(body.model or clip.model)
+        new, old = new_frames(body.seconds, manifest), round(clip.seconds * manifest.fps)
+        spec = self.spec_of(body, "extend", clip, manifest, seconds=body.seconds, backward=body.backward)
+        request = _request(spec, (old + new) / manifest.fps)
+        footage = _footage(new if body.backward else 0, old, manifest)
+        return self.asked(manifest, spec, replace(request, footage=(footage,)), made_s=body.seconds)
+
+    def loop(self, body: schemas.LoopBody, clip: Clip) -> list[Asked]:
+        manifest = self.model(body.model or clip.model)
+        new, old = whole_groups(body.seconds, manifest), round(clip.seconds * manifest.fps)
+        if old < 2 * manifest.compression.time:
+            raise InputError(f"video lasts {clip.seconds:g} seconds: a loop needs a longer one to begin with")
+        spec = self.spec_of(body, "loop", clip, manifest, seconds=body.seconds)
+        request = _request(spec, (old + new) / manifest.fps)
+        footage = _footage(0, old, manifest)
+        return self.asked(manifest, spec, replace(request, footage=(footage,)), made_s=body.seconds)
+
+    def blend(self, body: schemas.BlendBody, clip: Clip, other: Clip) -> list[Asked]:
+        manifest = self.model(body.model or clip.model)
+        new = whole_groups(body.seconds, manifest)
+        one, two = (round(each.seconds * manifest.fps) for each in (clip, other))
+        spec = self.spec_of(body, "blend", clip, manifest, seconds=body.seconds)
+        spec = replace(spec, other=self.keep("other.mp4", other))
+        request = _request(spec, (one + new + two) / manifest.fps)
+        footage = _footage(0, one, manifest), _footage(one + new, two, manifest)
+        request = replace(request, footage=footage, source=_black(Size(16, 16))[None])
+        return self.asked(manifest, spec, request, made_s=body.seconds)
+
+    def recut(self, body: schemas.RecutBody, clip: Clip) -> list[Asked]:
+        manifest = self.model(body.model or clip.model)
+        if not body.start < body.end <= clip.seconds:
+            raise InputError(
+                f"{body.start:g} to {body.end:g} is no span of a video of {clip.seconds:g} seconds"
+            )
+        kept = (body.start, body.end)
+        spec = self.spec_of(body, "recut", clip, manifest, keep=kept, before=body.before, after=body.after)
+        request = _request(spec, body.end - body.start + body.before + body.after)
+        first, length = (round(each * manifest.fps) for each in (body.before, body.end - body.start))
+        footage = (_footage(first, length, manifest),)
+        made_s = body.before + body.after
+        return self.asked(manifest, spec, replace(request, footage=footage), made_s=made_s)
+
+    def storyboard(self, body: schemas.StoryboardBody) -> list[Asked]:
+        manifest, size = self.model(body.model), _size(schemas.size_of(body))
+        cards = tuple(self.card(number, each) for number, each in enumerate(body.cards))
+        _check_cards(cards, body.seconds)
+        prompt = next((each.prompt for each in cards if each.prompt), "")
+        spec = Spec(
+            **self.sampling(body, "storyboard", prompt),
+            seconds=body.seconds,
+            size=None if size is None else str(size),
+            fps=body.fps,
+            cards=cards,
+        )
+        cues = tuple(Cue(at=each.at, prompt=each.prompt) for each in cards if each.prompt and each.at)
+        seen = {_snapped(each.at, body.seconds, manifest) for each in cards if each.image or each.video}
+        group = manifest.compression.time
+        footage = tuple(_footage(each, group if each else 1, manifest) for each in sorted(seen))
+        request = replace(_request(spec), cues=cues, footage=footage)
+        words = " / ".join(each.prompt for each in cards if each.prompt)[: schemas.MAX_PROMPT]
+        return self.asked(manifest, spec, request, made_s=body.seconds, words=words)
+
+    def images(self, body: schemas.ImageBody, *, edit: bool) -> list[Asked]:
+        """Return one job for each picture; all of them have one seed."""
+        manifest, picture = self.model(body.model), self.picture("image", None) if edit else None
+        size, mask = _size(schemas.size_of(body)), self.picture("mask", None) if edit else None
+        if edit and picture is None:
+            raise ApiError(400, "send the picture as the file image", code="missing_parameter", param="image")
+        if picture is not None and mask is not None and mask.size != picture.size:
+            message = f"the mask is {mask.size} and the image {picture.size}: make them equal"
+            raise ApiError(400, message, code="invalid_value", param="mask")
+        spec = Spec(
+            **self.sampling(body, "image", body.prompt),
+            seconds=0.0,
+            size=str(size or picture.size) if picture else None if size is None else str(size),
+            image=self.keep("image.png", picture),
+            mask=self.keep("mask.png", mask),
+        )
+        request = _request(spec)
+        if picture is not None:  # a model remixes a few frames, the first of which is the picture
+            few_s = manifest.compression.frames(2) / manifest.fps
+            request = replace(request, seconds=few_s, source=_black(picture.size)[None])
+        specs = [replace(spec, variation=each) for each in range(body.n)]
+        made = [self.asked(manifest, each, request, made_s=0.0)[0] for each in specs]
+        return [replace(each, kind="image", seconds=0.0) for each in made]
+
+    # --------------------------------------------------------------------------------------- their parts
+
+    def model(self, name: str | None) -> Manifest:
+        """Return what a model can do, the first of the server's without a name."""
+        manifests = self.server.manifests
+        found = manifests.get(name) if name else next(iter(manifests.values()))
+        if found is None:
+            message = f"model {name!a} is not offered here: take one of {', '.join(manifests)}"
+            raise ApiError(400, message, code="model_not_found", param="model")
+        return found
+
+    def sampling(self, body: Sampling, task: Task, prompt: str) -> dict[str, Any]:
+        """Return what every spec has; a seed is drawn now, so that a second attempt makes the same film."""
+        return {
+            "task": task,
+            "prompt": prompt,
+            "seed": secrets.randbelow(MAX_DRAWN_SEED) if body.seed is None else body.seed,
+            "steps": body.num_inference_steps,
+            "guidance": body.guidance_scale,
+            "negative": body.negative_prompt,
+            "expand": body.enhance_prompt,
+        }
+
+    def spec_of(self, body: Any, task: Task, clip: Clip, manifest: Manifest, **more: Any) -> Spec:
+        """Return the spec of an edit of a video."""
+        size, key = str(_as_source(clip, manifest)), self.keep(VIDEO, clip)
+        return Spec(**self.sampling(body, task, body.prompt), size=size, video=key, **more)
+
+    def picture(self, name: str, named: Reference | None) -> Picture | None:
+        """Return a picture that was sent as a file or in the body, looked at. Raises ApiError."""
+        upload = self.files.pop(name, None) or self.files.pop(f"{name}[0]", None)
+        if upload is not None and named is not None:
+            raise ApiError(400, f"{name} is given twice", code="invalid_value", param=name)
+        if upload is None and named is None:
+            return None
+        try:
+            path = upload.path if upload is not None else self.named_picture(name, named)
+            limits = Limits(max_pixels=self.server.settings.max_pixels)
+            found = self.stack.enter_context(examine_picture(path, limits, turn=self.server.turns))
+        except (IntakeError, FetchError) as error:
+            raise ApiError(400, str(error), code=error.code, param=name) from None
+        return Picture(found.path, found.size)
+
+    def named_picture(self, name: str, named: Reference | None) -> Path:
+        """Return the file of a picture that stands in the body, or where the operator allows it elsewhere."""
+        if named is None or named.image_url is None or named.file_id is not None:
+            message = f"{name} takes a file or image_url: files are not kept here, so leave file_id out"
+            raise ApiError(400, message, code="invalid_value", param=name)
+        settings = self.server.settings
+        policy = Policy(http=settings.fetch_urls, allowed_networks=settings.allowed_networks)
+        return fetch(named.image_url, self.form.folder, policy)
+
+    def clip(self, name: str, named: Named | None) -> Clip:
+        """Return a video that was sent, or one of the account. Raises ApiError."""
+        upload = self.files.pop(name, None)
+        if (upload is None) == (named is None):
+            message = f"give {name} once: as a file, or as the id of a film that you have"
+            raise ApiError(400, message, code="invalid_value", param=name)
+        if upload is None:
+            assert named is not None
+            return self.own(named.id)
+        try:
+            limits = Limits(max_seconds=self.server.settings.max_seconds)
+            found = self.stack.enter_context(examine_video(upload.path, limits, turn=self.server.turns))
+        except IntakeError as error:
+            raise ApiError(400, str(error), code=error.code, param=name) from None
+        return Clip(found.path, found.size, found.seconds)
+
+    def own(self, job_id: str) -> Clip:
+        """Return a film of the account that can be used. Raises ApiError."""
+        with self.server.database.reading() as session:
+            job = jobs.find(session, self.account_id, job_id)
+        if job is None or job.kind != "video":
+            raise not_found("video", job_id)
+        if job.status != jobs.COMPLETED or (job.expires_at or 0) <= self.server.database.now():
+            state = job.status if job.status != jobs.COMPLETED else "expired"
+            message = f"{job.id} is {state}: only films that are completed can be used"
+            raise ApiError(400, message, code="video_not_usable", param="video")
+        model = job.model if job.model in self.server.manifests else None
+        return Clip(f"{job.output}/{VIDEO}", Size.parse(job.size), job.seconds, model)
+
+    def characters(self, body: schemas.CreateBody) -> tuple[str, ...]:
+        """Return the clips of the characters that a prompt names. Raises ApiError."""
+        wanted = [each.id for each in body.characters]
+        with self.server.database.reading() as session:
+            own = select(Character).where(Character.account_id == self.account_id, Character.id.in_(wanted))
+            rows = {row.id: row for row in session.scalars(own)}
+        for name in wanted:
+            if name not in rows:
+                raise not_found("character", name)
+            if rows[name].name.casefold() not in body.prompt.casefold():
+                message = f"the prompt does not name the character {rows[name].name!a}: say what it does"
+                raise ApiError(400, message, code="invalid_value", param="characters")
+        return tuple(rows[name].clip for name in wanted)
+
+    def card(self, number: int, body: CardBody) -> Card:
+        """Return a card of a storyboard."""
+        name = f"cards[{number}]"
+        picture = self.picture(f"{name}[image]", body.image)
+        clip = None
+        if body.video is not None or f"{name}[video]" in self.files:
+            clip = self.clip(f"{name}[video]", body.video)
+        image, video = self.keep(f"{number}.png", picture), self.keep(f"{number}.mp4", clip)
+        return Card(at=body.at, prompt=body.prompt, image=image, video=video)
+
+    def keep(self, name: str, what: Clip | Picture | None) -> str | None:
+        """Return the key under which the job will find a file."""
+        if what is None:
+            return None
+        key = f"{self.folder}/{name}"
+        self.waiting[key] = what.source if isinstance(what, Clip) else what.path
+        return key
+
+    # ------------------------------------------------------------------------------------------ the end
+
+    def asked(
+        self,
+        manifest: Manifest,
+        spec: Spec,
+        request: Request,
+        *,
+        made_s: float,
+        remixed_from: str | None = None,
+        words: str | None = None,
+    ) -> list[Asked]:
+        """Return the job, which the model can make. Raises InputError naming what it can, or ApiError."""
+        self.check_files()
+        planned, most = plan(request, manifest), self.server.settings.max_seconds
+        if request.seconds > most:
+            raise InputError(f"that makes {request.seconds:g} seconds: this server makes up to {most:g}")
+        spec = replace(spec, size=str(planned.size), inputs=self.folder if self.waiting else None)
+        return [
+            Asked(
+                kind="video",
+                model=manifest.name,
+                prompt=spec.prompt if words is None else words,
+                spec=spec.to_json(),
+                size=str(planned.size),
+                seconds=float(request.seconds),
+                cost=price(made_s, planned.size),
+                remixed_from=remixed_from,
+                trace=self.server.tracing.current(),
+            )
+        ]
+
+    def check_files(self) -> None:
+        """Raise ApiError for files that nobody asked for."""
+        for name in self.files:
+            message = f"{name} takes no file here: leave it out"
+            raise ApiError(400, message, code="unknown_parameter", param=name)
+
+    def store(self) -> None:
+        """Copy what the job needs to where it will find it. Raises ApiError if a source has gone."""
+        for key, source in self.waiting.items():
+            try:
+                self.server.storage.put_file(key, self.local(source))
+            except MissingKeyError:
+                self.drop()
+                raise ApiError(400, "the video was deleted meanwhile", code="video_not_usable") from None
+
+    def local(self, source: Path | str) -> Path:
+        """Return a file on this machine's disk, fetched from the storage if it is a key."""
+        if isinstance(source, Path):
+            return source
+        path = self.form.folder / f"fetched-{secrets.token_hex(8)}"
+        self.server.storage.fetch(source, path)
+        return path
+
+    def drop(self) -> None:
+        """Take back what was stored."""
+        if self.waiting:
+            self.server.storage.delete_tree(self.folder)
+
+
+def _request(spec: Spec, seconds: float | None = None) -> Request:
+    """Return a request with everything that a model may refuse, but without pictures."""
+    return Request(
+        prompt=spec.prompt,
+        seconds=seconds if seconds is not None else spec.seconds or 0.0,
+        size=None if spec.size is None else Size.parse(spec.size),
+        fps=spec.fps,
+        seed=spec.seed,
+        steps=spec.steps,
+        guidance=spec.guidance,
+        negative=spec.negative,
+    )
+
+
+def _seconds(body: schemas.CreateBody, manifest: Manifest) -> float:
+    if body.num_frames is None:
+        return DEFAULT_SECONDS if body.seconds is None else body.seconds
+    if body.seconds is not None:
+        raise ApiError(400, "give seconds or num_frames, not both", code="invalid_value", param="num_frames")
+    fps = manifest.fps if body.fps is None else body.fps
+    if fps < 1:
+        raise InputError(f"fps is {fps}: it must be at least 1")
+    return body.num_frames / fps
+
+
+def _size(text: str | None) -> Size | None:
+    return None if text is None else Size.parse(text)
+
+
+def _as_source(clip: Clip, manifest: Manifest) -> Size:
+    """Return the size of a film made from another: the same, if the model makes it."""
+    even = Size(clip.size.width + clip.size.width % 2, clip.size.height + clip.size.height % 2)
+    try:
+        return plan(Request(prompt="a film", size=even), manifest).size
+    except InputError:
+        picture = _black(clip.size)
+        return plan(Request(prompt="a film", image=picture), manifest).size
+
+
+def _black(size: Size) -> np.ndarray:
+    """Return a black picture of a shape, small: plans look at shapes only."""
+    small = max(1.0, max(size.width, size.height) / 256)
+    width, height = (
+        max(16, round(each / small)) if each >= 16 else each for each in (size.width, size.height)
+    )
+    return np.zeros((height, width, 3), np.uint8)
+
+
+def _footage(first: int, frames: int, manifest: Manifest) -> Footage:
+    """Return black footage where a video will be: as much as decides whether the model can go on from it."""
+    few = min(frames, 2 * manifest.compression.time + 1)
+    return Footage(first=first, frames=np.zeros((few, 16, 16, 3), np.uint8))
+
+
+def _snapped(at: float, seconds: float, manifest: Manifest) -> int:
+    """Return about which frame a card's picture begins with, as `storyboard.on_board` does."""
+    group, end = manifest.compression.time, round(seconds * manifest.fps)
+    latest = 1 + group * max(0, (end - 1) // group - 1)
+    return min(latest, 1 + group * max(0, round((at * manifest.fps - 1) / group))) if at else 0
+
+
+def _check_cards(cards: tuple[Card, ...], seconds: float) -> None:
+    """Raise ApiError for cards without an order, or without a meaning."""
+    last = -1.0
+    for number, card in enumerate(cards):
+        wrong = None
+        if not card.prompt and not card.image and not card.video:
+            wrong = "is empty: give it a prompt, an image or a video"
+        elif card.image and card.video:
+            wrong = "has an image and a video: give it one of them"
+        elif not last < card.at < seconds:
+            wrong = f"is at {card.at:g} s: put cards in order, before the end"
+        if wrong:
+            raise ApiError(400, f"card {number} {wrong}", code="invalid_value", param=f"cards[{number}]")
+        last = card.at

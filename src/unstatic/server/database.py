@@ -1,0 +1,100 @@
+"""Transactions on SQLite or PostgreSQL, and the steps that lead an older database to today's tables."""
+
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.orm import Session
+
+from unstatic.core.errors import InputError
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_S = 10
+# Any number: who migrates holds it
+MIGRATION_LOCK = 7_210_061
+
+
+class Database:
+    """The one store of the server. `clock` is the time that rows get, in seconds since 1970.
+
+    SQLite waits for the disk before a commit counts, so that a power cut takes back nothing that was said.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] = time.time) -> None:
+        self.clock = clock
+        try:
+            parsed = make_url(url)
+            if parsed.drivername == "postgresql":
+                parsed = parsed.set(drivername="postgresql+psycopg")
+            if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+                raise InputError(f"a database {parsed.drivername} is unknown: take sqlite or postgresql")
+            self.is_sqlite = parsed.get_backend_name() == "sqlite"
+            self.engine = create_engine(parsed, pool_pre_ping=not self.is_sqlite, **self._pool())
+        except (ArgumentError, NoSuchModuleError):
+            raise InputError("the database is no URL as postgresql://USER:PASSWORD@HOST/NAME") from None
+        if self.is_sqlite:
+            _prepare_sqlite(self.engine)
+        self._writer = self.engine.execution_options(writes=True)
+
+    def _pool(self) -> dict[str, object]:
+        return (
+            {"connect_args": {"timeout": BUSY_S}} if self.is_sqlite else {"pool_size": 20, "max_overflow": 30}
+        )
+
+    def now(self) -> int:
+        """Return the time for rows."""
+        return int(self.clock())
+
+    @contextmanager
+    def reading(self) -> Generator[Session]:
+        """Look at one state of the database; nothing is changed."""
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    @contextmanager
+    def writing(self) -> Generator[Session]:
+        """Change all that the block changes, or nothing: an exception takes it back."""
+        with Session(self._writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def migrate(self) -> None:
+        """Lead the database to today's tables; of several processes that try, one does it."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self._writer.begin() as connection:
+            if not self.is_sqlite:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    """Let readers and one writer work side by side, and lock at the beginning of what writes.
+
+    A transaction that begins by reading and writes later would fail where another wrote in between.
+    """
+
+    def on_connect(connection: Any, _: object) -> None:
+        connection.isolation_level = None  # the driver shall not begin anything itself
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    def on_begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)

@@ -1,0 +1,121 @@
+"""One job for one wish, however often it is sent: after a time-out, at once, or again after a restart.
+
+Who sends an Idempotency-Key gets the first answer to it. Who sends none, but says that it is a retry (as the
+official client does, in x-stainless-retry-count), gets the answer to the same body if that was lately. Both
+are rows of `remembered`, written in the transaction that writes the job.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+from unstatic.server.errors import ApiError
+from unstatic.server.forms import Upload
+from unstatic.server.state import Server
+from unstatic.server.tables import Account, Remembered
+
+KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """What tells one wish from another: its key, whether it is a retry, and the SHA-256 of what it says."""
+
+    key: str | None
+    again: bool
+    digest: str
+
+
+def attempt_of(
+    headers: Mapping[str, str], path: str, body: BaseModel, files: Mapping[str, Upload]
+) -> Attempt:
+    """Return what tells this request from others. Raises ApiError for a key that is none."""
+    key = headers.get("idempotency-key")
+    if key is not None and KEY.fullmatch(key) is None:
+        message = "the Idempotency-Key has 1 to 255 visible characters of ASCII"
+        raise ApiError(400, message, code="invalid_idempotency_key")
+    said = body.model_dump(mode="json", exclude_unset=True)
+    sent = {name: upload.digest for name, upload in files.items()}
+    digest = hashlib.sha256(json.dumps([path, said, sent], sort_keys=True).encode()).hexdigest()
+    count = headers.get("x-stainless-retry-count", "0")
+    return Attempt(key, count.isdecimal() and count.strip("0") != "", digest)
+
+
+def once(
+    server: Server,
+    account_id: str,
+    attempt: Attempt,
+    *,
+    prepare: Callable[[], T],
+    write: Callable[[Session, Account, T], list[str]],
+    undo: Callable[[T], None],
+) -> list[str]:
+    """Return the ids of what a wish made: what `write` wrote, now or when it was first sent.
+
+    `prepare` does what takes time before the transaction, and `undo` takes that back where it was not needed.
+    """
+    database = server.database
+    with database.reading() as session:
+        if (made := _remembered(session, server, account_id, attempt)) is not None:
+            return made
+    prepared = prepare()
+    try:
+        with database.writing() as session:
+            account = session.get_one(Account, account_id, with_for_update=True)  # one by one
+            made = _remembered(session, server, account_id, attempt)
+            if made is None:
+                made = write(session, account, prepared)
+                _remember(session, account_id, attempt, made, database.now())
+                return made
+    except ApiError:  # after other errors it may have been written: then its files must stay
+        undo(prepared)
+        raise
+    undo(prepared)
+    return made
+
+
+def _names(attempt: Attempt) -> tuple[str | None, str]:
+    """Return the primary keys under which a wish is remembered."""
+    return (None if attempt.key is None else f"key {attempt.key}", f"body {attempt.digest}")
+
+
+def _remembered(session: Session, server: Server, account_id: str, attempt: Attempt) -> list[str] | None:
+    """Return what a wish made before. Raises ApiError 422 if its key stood for another one."""
+    by_key, by_body = _names(attempt)
+    now = server.database.now()
+    if by_key is not None:
+        row = session.get(Remembered, (account_id, by_key))
+        if row is not None and now - row.created_at <= server.settings.remember:
+            if row.digest != attempt.digest:
+                message = "this Idempotency-Key was sent with another body before: take a new one"
+                raise ApiError(422, message, code="idempotency_key_reused")
+            return list(row.body["ids"])
+        return None
+    row = session.get(Remembered, (account_id, by_body)) if attempt.again else None
+    if row is not None and now - row.created_at <= server.settings.retry_window:
+        return list(row.body["ids"])
+    return None
+
+
+def _remember(session: Session, account_id: str, attempt: Attempt, made: list[str], now: int) -> None:
+    for name in filter(None, _names(attempt)):
+        session.execute(delete(Remembered).where(Remembered.account_id == account_id, Remembered.key == name))
+        session.add(
+            Remembered(
+                account_id=account_id,
+                key=name,
+                digest=attempt.digest,
+                status=200,
+                body={"ids": made},
+                created_at=now,
+            )
+        )
+    session.flush()

@@ -1,0 +1,93 @@
+"""Credits, kept by double entry: every movement is two rows that add up to nothing.
+
+    grant    house -> available      somebody gives credits
+    reserve  available -> reserved   a job is asked for
+    close    reserved -> house       it was made        (settle)
+             reserved -> available   it was not         (refund)
+
+The database refuses a second reserve or close of one job, and a balance below nothing.
+"""
+
+import math
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from unstatic.core.shapes import Size
+from unstatic.server.errors import LONGEST_WAIT_S, ApiError
+from unstatic.server.tables import Account, Entry, new_id
+
+CREDIT_PIXELS = 1280 * 720
+AVAILABLE, RESERVED, HOUSE = "available", "reserved", "house"
+
+
+def price(seconds: float | int, size: Size) -> int:
+    """Return the credits for a film: one for a second of up to 1280 x 720 pixels, more in proportion."""
+    return max(1, math.ceil(seconds * max(1.0, size.width * size.height / CREDIT_PIXELS)))
+
+
+def grant(session: Session, account_id: str, amount: int, reason: str, now: int) -> None:
+    """Give credits, or take back where `amount` is below zero. Raises ApiError for more than there are."""
+    _change_balance(session, account_id, amount)
+    _move(session, account_id, (HOUSE, AVAILABLE), amount, "grant", reason, None, now)
+
+
+def reserve(session: Session, account_id: str, job_id: str, amount: int, now: int) -> None:
+    """Put credits aside for a job. Raises ApiError 429 if there are too few."""
+    _change_balance(session, account_id, -amount)
+    _move(session, account_id, (AVAILABLE, RESERVED), amount, "reserve", "job", job_id, now)
+
+
+def close(session: Session, account_id: str, job_id: str, amount: int, now: int, *, settle: bool) -> None:
+    """Take what was put aside for a job, or give it back."""
+    if not settle:
+        _change_balance(session, account_id, amount)
+    reason, to = ("settle", HOUSE) if settle else ("refund", AVAILABLE)
+    _move(session, account_id, (RESERVED, to), amount, "close", reason, job_id, now)
+
+
+def pots(session: Session, account_id: str) -> dict[str, int]:
+    """Return what the rows say an account has, in every pot."""
+    sums = select(Entry.pot, func.sum(Entry.amount)).where(Entry.account_id == account_id).group_by(Entry.pot)
+    found = {pot: int(amount) for pot, amount in session.execute(sums)}
+    return {pot: found.get(pot, 0) for pot in (AVAILABLE, RESERVED, HOUSE)}
+
+
+def _change_balance(session: Session, account_id: str, amount: int) -> None:
+    """Change a balance in one statement, so that two who spend the last credit do not both get it."""
+    changed = session.execute(
+        update(Account)
+        .where(Account.id == account_id, Account.balance + amount >= 0)
+        .values(balance=Account.balance + amount)
+        .returning(Account.balance)
+    ).one_or_none()
+    if changed is None:
+        message = f"this needs {abs(amount)} credits, which the account has not"
+        raise ApiError(429, message, code="insufficient_quota", retry_after_s=LONGEST_WAIT_S)
+
+
+def _move(
+    session: Session,
+    account_id: str,
+    pots: tuple[str, str],
+    amount: int,
+    step: str,
+    reason: str,
+    job_id: str | None,
+    now: int,
+) -> None:
+    movement = new_id("move")
+    for pot, change in zip(pots, (-amount, amount), strict=True):
+        session.add(
+            Entry(
+                movement=movement,
+                account_id=account_id,
+                pot=pot,
+                amount=change,
+                step=step,
+                reason=reason,
+                job_id=job_id,
+                created_at=now,
+            )
+        )
+    session.flush()

@@ -1,0 +1,139 @@
+"""Whose job is next, and which workers are lost.
+
+Fairness is start-time fair queueing (Goyal, Vin, Cheng 1996): every claim moves the virtual time of its
+account on by cost / weight, and the account with the least is served. Who comes back after a pause begins
+where the others are, so that silence saves nothing up.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy.orm import Session, aliased
+
+from unstatic.server.database import Database
+from unstatic.server.jobs import ENDED, IN_PROGRESS, QUEUED, Lease, give_on, transition
+from unstatic.server.tables import Account, Job
+
+
+def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tuple[Lease, Job] | None:
+    """Give the next job that one of the models can make to a worker, or nothing."""
+    waiting = (
+        select(Job, Account)
+        .join(Account, Account.id == Job.account_id)
+        .where(Job.status.in_((QUEUED, IN_PROGRESS)), Job.worker.is_(None), Job.model.in_(models))
+        .where(_at_work(Account.id) < Account.concurrency)
+        .order_by(Account.virtual_time, Job.number)
+        .limit(1)
+        .with_for_update(of=(Job, Account), skip_locked=True)
+    )
+    if (found := session.execute(waiting).one_or_none()) is None:
+        return None
+    job, account = found
+    if (session.scalar(select(_at_work(account.id))) or 0) >= account.concurrency:
+        return None  # another worker was quicker than the lock
+    account.virtual_time += job.cost / account.weight
+    job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
+    if job.status == QUEUED:
+        transition(session, job, IN_PROGRESS, now)
+    return Lease(job.id, worker, job.fence), job
+
+
+def _at_work(account_id: Any) -> ScalarSelect[int]:
+    """Return how many jobs of an account are made at this moment."""
+    running = aliased(Job)
+    count = select(func.count()).select_from(running).where(running.account_id == account_id)
+    return count.where(running.worker.is_not(None), running.status == IN_PROGRESS).scalar_subquery()
+
+
+def join_in(session: Session, account: Account) -> None:
+    """Let an account that has nothing to do begin where the others are, before its job is written."""
+    active = (
+        select(Account.virtual_time).join(Job, Job.account_id == Account.id).where(Job.status.not_in(ENDED))
+    )
+    has_some = session.scalar(
+        select(func.count()).where(Job.account_id == account.id, Job.status.not_in(ENDED))
+    )
+    least = session.scalar(select(func.min(active.subquery().c.virtual_time)))
+    if not has_some and least is not None:
+        account.virtual_time = max(account.virtual_time, least)
+
+
+def waiting(session: Session, account_id: str | None = None) -> int:
+    """Return how many jobs nobody works on yet, of one account or of all."""
+    count = select(func.count()).where(Job.status == QUEUED)
+    return session.scalar(count if account_id is None else count.where(Job.account_id == account_id)) or 0
+
+
+class Work(NamedTuple):
+    """What there is to do: so many jobs can be made side by side, and `busy` workers make some already."""
+
+    side_by_side: int
+    busy: frozenset[str]
+
+
+def work(session: Session) -> Work:
+    """Return what there is to do; no account has more made at once than it may."""
+    active = (
+        select(Account.concurrency, func.count())
+        .join(Job, Job.account_id == Account.id)
+        .where(Job.status.not_in(ENDED))
+        .group_by(Account.id, Account.concurrency)
+    )
+    held = select(Job.worker).where(Job.status == IN_PROGRESS, Job.worker.is_not(None))
+    busy = frozenset(name for name in session.scalars(held) if name is not None)
+    return Work(sum(min(most, count) for most, count in session.execute(active)), busy)
+
+
+class Reaper:
+    """Finds workers that are silent for `lease_s` by its own clock: no two clocks are compared."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        lease_s: float,
+        attempts: int,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.database, self.lease_s, self.attempts, self.monotonic = database, lease_s, attempts, monotonic
+        self._seen: dict[str, tuple[int, int, float]] = {}
+
+    def look(self) -> list[Lease]:
+        """Give on what lost workers held, and return their leases."""
+        with self.database.reading() as session:
+            held = select(Job.id, Job.worker, Job.fence, Job.beat).where(
+                Job.status == IN_PROGRESS, Job.worker.is_not(None)
+            )
+            rows = session.execute(held).all()
+        now_s = self.monotonic()
+        before, self._seen = self._seen, {}
+        lost: list[tuple[Lease, int]] = []
+        for job_id, worker, fence, beat in rows:
+            since_s = now_s
+            if job_id in before and before[job_id][:2] == (fence, beat):
+                since_s = before[job_id][2]
+            if now_s - since_s >= self.lease_s and worker is not None:
+                lost.append((Lease(job_id, worker, fence), beat))
+            self._seen[job_id] = (fence, beat, since_s)
+        return [lease for lease, beat in lost if self._take(lease, beat)]
+
+    def take_from(self, worker: str) -> list[Lease]:
+        """Give on what a worker held that is known to be dead."""
+        with self.database.reading() as session:
+            held = select(Job.id, Job.fence).where(Job.worker == worker, Job.status == IN_PROGRESS)
+            leases = [Lease(job_id, worker, fence) for job_id, fence in session.execute(held)]
+        return [lease for lease in leases if self._take(lease)]
+
+    def _take(self, lease: Lease, beat: int | None = None) -> bool:
+        """Give a job on unless its worker has lost it already, or has moved on from `beat`."""
+        with self.database.writing() as session:
+            wanted = select(Job).where(
+                Job.id == lease.job_id, Job.fence == lease.fence, Job.worker == lease.worker
+            )
+            job = session.scalars(wanted.with_for_update()).one_or_none()
+            if job is None or (beat is not None and job.beat != beat) or job.status != IN_PROGRESS:
+                return False
+            give_on(session, job, self.attempts, self.database.now())
+            return True

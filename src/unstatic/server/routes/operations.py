@@ -1,0 +1,38 @@
+"""What whoever operates the server asks: whether it lives, whether it can work, and how it fares."""
+
+from typing import Literal
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from unstatic.server.routes.incoming import ERRORS, server_of
+
+router = APIRouter(tags=["operations"], responses=ERRORS)
+
+
+class State(BaseModel):
+    """All is well."""
+
+    status: Literal["ok"] = "ok"
+
+
+@router.get("/healthz")
+def healthz() -> State:
+    """Say that the process answers."""
+    return State()
+
+
+@router.get("/readyz")
+def readyz(request: Request) -> State:
+    """Say that the database answers, too."""
+    with server_of(request).database.reading() as session:
+        session.execute(select(1))
+    return State()
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(request: Request) -> Response:
+    """Tell Prometheus how many jobs and requests there are; nobody's name is among it."""
+    return Response(server_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)

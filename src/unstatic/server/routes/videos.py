@@ -1,0 +1,181 @@
+"""/v1/videos: the frozen contract."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from sqlalchemy import select
+
+from unstatic.server import jobs
+from unstatic.server.asking import Asking
+from unstatic.server.content import Stream, download, growing
+from unstatic.server.errors import ApiError
+from unstatic.server.jobs import Asked
+from unstatic.server.routes.incoming import (
+    ERRORS,
+    ID,
+    Incoming,
+    Known,
+    WithBody,
+    find_job,
+    held_job,
+    make_video,
+    pace,
+)
+from unstatic.server.schemas import (
+    CreateBody,
+    EditBody,
+    ExtensionBody,
+    RemixBody,
+    Video,
+    VideoDeleted,
+    VideoList,
+    of_body,
+    video_of,
+)
+from unstatic.server.storage import MissingKeyError
+from unstatic.server.tables import Job
+
+MAX_PIECE_BYTES = 100_000_000
+LOOK = "look.webp"
+# Of every variant its file, and its kind
+FILES = {
+    "video": ("video.mp4", "video/mp4"),
+    "thumbnail": ("thumbnail.webp", "image/webp"),
+    "spritesheet": ("spritesheet.jpg", "image/jpeg"),
+}
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"content": {kind: {} for _, kind in FILES.values()}},
+    206: {"description": "A range of it."},
+}
+Variant = Literal["video", "thumbnail", "spritesheet", "preview"]
+router = APIRouter(prefix="/v1/videos", tags=["videos"], responses=ERRORS)
+
+
+@router.post("", openapi_extra=of_body(CreateBody, files=("input_reference",)))
+def create(sent: WithBody, response: Response) -> Video:
+    """Ask for a film."""
+    return make_video(sent, response, CreateBody, lambda asking, body: asking.create(body))
+
+
+@router.post("/edits", openapi_extra=of_body(EditBody, files=("video", "mask")))
+def edit(sent: WithBody, response: Response) -> Video:
+    """Ask for a video to be made anew, or what a mask marks in it."""
+
+    def ask(asking: Asking, body: EditBody) -> list[Asked]:
+        return asking.remix(body, asking.clip("video", body.video))
+
+    return make_video(sent, response, EditBody, ask)
+
+
+@router.post("/extensions", openapi_extra=of_body(ExtensionBody, files=("video",)))
+def extend(sent: WithBody, response: Response) -> Video:
+    """Ask for a video to go on."""
+
+    def ask(asking: Asking, body: ExtensionBody) -> list[Asked]:
+        return asking.extend(body, asking.clip("video", body.video))
+
+    return make_video(sent, response, ExtensionBody, ask)
+
+
+@router.post("/{video_id}/remix", openapi_extra=of_body(RemixBody))
+def remix(video_id: str, sent: WithBody, response: Response) -> Video:
+    """Ask for a film to be made anew."""
+    find_job(sent.incoming, video_id)
+
+    def ask(asking: Asking, body: RemixBody) -> list[Asked]:
+        return asking.remix(body, asking.own(video_id), video_id)
+
+    return make_video(sent, response, RemixBody, ask)
+
+
+@router.get("")
+def list_videos(
+    incoming: Known,
+    after: Annotated[str | None, Query(max_length=200)] = None,
+    limit: Annotated[int, Query(ge=0, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> VideoList:
+    """List films by when they were asked for; `after` may have been deleted since."""
+    wanted = select(Job).where(
+        Job.account_id == incoming.account_id, Job.kind == "video", Job.deleted_at.is_(None)
+    )
+    with incoming.database.reading() as session:
+        if after is not None:
+            cursor = select(Job.number).where(Job.id == after, Job.account_id == incoming.account_id)
+            number = session.scalar(cursor) if ID.fullmatch(after) else None
+            if number is None:
+                raise ApiError(400, "after is no video of this list", code="invalid_value", param="after")
+            wanted = wanted.where(Job.number > number if order == "asc" else Job.number < number)
+        ordered = wanted.order_by(Job.number if order == "asc" else Job.number.desc())
+        found = list(session.scalars(ordered.limit(limit + 1)))
+    data = [video_of(job) for job in found[:limit]]
+    first, last = (data[0].id, data[-1].id) if data else (None, None)
+    return VideoList(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
+
+
+@router.get("/{video_id}")
+def retrieve(video_id: str, incoming: Known, response: Response) -> Video:
+    """Look at a film; one that failed is found as well, and says why."""
+    pace(response)
+    return video_of(find_job(incoming, video_id))
+
+
+@router.delete("/{video_id}")
+def delete(video_id: str, incoming: Known) -> VideoDeleted:
+    """Delete a film, and stop whoever is making it."""
+    with incoming.database.writing() as session:
+        jobs.delete(session, held_job(session, incoming, video_id, lock=True), incoming.database.now())
+    return VideoDeleted(id=video_id)
+
+
+@router.head("/{video_id}/content", include_in_schema=False)
+@router.get("/{video_id}/content", response_class=Response, responses=CONTENT)
+def content(video_id: str, incoming: Known, variant: Variant = "video") -> Response:
+    """Answer with a file of a film; the preview can be watched while the film is made."""
+    job = find_job(incoming, video_id)
+    if variant == "preview" and job.status == jobs.IN_PROGRESS:
+        return _preview(incoming, job)
+    if variant == "thumbnail" and job.status == jobs.IN_PROGRESS:
+        return _look(incoming, job)
+    if job.status != jobs.COMPLETED:
+        raise ApiError(404, f"{job.id} is {job.status}: there is no file yet", code="not_ready")
+    if (job.expires_at or 0) <= incoming.database.now():
+        raise ApiError(404, f"{job.id} has expired", code="expired")
+    variant = "video" if variant == "preview" else variant
+    file, kind = FILES[variant]
+    return _file(incoming, job, f"{job.output}/{file}", kind, f"{job.fence}-{variant}")
+
+
+def _file(incoming: Incoming, job: Job, key: str, kind: str, version: str) -> Response:
+    """Answer with a file of a film."""
+    name, etag = f"{job.id}.{key.rpartition('.')[2]}", f"{job.id}-{version}"
+    storage = incoming.server.storage
+    try:
+        return download(incoming.request, storage, key, media_type=kind, name=name, etag=etag)
+    except MissingKeyError:
+        raise ApiError(404, f"{job.id} has no such file", code="not_found") from None
+
+
+def _look(incoming: Incoming, job: Job) -> Response:
+    """Answer with how the last frame looks at this moment."""
+    key = f"{jobs.Lease(job.id, '', job.fence).prefix}/{LOOK}"
+    return _file(incoming, job, key, "image/webp", f"{job.fence}-{job.beat}")
+
+
+def _preview(incoming: Incoming, job: Job) -> Response:
+    """Answer with what there is of a film, and what follows, until it or this attempt at it ends."""
+    prefix = f"{jobs.Lease(job.id, '', job.fence).prefix}/preview"
+
+    def next_piece(number: int) -> bytes | None:
+        try:
+            return incoming.server.storage.read_bytes(f"{prefix}/{number:06d}", MAX_PIECE_BYTES)
+        except MissingKeyError:
+            return None
+
+    def is_over() -> bool:
+        with incoming.database.reading() as session:
+            now = jobs.find(session, incoming.account_id, job.id)
+        return now is None or (now.status, now.fence) != (jobs.IN_PROGRESS, job.fence)
+
+    headers = {"Cache-Control": "no-store"}
+    return Stream(growing(next_piece, is_over), media_type="video/mp4", headers=headers)

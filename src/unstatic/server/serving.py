@@ -1,0 +1,123 @@
+"""`unstatic serve`: one process that answers, its workers, and the chores, until SIGTERM."""
+
+import contextlib
+import ipaddress
+import logging
+import signal
+import socket
+import sys
+from functools import partial
+
+import uvicorn
+
+from unstatic.core.errors import InputError
+from unstatic.server import queue
+from unstatic.server.accounts import is_single_user
+from unstatic.server.app import create_app
+from unstatic.server.fetching import post
+from unstatic.server.outbox import Sender
+from unstatic.server.queue import Reaper, Work
+from unstatic.server.settings import Settings
+from unstatic.server.stores import Stores, open_stores
+from unstatic.server.supervise import ChildPool, Chore, Household, Pool
+from unstatic.server.sweep import Sweeper
+from unstatic.server.telemetry import log_to
+from unstatic.server.webhooks import policy_of
+
+SWEEP_S, TELL_S, CLOSE_S, BACKLOG = 30.0, 0.5, 5, 2048
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> None:
+    """Serve until SIGTERM or Ctrl-C. Raises InputError naming the fix for what is not safe or not free."""
+    log_to()
+    stores = open_stores(settings)
+    _check_door(host, expose=expose, single=is_single_user(stores.database))
+    app = create_app(settings, database=stores.database, storage=stores.storage)
+    listening = _listen(host, port)
+    send = partial(post, policy=policy_of(settings))
+    sender = Sender(stores.database, send, count=app.state.server.metrics.count_webhook)
+    household = _household(settings, stores, sender)
+    config = uvicorn.Config(
+        app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=CLOSE_S
+    )
+
+    # The server answers these signals first and then raises them again, when the household is still to end
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _hear)
+    household.start()
+    sys.stdout.write(f"{_address(listening)}\n")
+    sys.stdout.flush()
+    try:
+        with contextlib.closing(listening):
+            uvicorn.Server(config).run(sockets=[listening])
+    finally:
+        household.stop()
+        sender.close()
+        stores.database.close()
+
+
+def _hear(number: int, frame: object) -> None:
+    del frame
+    log.info("signal %d", number)
+
+
+def _address(listening: socket.socket) -> str:
+    """Return what clients call the base of all addresses."""
+    where, port = listening.getsockname()[:2]
+    return f"http://{f'[{where}]' if ':' in where else where}:{port}/v1"
+
+
+def _household(settings: Settings, stores: Stores, sender: Sender) -> Household:
+    """Return what goes on beside the answers."""
+    reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
+    sweeper = Sweeper(stores.database, stores.storage, settings)
+    chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
+    return Household(_pool(settings, stores), reaper, chores)
+
+
+def _pool(settings: Settings, stores: Stores) -> Pool:
+    if settings.ray is None:
+        return ChildPool(settings)
+    from unstatic.server.ray_pool import RayPool
+
+    def work() -> Work:
+        with stores.database.reading() as session:
+            return queue.work(session)
+
+    return RayPool(settings, work)
+
+
+def _check_door(host: str, *, expose: bool, single: bool) -> None:
+    """Raise InputError for a door that is open wider than it may be."""
+    if is_loopback(host):
+        return
+    if not expose:
+        raise InputError(
+            f"host is {host}: films are not moderated or marked yet, so that only this machine is served;"
+            " add --expose if only people you trust can reach it"
+        )
+    if single:
+        raise InputError(
+            f"host is {host}, and anybody could come in: make a key first with `unstatic admin account new`"
+        )
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether an address or a name is this machine's own."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens. Raises InputError where that is not possible."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        # Else the second packet of an answer waits 40 ms: asyncio only knows sockets that name their protocol
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except (OSError, OverflowError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "there are ports up to 65535"
+        raise InputError(f"cannot listen on {host}:{port}: {reason}, take another --port") from None

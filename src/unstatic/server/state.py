@@ -1,0 +1,45 @@
+"""What a running server consists of: `app.state.server`. Nothing of it is global."""
+
+import secrets
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from unstatic.core.files import atomic_path
+from unstatic.models.manifest import Manifest
+from unstatic.server.database import Database
+from unstatic.server.limits import Rates
+from unstatic.server.metrics import Metrics
+from unstatic.server.settings import Settings
+from unstatic.server.storage import Storage
+from unstatic.server.tracing import Tracing
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Server:
+    """What every request may use. `manifests` are the models on offer, the first is the default.
+
+    `spool` is where uploads lie while their request lasts, of which those are looked at that have one of the
+    `turns`; `secret` signs addresses of pictures.
+    """
+
+    settings: Settings
+    database: Database
+    storage: Storage
+    manifests: Mapping[str, Manifest]
+    spool: Path
+    secret: bytes
+    turns: threading.BoundedSemaphore
+    rates: Rates
+    metrics: Metrics
+    tracing: Tracing
+
+
+def read_secret(path: Path) -> bytes:
+    """Return what signs addresses, drawn when a server starts for the first time."""
+    if not path.exists():
+        with atomic_path(path) as temporary:
+            temporary.touch(mode=0o600)
+            temporary.write_text(secrets.token_hex(32), encoding="ascii")
+    return path.read_bytes()

@@ -1,0 +1,204 @@
+"""Deleting what nobody needs any more: films that expired, and what attempts, uploads and crashes left.
+
+The database says what counts, so a sweeper may be killed anywhere: it looks again. What a job has committed
+stays until the film expires or is deleted, and then until no job that is active takes it up. Files of jobs
+that the database does not know are left alone: they might be another server's.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+
+from sqlalchemy import ColumnElement, Text, cast, delete, or_, select, tuple_, update
+from sqlalchemy.orm import Session
+
+from unstatic.server.database import Database
+from unstatic.server.jobs import COMPLETED, ENDED
+from unstatic.server.settings import Settings
+from unstatic.server.storage import Storage, StorageError, Stored
+from unstatic.server.tables import ACTIVE, Job, Remembered
+
+AT_ONCE = 100
+FILES_AT_ONCE = 1_000
+DAY_S = 86_400
+# Who follows a film that is being made still reads its pieces for a while
+LINGER_S = 600
+# By a clock that was set lately nothing expires: it might be wrong
+JUMP_S, STEADY_S = 60, 600
+ROUND_S = 3_600
+
+log = logging.getLogger(__name__)
+
+
+class Sweeper:
+    """Sweeps a little with every `look`. Any number of sweepers share a database and a storage."""
+
+    def __init__(
+        self,
+        database: Database,
+        storage: Storage,
+        settings: Settings,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.database, self.storage, self.settings, self.monotonic = database, storage, settings, monotonic
+        self._after = 0
+        self._offset_s, self._jumped_s = math.nan, 0.0
+        self._rounds = {"jobs": _Round(-math.inf), "uploads": _Round(-math.inf)}
+
+    def look(self) -> int:
+        """Sweep some of what is due, and return how many jobs, attempts and uploads it was."""
+        steady = self._clock_is_steady()
+        swept = self._sweep_jobs(steady) + self._sweep_attempts(self._some_files("jobs"))
+        if steady:
+            swept += self._sweep_uploads(self._some_files("uploads"))
+            self._forget()
+        return swept
+
+    def _clock_is_steady(self) -> bool:
+        """Return whether the clock went on as time does, for a while."""
+        now_s = self.monotonic()
+        offset_s = self.database.clock() - now_s
+        if not abs(offset_s - self._offset_s) <= JUMP_S:
+            self._jumped_s = now_s
+        self._offset_s = offset_s
+        return now_s - self._jumped_s >= STEADY_S
+
+    def _sweep_jobs(self, steady: bool) -> int:
+        """Sweep what jobs left that have ended, one after the other by their numbers."""
+        now = self.database.now()
+        due = _is_due(now, steady=steady)
+        wanted = select(Job).where(due, Job.number > self._after).order_by(Job.number).limit(AT_ONCE)
+        with self.database.reading() as session:
+            found = session.scalars(wanted).all()
+        self._after = found[-1].number if len(found) == AT_ONCE else 0
+        tidied: list[int] = []
+        swept: list[int] = []
+        for job in found:
+            expired = steady and job.expires_at is not None and job.expires_at <= now
+            over = expired or job.deleted_at is not None or job.status != COMPLETED
+            try:
+                if self._sweep_job(job, over=over):
+                    (swept if over else tidied).append(job.number)
+            except StorageError as error:
+                log.warning("%s is not swept yet: %s", job.id, error)
+        with self.database.writing() as session:
+            _mark(session, tidied, {"tidied_at": now})
+            _mark(session, swept, {"tidied_at": now, "swept_at": now})
+        return len(tidied) + len(swept)
+
+    def _sweep_job(self, job: Job, *, over: bool) -> bool:
+        """Delete what a job left, all of it if it is `over`. Returns False if somebody still needs it."""
+        if (inputs := job.spec.get("inputs")) is not None and not self._named({inputs}):
+            self.storage.delete_tree(inputs)
+        folder = f"jobs/{job.id}"
+        if over:
+            if self._is_taken_up(job):
+                return False
+            self.storage.delete_tree(folder)
+            return True
+        attempts = {_attempt_of(each.key) for each in self.storage.list(folder)}
+        for attempt in attempts - {job.output}:
+            self.storage.delete_tree(attempt)
+        self.storage.delete_tree(f"{job.output}/preview")
+        return True
+
+    def _is_taken_up(self, job: Job) -> bool:
+        """Return whether an active job begins with this one's film."""
+        names_it = cast(Job.spec, Text).contains(f'"jobs/{job.id}/', autoescape=True)
+        taking = select(Job.number).where(Job.account_id == job.account_id, ACTIVE, names_it).limit(1)
+        with self.database.reading() as session:
+            return session.scalar(taking) is not None
+
+    def _sweep_attempts(self, files: list[Stored]) -> int:
+        """Delete attempts that do not count and were written after their job was swept, or never swept."""
+        attempts = {_attempt_of(each.key) for each in files}
+        owners = {attempt.split("/")[1] for attempt in attempts}
+        with self.database.reading() as session:
+            rows = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(owners)))}
+        swept = 0
+        for attempt in sorted(attempts):
+            job = rows.get(attempt.split("/")[1])
+            if job is not None and _is_orphan(attempt, job) and not self._is_taken_up(job):
+                swept += self._try_to_delete(attempt)
+        return swept
+
+    def _sweep_uploads(self, files: list[Stored]) -> int:
+        """Delete uploads of requests that broke off before there was a job, or whose job is deleted."""
+        old = {"/".join(each.key.split("/")[:3]) for each in files if each.age_s > DAY_S}
+        return sum(self._try_to_delete(folder) for folder in sorted(old - self._named(old)))
+
+    def _named(self, folders: set[str]) -> set[str]:
+        """Return which folders of uploads an active job reads."""
+        name = Job.spec["inputs"].as_string()
+        with self.database.reading() as session:
+            return set(session.scalars(select(name).where(ACTIVE, name.in_(folders))))
+
+    def _try_to_delete(self, prefix: str) -> int:
+        try:
+            self.storage.delete_tree(prefix)
+        except StorageError as error:
+            log.warning("%s is not swept yet: %s", prefix, error)
+            return 0
+        return 1
+
+    def _some_files(self, root: str) -> list[Stored]:
+        """Return the next files of a round through the storage, which begins now and then."""
+        a_round = self._rounds[root]
+        if a_round.files is None:
+            if self.monotonic() < a_round.next_s:
+                return []
+            a_round.next_s, a_round.files = self.monotonic() + ROUND_S, self.storage.list(root)
+            if root == "uploads":
+                self.storage.sweep(DAY_S)
+        try:
+            found = list(islice(a_round.files, FILES_AT_ONCE))
+        except StorageError as error:
+            log.warning("%s cannot be listed: %s", root, error)
+            found = []
+        if len(found) < FILES_AT_ONCE:
+            a_round.files = None
+        return found
+
+    def _forget(self) -> None:
+        """Delete answers to keys that are remembered no longer."""
+        old = Remembered.created_at < self.database.now() - self.settings.remember
+        names = (Remembered.account_id, Remembered.key)
+        with self.database.writing() as session:
+            some = select(*names).where(old).limit(AT_ONCE)
+            session.execute(delete(Remembered).where(tuple_(*names).in_(some)))
+
+
+class _Round:
+    """A way through all files below a prefix: those still to come, and when the next one begins."""
+
+    def __init__(self, next_s: float) -> None:
+        self.files: Iterator[Stored] | None = None
+        self.next_s = next_s
+
+
+def _is_due(now: int, *, steady: bool) -> ColumnElement[bool]:
+    """Take ended jobs that left something; films that are deleted, or expired by a clock that is right."""
+    ended = Job.tidied_at.is_(None) & (Job.completed_at <= now - LINGER_S)
+    expired = [Job.expires_at <= now] if steady else []
+    return Job.swept_at.is_(None) & Job.status.in_(ENDED) & or_(ended, Job.deleted_at.is_not(None), *expired)
+
+
+def _is_orphan(attempt: str, job: Job) -> bool:
+    """Return whether an attempt can never count (any more)."""
+    fence = attempt.split("/")[2]
+    if job.status not in ENDED:
+        return fence.isdecimal() and int(fence) < job.fence
+    return job.swept_at is not None or job.deleted_at is not None or attempt != job.output
+
+
+def _attempt_of(key: str) -> str:
+    """Return what a file belongs to: jobs/<id>/<fence>."""
+    return "/".join((*key.split("/"), "", "")[:3])
+
+
+def _mark(session: Session, numbers: list[int], values: dict[str, int]) -> None:
+    if numbers:
+        session.execute(update(Job).where(Job.number.in_(numbers)).values(values))

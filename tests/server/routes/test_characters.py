@@ -1,0 +1,70 @@
+"""Characters: kept clips, seen by their account only."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from serving import add_key, client_of, write_film, write_image
+from starlette.testclient import TestClient
+
+from unstatic.server.state import Server
+from unstatic.server.tables import Account
+
+
+def make(client: TestClient, film: Path, name: str = "Mossy", **headers: str):
+    files = {"video": ("x.mp4", film.read_bytes())}
+    return client.post("/v1/videos/characters", data={"name": name}, files=files, headers=headers)
+
+
+def test_a_character_is_kept_and_used(client: TestClient, server: Server, tmp_path: Path):
+    made = make(client, write_film(tmp_path / "film.mp4")).json()
+    assert made == {
+        "id": made["id"],
+        "object": "character",
+        "name": "Mossy",
+        "created_at": server.database.now(),
+    }
+    assert client.get(f"/v1/videos/characters/{made['id']}").json() == made
+    assert len(list(server.storage.list("characters"))) == 1
+    body = {"prompt": "MOSSY runs", "characters": [{"id": made["id"]}]}
+    assert client.post("/v1/videos", json=body).status_code == 200
+    said = client.post("/v1/videos", data={"prompt": "Mossy runs", "characters[][id]": made["id"]})
+    assert said.status_code == 200
+    said = client.post("/v1/videos", json=body | {"prompt": "a dog runs"})
+    assert (said.status_code, said.json()["error"]["param"]) == (400, "characters")
+
+
+def test_f15_one_key_makes_one_character(client: TestClient, tmp_path: Path, server: Server):
+    film = write_film(tmp_path / "film.mp4")
+    ids = {make(client, film, **{"Idempotency-Key": "k"}).json()["id"] for _ in range(2)}
+    assert len(ids) == 1
+    assert len(list(server.storage.list("characters"))) == 1
+    assert make(client, film, "Other", **{"Idempotency-Key": "k"}).status_code == 422
+
+
+def test_f32_another_accounts_character_is_not_there(
+    client: TestClient, server: Server, make_account: Callable[..., Account], tmp_path: Path
+):
+    made = make(client, write_film(tmp_path / "film.mp4")).json()["id"]
+    missing = "char_" + "0" * 32
+    with client_of(client.app, add_key(server.database, make_account().id)) as stranger:
+        answers = [stranger.get(f"/v1/videos/characters/{each}") for each in (made, missing)]
+        assert answers[0].status_code == 404
+        assert answers[0].text.replace(made, missing) == answers[1].text
+        body = {"prompt": "Mossy runs", "characters": [{"id": made}]}
+        assert stranger.post("/v1/videos", json=body).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["", "x" * 81])
+def test_names_have_1_to_80_characters(client: TestClient, tmp_path: Path, name: str):
+    answer = make(client, write_film(tmp_path / "film.mp4"), name)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "name")
+
+
+def test_f40_a_clip_must_be_a_film(client: TestClient, server: Server, tmp_path: Path):
+    for data in (b"ffconcat version 1.0\nfile 'a.mp4'\n", write_image(tmp_path / "a.png").read_bytes(), b""):
+        answer = client.post("/v1/videos/characters", data={"name": "x"}, files={"video": ("x.mp4", data)})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "video")
+    answer = client.post("/v1/videos/characters", data={"name": "x"})
+    assert answer.status_code == 400
+    assert list(server.storage.list("characters")) == []

@@ -1,0 +1,117 @@
+"""Stopping, following, and the tasks that the frozen contract does not have."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from serving import begin, complete, finish, write_film
+from starlette.testclient import TestClient
+
+from unstatic.server import jobs
+from unstatic.server.state import Server
+from unstatic.server.tables import Account
+
+
+def ask(client: TestClient, path: str = "", **fields: object) -> dict[str, Any]:
+    answer = client.post(f"/v1/videos{path}", json={"prompt": "a red ball"} | fields)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def events_of(client: TestClient, name: str) -> list[tuple[str, dict[str, Any]]]:
+    answer = client.get(f"/v1/videos/{name}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    found = [each.split("\n") for each in answer.text.strip().split("\n\n")]
+    return [(event[7:], json.loads(data[6:])) for event, data in found]
+
+
+def test_f21_a_film_that_is_stopped_is_failed_and_paid_back(
+    client: TestClient, server: Server, account: Account, tmp_path: Path
+):
+    waiting, running = ask(client, seconds=4), ask(client, seconds=4)
+    assert begin(server) is not None
+    for each in (waiting, running):
+        for _ in range(2):
+            said = client.post(f"/v1/videos/{each['id']}/cancel").json()
+            assert (said["status"], said["error"]["code"]) == ("failed", "cancelled")
+    with server.database.reading() as session:
+        assert session.get_one(Account, account.id).balance == 1_000
+    done = ask(client)
+    finish(server, tmp_path)
+    assert client.post(f"/v1/videos/{done['id']}/cancel").json()["status"] == "completed"
+
+
+def test_a_film_is_followed_to_its_end(client: TestClient, server: Server, tmp_path: Path, clock: Any):
+    said = ask(client)
+    finish(server, tmp_path)
+    ((event, state),) = events_of(client, said["id"])
+    assert (event, state["status"], state["progress"], state["preview"]) == (
+        "completed",
+        "completed",
+        100,
+        None,
+    )
+
+    said, seen = ask(client), []
+    found = begin(server)
+    assert found is not None
+    clock.now_s += 30
+    with server.database.writing() as session:
+        jobs.beat(session, found[0], 75)
+    with client.stream("GET", f"/v1/videos/{said['id']}/events") as answer:
+        for line in answer.iter_lines():
+            seen.append(line)
+            if len(seen) == 1:
+                complete(server, found[0], tmp_path)
+    assert [line[7:] for line in seen if line.startswith("event")] in (
+        ["progress", "completed"],
+        ["completed"],
+    )
+
+
+def test_the_time_that_is_left_is_told(client: TestClient, server: Server, clock: Any):
+    from unstatic.server.routes.extras import time_left_s
+
+    said = ask(client)
+    found = begin(server)
+    assert found is not None
+    clock.now_s += 30
+    with server.database.writing() as session:
+        jobs.beat(session, found[0], 75)
+    with server.database.reading() as session:
+        job = session.get_one(jobs.Job, found[1].number)
+        assert time_left_s(job, server.database.now()) == 10
+    assert said["id"] == job.id
+
+
+def test_a_film_that_is_deleted_ends_its_events(client: TestClient):
+    said = ask(client)
+    client.delete(f"/v1/videos/{said['id']}")
+    assert client.get(f"/v1/videos/{said['id']}/events").status_code == 404
+
+
+def test_tasks_with_several_videos(client: TestClient, server: Server, tmp_path: Path):
+    source = ask(client, size="96x64", seconds=4)
+    finish(server, tmp_path)
+    mine = {"video": {"id": source["id"]}}
+    assert ask(client, "/loops", seconds=2, **mine)["seconds"] == "6"
+    assert ask(client, "/recuts", start=1, end=2, after=3, **mine)["seconds"] == "4"
+    assert ask(client, "/blends", seconds=1, other={"id": source["id"]}, **mine)["seconds"] == "9"
+    film = write_film(tmp_path / "film.mp4", frames=16).read_bytes()
+    files = {"video": ("a.mp4", film), "other": ("b.mp4", film)}
+    answer = client.post("/v1/videos/blends", data={"prompt": "x", "seconds": "1"}, files=files)
+    assert answer.json()["seconds"] == "3"
+
+
+def test_a_storyboard_in_brackets_and_in_json(client: TestClient):
+    cards = [{"at": 0, "prompt": "a ball"}, {"at": 2, "prompt": "a cube"}]
+    said = client.post("/v1/videos/storyboards", json={"seconds": 4, "cards": cards}).json()
+    assert said["prompt"] == "a ball / a cube"
+    form = {
+        "seconds": "4",
+        "cards[0][at]": "0",
+        "cards[0][prompt]": "a ball",
+        "cards[1][at]": "2",
+        "cards[1][prompt]": "a cube",
+    }
+    assert client.post("/v1/videos/storyboards", data=form).json()["prompt"] == said["prompt"]

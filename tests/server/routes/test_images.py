@@ -1,0 +1,89 @@
+"""Pictures: made as jobs while the request waits, in the answer or at a signed address."""
+
+import base64
+import io
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from listening import working
+from PIL import Image
+from serving import client_of, fail, write_image
+from starlette.testclient import TestClient
+
+from unstatic.server import queue
+from unstatic.server.state import Server
+
+BODY = {"prompt": "a red cube", "size": "96x64"}
+
+
+def waiting(server: Server) -> int:
+    with server.database.reading() as session:
+        return queue.waiting(session)
+
+
+@pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
+def test_pictures_in_the_answer(client: TestClient, server: Server, tmp_path: Path, output_format: str):
+    with working(server, tmp_path):
+        answer = client.post("/v1/images/generations", json=BODY | {"n": 2, "output_format": output_format})
+    said = answer.json()
+    assert (said["output_format"], said["size"], len(said["data"])) == (output_format, "96x64", 2)
+    for each in said["data"]:
+        assert each["url"] is None
+        with Image.open(io.BytesIO(base64.b64decode(each["b64_json"]))) as image:
+            assert (image.format, image.size) == (output_format.upper(), (96, 64))
+
+
+def test_an_address_is_good_for_a_while_and_for_that_picture_only(
+    client: TestClient, server: Server, tmp_path: Path, clock: Any
+):
+    with working(server, tmp_path):
+        answer = client.post("/v1/images/generations", json=BODY | {"response_format": "url"})
+    url = answer.json()["data"][0]["url"]
+    assert url.startswith("http://localhost/v1/images/image_")
+    with client_of(client.app) as browser:  # without a key
+        seen = browser.get(url)
+        assert (seen.status_code, seen.headers["content-type"]) == (200, "image/png")
+        for wrong in (
+            url[:-1] + ("0" if url[-1] != "0" else "1"),
+            url.replace("format=png", "format=jpeg"),
+            url.replace("expires=", "expires=1"),
+            url.replace("image_", "image_0"),
+            url.partition("?")[0] + "?expires=99999999999&format=png&signature=\u00e9",
+        ):
+            assert browser.get(wrong).status_code == 404, wrong
+        assert browser.get(url.partition("?")[0]).status_code == 400
+        clock.now_s += 3_601
+        assert browser.get(url).status_code == 404
+
+
+def test_a_picture_is_edited(client: TestClient, server: Server, tmp_path: Path):
+    files = {"image": ("a.png", write_image(tmp_path / "a.png").read_bytes())}
+    with working(server, tmp_path):
+        answer = client.post("/v1/images/edits", data={"prompt": "in blue"}, files=files)
+    assert answer.json()["size"] == "96x64"
+    answer = client.post("/v1/images/edits", data={"prompt": "in blue"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "image")
+
+
+def test_a_picture_that_cannot_be_made_is_an_error(client: TestClient, server: Server):
+    answers: list[Any] = []
+    asking = threading.Thread(target=lambda: answers.append(client.post("/v1/images/generations", json=BODY)))
+    asking.start()
+    while asking.is_alive() and waiting(server) == 0:
+        time.sleep(0.02)
+    fail(server, "out_of_memory", "it needs more memory")
+    asking.join()
+    assert answers[0].status_code == 500
+    assert answers[0].json()["error"]["code"] == "out_of_memory"
+
+
+def test_films_and_pictures_are_told_apart(client: TestClient, server: Server, tmp_path: Path):
+    with working(server, tmp_path):
+        answer = client.post("/v1/images/generations", json=BODY | {"response_format": "url"})
+    name = answer.json()["data"][0]["url"].partition("?")[0].rpartition("/")[2]
+    assert client.get("/v1/videos").json()["data"] == []
+    assert client.get(f"/v1/videos/{name}").status_code == 404
+    assert client.delete(f"/v1/videos/{name}").status_code == 404

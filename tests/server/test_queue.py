@@ -1,0 +1,141 @@
+"""Who is served next, and whose workers are lost."""
+
+from collections.abc import Callable
+
+import pytest
+
+from unstatic.server import jobs, queue
+from unstatic.server.database import Database
+from unstatic.server.jobs import Asked, Lease, LostLeaseError
+from unstatic.server.tables import Account, Job
+
+MakeAccount = Callable[..., Account]
+
+
+def ask(database: Database, account: Account, *, cost: int = 4) -> str:
+    asked = Asked(kind="video", model="nano", prompt="p", spec={}, size="128x128", seconds=4.0, cost=cost)
+    with database.writing() as session:
+        held = session.get_one(Account, account.id)
+        queue.join_in(session, held)
+        return jobs.create(session, held, asked, database.now()).id
+
+
+def claim(database: Database, worker: str = "one") -> Lease | None:
+    with database.writing() as session:
+        found = queue.claim(session, worker, ["nano"], database.now())
+    return None if found is None else found[0]
+
+
+def complete(database: Database, lease: Lease) -> None:
+    with database.writing() as session:
+        jobs.complete(session, lease, jobs.Made(keep_s=100), database.now())
+
+
+def test_f27_an_account_that_floods_does_not_keep_another_waiting(
+    database: Database, make_account: MakeAccount
+):
+    flood, other = make_account(), make_account()
+    for _ in range(20):
+        ask(database, flood)
+    first = claim(database)
+    assert first is not None
+    waiting = ask(database, other)
+    second, third = claim(database), claim(database)
+    assert second is not None
+    assert third is not None
+    assert waiting in (second.job_id, third.job_id)
+
+
+def test_twice_the_weight_is_twice_the_share(database: Database, make_account: MakeAccount):
+    light, heavy = make_account(), make_account(weight=2.0)
+    mine = {ask(database, light) for _ in range(12)}
+    for _ in range(12):
+        ask(database, heavy)
+    served: list[str] = []
+    for _ in range(12):
+        lease = claim(database)
+        assert lease is not None
+        served.append(lease.job_id)
+        complete(database, lease)
+    assert sum(each in mine for each in served) == 4
+
+
+def test_a_pause_saves_nothing_up(database: Database, make_account: MakeAccount):
+    busy, back = make_account(), make_account()
+    for _ in range(8):
+        ask(database, busy)
+    for _ in range(4):
+        lease = claim(database)
+        assert lease is not None
+        complete(database, lease)
+    mine = {ask(database, back) for _ in range(4)}
+    served = [claim(database) for _ in range(4)]
+    assert sum(each is not None and each.job_id in mine for each in served) in (2, 3)
+
+
+def test_an_account_has_no_more_at_work_than_it_may(database: Database, make_account: MakeAccount):
+    account = make_account(concurrency=1)
+    for _ in range(2):
+        ask(database, account)
+    first = claim(database)
+    assert first is not None
+    assert claim(database) is None
+    complete(database, first)
+    assert claim(database) is not None
+
+
+def test_f6_a_late_worker_cannot_overwrite(database: Database, make_account: MakeAccount):
+    ask(database, make_account())
+    late = claim(database, "late")
+    assert late is not None
+    reaper = queue.Reaper(database, lease_s=1.0, attempts=3)
+    assert reaper.take_from("late") == [late]
+    quick = claim(database, "quick")
+    assert quick is not None
+    assert quick.prefix != late.prefix
+    complete(database, quick)
+    with pytest.raises(LostLeaseError):
+        complete(database, late)
+    with database.reading() as session:
+        assert session.get_one(Job, 1).output == quick.prefix
+
+
+def test_f11_f12_a_silent_worker_is_lost_by_the_reapers_own_clock(
+    database: Database, make_account: MakeAccount, clock: Callable[[], float]
+):
+    ask(database, make_account())
+    lease = claim(database)
+    assert lease is not None
+    seconds = [0.0]
+    reaper = queue.Reaper(database, lease_s=60.0, attempts=3, monotonic=lambda: seconds[0])
+    assert reaper.look() == []
+    seconds[0] = 59
+    clock.now_s += 1e6  # somebody sets the clock
+    assert reaper.look() == []
+    with database.writing() as session:
+        jobs.beat(session, lease, 10)
+    seconds[0] = 61
+    clock.now_s -= 2e6
+    assert reaper.look() == []
+    seconds[0] = 122
+    assert reaper.look() == [lease]
+    with database.reading() as session:
+        job = session.get_one(Job, 1)
+        assert (job.status, job.progress, job.worker) == ("in_progress", 10, None)
+
+
+def test_f7_what_always_crashes_fails_and_the_queue_moves_on(database: Database, make_account: MakeAccount):
+    account = make_account(balance=8)
+    poison = ask(database, account)
+    behind = ask(database, account)
+    reaper = queue.Reaper(database, lease_s=1.0, attempts=3)
+    for _ in range(3):
+        assert claim(database, "one") is not None
+        reaper.take_from("one")
+    with database.reading() as session:
+        job = session.get_one(Job, 1)
+        assert (job.id, job.status, job.error_code, job.attempts) == (poison, "failed", "worker_lost", 3)
+        assert session.get_one(Account, account.id).balance == 4  # one is paid back, one waits
+    lease = claim(database)
+    assert lease is not None
+    assert lease.job_id == behind

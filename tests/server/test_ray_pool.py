@@ -1,0 +1,194 @@
+"""Actors of a real Ray cluster on this machine, with the real `nano`."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from unstatic.core.errors import InputError
+from unstatic.server import jobs, queue, ray_pool
+from unstatic.server.database import Database
+from unstatic.server.jobs import Asked
+from unstatic.server.queue import Reaper, Work
+from unstatic.server.ray_pool import RayPool
+from unstatic.server.settings import Settings
+from unstatic.server.spec import Spec
+from unstatic.server.state import Server
+from unstatic.server.storage import Storage
+from unstatic.server.supervise import Household
+from unstatic.server.tables import Account, Job
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.plain,
+    # Of Ray's own code, and of the processes and sockets that it leaves to the end of this one
+    pytest.mark.filterwarnings(
+        "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+    ),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+SHORT_S, LONG_S, SOON_S = 0.25, 6.0, 120.0
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+SQLITE_ONLY = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+MakeAccount = Callable[..., Account]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Run two nodes with a core each; skip where Ray is missing, but never in CI."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # so that Ray keeps to the loopback address
+        patched.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        try:
+            from ray.cluster_utils import Cluster
+        except ModuleNotFoundError:
+            if os.environ.get("CI"):
+                pytest.fail("ray is not installed: the extra dev brings it")
+            pytest.skip("ray is not installed")
+        running = Cluster(initialize_head=True, head_node_args={**NODE, "include_dashboard": False})
+        try:
+            yield running
+        finally:
+            running.shutdown()
+
+
+@pytest.fixture
+def clock() -> Callable[[], float]:
+    """Return the clock of the other processes."""
+    return time.time
+
+
+@pytest.fixture
+def storage(server: Server) -> Storage:
+    return server.storage
+
+
+@pytest.fixture
+def settings(cluster: Any, server: Server, database_url: str) -> Settings:
+    changed = {"database": SecretStr(database_url), "ray": cluster.address, "drain": SOON_S}
+    return server.settings.model_copy(update=changed)
+
+
+def ask(database: Database, account: Account, seconds: float) -> None:
+    spec = Spec(task="create", prompt="a red ball bounces on grass", seed=3, seconds=seconds)
+    asked = Asked(
+        kind="video",
+        model="nano",
+        prompt=spec.prompt,
+        spec=spec.to_json(),
+        size="128x128",
+        seconds=seconds,
+        cost=1,
+    )
+    with database.writing() as session:
+        jobs.create(session, session.get_one(Account, account.id), asked, database.now())
+
+
+def rows(database: Database) -> list[Job]:
+    with database.reading() as session:
+        return list(session.query(Job).order_by(Job.number))
+
+
+def until(true: Callable[[], bool], what: str) -> None:
+    """Wait for something."""
+    until_s = time.monotonic() + SOON_S
+    while not true():
+        assert time.monotonic() < until_s, f"{what} does not come"
+        time.sleep(0.05)
+
+
+@contextmanager
+def household(settings: Settings, database: Database) -> Iterator[tuple[Household, RayPool]]:
+    """Look after actors as `serve` does."""
+
+    def work() -> Work:
+        with database.reading() as session:
+            return queue.work(session)
+
+    pool = RayPool(settings, work)
+    running = Household(pool, Reaper(database, lease_s=settings.lease, attempts=3), [])
+    running.start()
+    try:
+        yield running, pool
+    finally:
+        if running.thread.is_alive():
+            running.stop()
+
+
+@SQLITE_ONLY
+def test_there_are_as_many_actors_as_jobs_that_can_be_made_and_a_stop_lets_them_end(
+    cluster: Any,
+    settings: Settings,
+    database: Database,
+    make_account: MakeAccount,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    if len(cluster.worker_nodes) == 0:
+        cluster.add_node(**NODE)
+    monkeypatch.setattr(ray_pool, "IDLE_LOOKS", 5)
+    account = make_account(concurrency=2)
+    settings = settings.model_copy(update={"workers": 0, "most_workers": 8})
+    with household(settings, database) as (running, pool):
+        time.sleep(1)
+        assert pool.actors == {}
+        for _ in range(6):
+            ask(database, account, SHORT_S)
+        until(lambda: len(pool.actors) == 2, "the second actor")
+        most = 0
+        while any(job.status != "completed" for job in rows(database)):
+            most = max(most, len(pool.actors))
+            time.sleep(0.05)
+        assert most == 2, "the account has two made at once"
+        until(lambda: pool.actors == {}, "the end of idle actors")
+
+        ask(database, account, LONG_S)
+        until(lambda: rows(database)[-1].beat > 0, "an actor that films")
+        running.stop()
+        assert pool.actors == {}
+    assert [(job.status, job.attempts) for job in rows(database)] == [("completed", 1)] * 7
+
+
+@SQLITE_ONLY
+def test_what_a_lost_machine_made_is_made_by_another_and_nothing_twice(
+    cluster: Any, settings: Settings, database: Database, storage: Storage, make_account: MakeAccount
+):
+    lost = cluster.add_node(**NODE) if len(cluster.worker_nodes) == 0 else next(iter(cluster.worker_nodes))
+    account = make_account()
+    for seconds in (LONG_S, LONG_S, *[SHORT_S] * 4):
+        ask(database, account, seconds)
+    settings = settings.model_copy(update={"workers": 2, "most_workers": 2})
+    with household(settings, database) as (_, pool):
+        until(lambda: all(job.beat > 0 for job in rows(database)[:2]), "an actor on either machine")
+        held = {job.worker: job.number for job in rows(database)[:2]}
+        assert set(held) == set(pool.actors)
+        cluster.remove_node(lost, allow_graceful=False)
+        until(lambda: not set(held) <= set(pool.actors), "the news of its death")
+        (dead,) = set(held) - set(pool.actors)
+        until(lambda: all(job.status == "completed" for job in rows(database)), "the last film")
+        assert set(held) - set(pool.actors) == {dead}
+    for job in rows(database):
+        assert job.attempts == 1 + (job.number == held[dead])
+        assert job.output == f"jobs/{job.id}/{job.attempts}"
+        assert storage.size(f"{job.output}/video.mp4") > 1_000
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("127.0.0.1:9", "no Ray cluster answers at 127.0.0.1:9: start one with `ray start --head`"),
+        (
+            "ray://127.0.0.1:10001",
+            "ray is ray://127.0.0.1:10001: give HOST:PORT of a cluster, auto, or local",
+        ),
+        ("somewhere", "ray is somewhere: give HOST:PORT of a cluster, auto, or local"),
+    ],
+)
+def test_an_address_where_no_cluster_is_is_refused_at_once(address: str, said: str):
+    with pytest.raises(InputError) as refused:
+        RayPool(Settings(ray=address), lambda: Work(0, frozenset()))
+    assert str(refused.value) == said

@@ -1,0 +1,113 @@
+"""What bodies may say, and how a field that is wrong is named."""
+
+from typing import Any
+
+import pytest
+
+from unstatic.server import schemas
+from unstatic.server.errors import ApiError
+from unstatic.server.schemas import (
+    CreateBody,
+    ImageBody,
+    RecutBody,
+    StoryboardBody,
+    read_body,
+    size_of,
+    video_of,
+)
+from unstatic.server.tables import Job
+
+
+@pytest.mark.parametrize("seconds", ["8", 8, 8.0, " 8 "])
+def test_seconds_are_a_number_or_its_text(seconds: object):
+    assert read_body(CreateBody, {"prompt": "x", "seconds": seconds}).seconds == 8
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seconds", -1),
+        ("seconds", 0),
+        ("seconds", True),
+        ("seconds", "four"),
+        ("seconds", "nan"),
+        ("seconds", "inf"),
+        ("seconds", "\u0668"),
+        ("seconds", [4]),
+        ("size", "1280X720"),
+        ("size", "1280"),
+        ("size", "0x0"),
+        ("size", "-1x5"),
+        ("size", 5),
+        ("width", 0),
+        ("seed", -1),
+        ("seed", 2**63),
+        ("seed", 1.5),
+        ("num_frames", 0),
+        ("prompt", ""),
+        ("prompt", "x" * 32_001),
+        ("prompt", None),
+        ("characters", [{"id": "a"}] * 3),
+        ("characters", [{"name": "a"}]),
+        ("input_reference", "text"),
+        ("enhance_prompt", "perhaps"),
+        ("unheard_of", 1),
+    ],
+)
+def test_f22_a_field_that_is_wrong_is_named(field: str, value: object):
+    with pytest.raises(ApiError) as caught:
+        read_body(CreateBody, {"prompt": "x"} | {field: value})
+    assert caught.value.status == 400
+    assert caught.value.param is not None
+    assert caught.value.param.startswith(field)
+    assert "\n" not in caught.value.message
+    assert caught.value.code == ("unknown_parameter" if field == "unheard_of" else "invalid_value")
+
+
+def test_complaints_do_not_repeat_what_was_said():
+    with pytest.raises(ApiError) as caught:
+        read_body(CreateBody, {"prompt": "x", "seed": "very secret words"})
+    assert "secret" not in caught.value.message
+
+
+def test_a_size_may_come_as_width_and_height():
+    def size(**fields: Any) -> str | None:
+        return size_of(read_body(CreateBody, {"prompt": "x"} | fields))
+
+    assert size() is None
+    assert size(size="1280x720") == size(width="1280", height=720) == "1280x720"
+    assert size(size="8x6", width=8, height=6) == "8x6"
+    for wrong in ({"width": 8}, {"height": 8}, {"size": "8x7", "width": 8, "height": 6}):
+        with pytest.raises(ApiError, match="width"):
+            size(**wrong)
+
+
+def test_other_bodies():
+    board = read_body(
+        StoryboardBody, {"seconds": "4", "cards": [{"at": "0", "prompt": "a"}, {"at": 2, "prompt": "b"}]}
+    )
+    assert [each.at for each in board.cards] == [0, 2]
+    assert read_body(RecutBody, {"prompt": "x", "start": 0, "end": 1}).before == 0
+    for body, fields in (
+        (StoryboardBody, {"seconds": 4, "cards": []}),
+        (ImageBody, {"prompt": "x", "n": 5}),
+        (ImageBody, {"prompt": "x", "output_format": "gif"}),
+        (RecutBody, {"prompt": "x", "start": 0}),
+    ):
+        with pytest.raises(ApiError):
+            read_body(body, fields)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(4.0, "4"), (0.75, "0.75"), (60.0, "60"), (49 / 16, "3.0625")])
+def test_seconds_are_answered_as_a_text(seconds: float, text: str):
+    job = Job(id="video_1", model="nano", status="queued", progress=0, created_at=1, prompt="x", size="8x8")
+    job.seconds = seconds
+    assert video_of(job).seconds == text
+
+
+def test_schemas_of_bodies_stand_for_themselves():
+    said = schemas.of_body(CreateBody, files=("input_reference",))["requestBody"]["content"]
+    assert "$ref" not in str(said)
+    assert said["multipart/form-data"]["schema"]["properties"]["input_reference"]["format"] == "binary"
+    assert said["application/json"]["schema"]["properties"]["input_reference"] != {"format": "binary"}
+    assert said["application/json"]["schema"]["additionalProperties"] is False

@@ -1,0 +1,256 @@
+"""A worker with the real `nano`, films of a quarter of a second."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from unstatic.core.errors import UnstaticError
+from unstatic.generate.api import Model, load
+from unstatic.media.probe import probe
+from unstatic.server import jobs
+from unstatic.server.database import Database
+from unstatic.server.filming import picture_bytes
+from unstatic.server.jobs import Asked, LostLeaseError
+from unstatic.server.settings import Settings
+from unstatic.server.spec import Spec
+from unstatic.server.storage import Storage
+from unstatic.server.tables import Account, Job
+from unstatic.server.worker import OUT_OF_ORDER, Worker
+
+pytestmark = pytest.mark.plain  # real films
+
+SPEC = Spec(task="create", prompt="a red ball bounces on grass", seed=3, seconds=0.25)
+MakeAccount = Callable[..., Account]
+
+
+@pytest.fixture(scope="module")
+def nano() -> Model:
+    return load("nano", device="cpu")
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage.at(f"file://{tmp_path}/files", {})
+
+
+@pytest.fixture
+def worker(database: Database, storage: Storage, nano: Model, tmp_path: Path) -> Worker:
+    settings = Settings(data=tmp_path)
+    return Worker(settings, database, storage, name="worker", find_model=lambda _: nano)
+
+
+def ask(database: Database, account: Account, spec: Spec = SPEC) -> str:
+    asked = Asked(
+        kind="image" if spec.task == "image" else "video",
+        model="nano",
+        prompt=spec.prompt,
+        spec=spec.to_json(),
+        size="128x128",
+        seconds=0.25,
+        cost=1,
+    )
+    with database.writing() as session:
+        return jobs.create(session, session.get_one(Account, account.id), asked, database.now()).id
+
+
+def row(database: Database) -> Job:
+    with database.reading() as session:
+        return session.get_one(Job, 1)
+
+
+def test_a_job_becomes_files(
+    worker: Worker, database: Database, storage: Storage, make_account: MakeAccount, tmp_path: Path
+):
+    assert not worker.work_once()
+    ask(database, make_account())
+    assert worker.work_once()
+    job = row(database)
+    assert (job.status, job.progress, job.output) == ("completed", 100, f"jobs/{job.id}/1")
+    assert job.expires_at is not None
+    storage.fetch(f"{job.output}/video.mp4", tmp_path / "video.mp4")
+    assert probe(tmp_path / "video.mp4").num_frames == 4 == job.facts["frames"]
+    for name in ("thumbnail.webp", "spritesheet.jpg", "preview/000000"):
+        assert storage.size(f"{job.output}/{name}") > 100
+
+
+def test_f46_the_same_seed_makes_the_same_file_at_a_second_attempt(
+    worker: Worker, database: Database, storage: Storage, make_account: MakeAccount
+):
+    account = make_account()
+    made: list[bytes] = []
+    for number in (1, 2):
+        ask(database, account)
+        worker.work_once()
+        with database.reading() as session:
+            made.append(storage.read_bytes(f"{session.get_one(Job, number).output}/video.mp4", 10**7))
+    assert made[0] == made[1]
+
+
+def test_an_extension_goes_on_from_a_file_of_the_storage(
+    worker: Worker, database: Database, make_account: MakeAccount
+):
+    account = make_account()
+    ask(database, account)
+    worker.work_once()
+    source = f"{row(database).output}/video.mp4"
+    ask(database, account, replace(SPEC, task="extend", video=source, seconds=0.25))
+    worker.work_once()
+    with database.reading() as session:
+        job = session.get_one(Job, 2)
+    assert job.error_message is None
+    assert job.facts["frames"] == 8
+
+
+def test_a_still_is_a_picture(
+    worker: Worker, database: Database, storage: Storage, make_account: MakeAccount
+):
+    ask(database, make_account(), replace(SPEC, task="image", seconds=None))
+    worker.work_once()
+    assert storage.read_bytes(f"{row(database).output}/picture.png", 10**7).startswith(b"\x89PNG")
+
+
+def test_a_picture_is_edited(worker: Worker, database: Database, storage: Storage, make_account: MakeAccount):
+    storage.put_bytes("inputs/x/image.png", picture_bytes(np.full((128, 128, 3), 90, np.uint8), "PNG"))
+    ask(database, make_account(), replace(SPEC, task="image", seconds=None, image="inputs/x/image.png"))
+    worker.work_once()
+    job = row(database)
+    assert (job.status, job.error_message) == ("completed", None)
+    assert storage.exists(f"{job.output}/picture.png")
+
+
+def test_what_the_model_cannot_do_fails_and_names_no_folder(
+    worker: Worker, database: Database, storage: Storage, make_account: MakeAccount
+):
+    storage.put_bytes("inputs/x/video.mp4", b"no film")
+    ask(database, make_account(), replace(SPEC, task="extend", video="inputs/x/video.mp4"))
+    worker.work_once()
+    job = row(database)
+    assert (job.status, job.error_code) == ("failed", "invalid_request")
+    assert job.error_message is not None
+    assert "the video" in job.error_message
+    assert "/" not in job.error_message
+
+
+def test_f21_a_job_that_is_deleted_meanwhile_stops_at_the_next_step_and_leaves_no_file(
+    worker: Worker,
+    database: Database,
+    storage: Storage,
+    make_account: MakeAccount,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    account = make_account(balance=1)
+    ask(database, account)
+    beats = 0
+    beat = jobs.beat
+
+    def delete_first(session, lease, progress):
+        nonlocal beats
+        beats += 1
+        jobs.delete(session, session.get_one(Job, 1), database.now())
+        session.flush()
+        beat(session, lease, progress)
+
+    def once_deleted(session, lease, progress):
+        with pytest.raises(LostLeaseError):
+            delete_first(session, lease, progress)
+        session.commit()
+        raise LostLeaseError(lease.job_id)
+
+    monkeypatch.setattr(jobs, "beat", once_deleted)
+    assert worker.work_once()
+    job = row(database)
+    assert (beats, job.status, job.error_code, job.prompt, job.output) == (1, "failed", "cancelled", "", None)
+    assert list(storage.list("jobs")) == []
+    with database.reading() as session:
+        assert session.get_one(Account, account.id).balance == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "exits"),
+    [
+        (MemoryError(), "out_of_memory", True),
+        (RuntimeError("CUDA error: device-side assert triggered"), "internal_error", True),
+        (UnstaticError("the server of the model is away"), "generation_failed", False),
+    ],
+)
+def test_f13_what_goes_wrong_has_a_code_and_a_broken_process_ends(
+    worker: Worker,
+    database: Database,
+    make_account: MakeAccount,
+    monkeypatch: pytest.MonkeyPatch,
+    nano: Model,
+    error: Exception,
+    code: str,
+    exits: bool,
+):
+    def fails(*_: object, **__: object):
+        raise error
+
+    monkeypatch.setattr(nano, "stream_plan", fails)
+    ask(database, make_account())
+    if exits:
+        with pytest.raises(SystemExit) as left:
+            worker.work_once()
+        assert left.value.code == OUT_OF_ORDER
+    else:
+        worker.work_once()
+    assert (row(database).status, row(database).error_code) == ("failed", code)
+    assert "CUDA" not in (row(database).error_message or "")
+
+
+def test_f8_a_full_disk_fails_the_job_and_the_next_one_is_made(
+    worker: Worker,
+    database: Database,
+    storage: Storage,
+    make_account: MakeAccount,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    account = make_account()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    ask(database, account)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(storage.place), "put", full)
+        worker.work_once()
+    job = row(database)
+    assert (job.status, job.error_code) == ("failed", "storage_full")
+    ask(database, account)
+    worker.work_once()
+    with database.reading() as session:
+        assert session.get_one(Job, 2).status == "completed"
+
+
+def test_f10_a_worker_that_is_told_to_stop_gives_its_job_back_as_if_it_had_not_begun(
+    database: Database, storage: Storage, nano: Model, make_account: MakeAccount, tmp_path: Path
+):
+    settings = Settings(data=tmp_path, drain=1e-6)
+    worker = Worker(settings, database, storage, name="worker", find_model=lambda _: nano)
+    ask(database, make_account())
+    worker.ask_to_stop()
+    worker.work_once()
+    job = row(database)
+    assert (job.status, job.worker, job.attempts) == ("in_progress", None, 0)
+    assert list(storage.list("jobs")) == []
+
+
+def test_a_worker_beats_while_a_model_is_loaded(
+    database: Database, storage: Storage, nano: Model, make_account: MakeAccount, tmp_path: Path
+):
+    arrived = threading.Event()
+
+    def slow(_: str) -> Model:
+        arrived.wait(0.3)
+        return nano
+
+    settings = Settings(data=tmp_path, lease=0.3)
+    worker = Worker(settings, database, storage, name="worker", find_model=slow)
+    ask(database, make_account())
+    worker.work_once()
+    assert row(database).beat >= 4
+    assert row(database).status == "completed"
