@@ -1,8 +1,11 @@
 """Weights as Wan and ComfyUI publish them make the films that diffusers' folder makes."""
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import self_forcing
 import tiny_wan
@@ -11,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tiny_taehv import published
 
 from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
 from unstatic.generate.native import load_native
 from unstatic.generate.request import Request, plan
 from unstatic.generate.stream import Chunk
@@ -20,9 +24,13 @@ from unstatic.models.taehv_keys import TAEW2_1, TAEW2_2
 
 
 def film(folder: Path) -> torch.Tensor:
-    """Sample one latent of a still, with the same settings for every model."""
+    """Sample a still, or a short film of pictures, with the same settings for every model."""
     engine = load_native(open_model(folder), device="cpu", dtype=torch.float32)
-    made = plan(Request(prompt="a red ball", seconds=0, steps=2, guidance=4.0), engine.manifest)
+    grey = np.full((64, 64, 3), 90, np.uint8)
+    given = {"start": ("image",), "ends": ("image", "last_image")}.get(engine.manifest.given, ())
+    pictures, seconds = dict.fromkeys(given, grey), 5 / 16 if given else 0  # a picture is a frame
+    asked = Request(prompt="a red ball", seconds=seconds, steps=2, guidance=4.0, **pictures)
+    made = plan(asked, replace(engine.manifest, sizes=(Size(64, 64),)))
     object.__setattr__(made, "finish", tiny_wan.small(made.finish))
     (latent,) = [event.latent for event in engine.denoise(made) if isinstance(event, Chunk)]
     return latent.detach()
@@ -63,6 +71,40 @@ def test_a_pair_of_wans_own_layout(tmp_path: Path, named: dict[str, Path]) -> No
     manifest = convert(sources_of(folder, **named), tmp_path / "pair")
     assert (manifest.boundary, manifest.defaults.shift) == (0.875, 12.0)
     assert film(tmp_path / "pair").isfinite().all()
+
+
+@pytest.mark.parametrize(("kind", "given"), [(tiny_wan.SEEN, "start"), (tiny_wan.BOTH_SEEN, "ends")])
+@pytest.mark.parametrize("single", [False, True])
+def test_a_model_that_sees_pictures(
+    kind: str, given: str, single: bool, tmp_path: Path, named: dict[str, Path]
+) -> None:
+    """Of Wan's own layout or in a single file, with CLIP as transformers has it."""
+    theirs, others = tiny_wan.saved(kind, tmp_path), tiny_wan.saved("2.1", tmp_path)
+    for part in ("vae", "text_encoder"):  # those that are named
+        shutil.copytree(others / part, theirs / part, dirs_exist_ok=True)
+    expected, encoder = film(theirs), theirs / "image_encoder"
+    folder = tiny_wan.saved_as_original(kind, tmp_path / "Wan2.1-I2V")
+    (folder / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth").write_bytes(b"\x80\x04.")
+    file = tmp_path / "wan2.1_i2v.safetensors"
+    save_file(tiny_wan.single_file(kind), file)
+
+    def sources(image_encoder: Path | None) -> Sources:
+        where = sources_of(transformer=file, **named) if single else sources_of(folder, **named)
+        return replace(where, image_encoder=image_encoder)
+
+    said = r"is missing: name a folder of transformers with --image-encoder \(models_clip_\*\.pth is a pickle"
+    with pytest.raises(InputError, match=said):
+        convert(sources(None), tmp_path / "mine")
+    with pytest.raises(InputError, match="others may run code"):
+        convert(
+            sources(folder / "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"), tmp_path / "mine"
+        )
+    manifest = convert(sources(encoder), tmp_path / "mine")
+    assert manifest == open_model(tmp_path / "mine").manifest
+    assert manifest.given == given
+    model = tmp_path / "mine" / "model.json"
+    model.write_text(model.read_text().replace(f'"shift": {manifest.defaults.shift}', '"shift": 3.0'))
+    torch.testing.assert_close(film(tmp_path / "mine"), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("fp8", [False, True])

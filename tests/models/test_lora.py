@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,32 @@ def test_differences_and_biases_count_and_norms_that_stay_are_left_out(tmp_path:
     attach(beside, read_lora(tmp_path / "whole.safetensors"))
     for model in (fused, beside):
         torch.testing.assert_close(predicted(model), predicted(wanted), atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layout", [0, 1])
+def test_layers_that_see_pictures_are_changed_too(layout: int, tmp_path: Path) -> None:
+    layers = {
+        "blocks.1.text_attention.pictures.key": ("blocks.1.cross_attn.k_img", "blocks.1.attn2.add_k_proj"),
+        "blocks.0.text_attention.pictures.value": ("blocks.0.cross_attn.v_img", "blocks.0.attn2.add_v_proj"),
+        "picture_embedding.down": ("img_emb.proj.3", "condition_embedder.image_embedder.ff.net.2"),
+    }
+    model = VideoTransformer(replace(CONFIG, picture_width=10, picture_positions=4))
+    before = {name: model.get_submodule(name).weight.clone() for name in layers}
+    generator, state = torch.Generator().manual_seed(7), dict[str, Tensor]()
+    for name, theirs in layers.items():
+        wide, narrow = before[name].shape
+        down, up = (torch.randn(each, generator=generator) for each in ((RANK, narrow), (wide, RANK)))
+        state |= {f"{theirs[layout]}.lora_A.weight": down, f"{theirs[layout]}.lora_B.weight": up}
+        before[name] += up @ down
+    state["diffusion_model.img_emb.emb_pos.diff"] = torch.ones(1, 4, 10)
+    save_file(state, tmp_path / "seen.safetensors")
+    fuse(model, read_lora(tmp_path / "seen.safetensors"))
+    for name, expected in before.items():
+        torch.testing.assert_close(model.get_submodule(name).weight, expected)
+    assert torch.equal(model.get_parameter("picture_embedding.positions"), torch.ones(1, 4, 10))
+    with pytest.raises(InputError, match="it is for another model"):
+        fuse(transformer(), read_lora(tmp_path / "seen.safetensors"))
 
 
 def test_files_that_are_no_loras_are_refused(tmp_path: Path) -> None:

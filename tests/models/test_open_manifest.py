@@ -69,6 +69,21 @@ def test_the_pair_of_2_2(tmp_path: Path) -> None:
     assert Size(1280, 720) in manifest.sizes
 
 
+@pytest.mark.parametrize(
+    ("positions", "given", "steps", "size"),
+    [(None, "start", 40, Size(832, 480)), (514, "ends", 50, Size(1280, 720))],
+)
+def test_the_models_of_2_1_that_see_pictures(
+    positions: int | None, given: str, steps: int, size: Size, tmp_path: Path
+) -> None:
+    sees = {"num_attention_heads": 40, "in_channels": 36, "image_dim": 1280, "pos_embed_seq_len": positions}
+    index = {"_class_name": "WanImageToVideoPipeline"}
+    manifest = manifest_of(folder_of(tmp_path / "sees", index, TRANSFORMER | sees, AUTOENCODER))
+    assert (manifest.engine, manifest.given, manifest.begins_with_picture) == ("native", given, True)
+    assert (manifest.defaults.steps, manifest.defaults.guidance, manifest.default_size) == (steps, 5.0, size)
+    assert manifest.defaults.shift == 3.0, "what the folder says"
+
+
 STUDENT = TRANSFORMER | {"_class_name": "CausalWanTransformer3DModel"}
 
 
@@ -150,9 +165,6 @@ def test_what_diffusers_saves_can_be_read(kind: str, tmp_path: Path) -> None:
 def test_other_families_are_diffusers_to_run_and_damaged_files_are_refused(tmp_path: Path) -> None:
     other = folder_of(tmp_path / "other", {"_class_name": "LTXPipeline"}, TRANSFORMER, AUTOENCODER)
     assert manifest_of(other).engine == "diffusers"
-    reads_clip = folder_of(tmp_path / "clip", {}, TRANSFORMER | {"image_dim": 1280}, AUTOENCODER)
-    (reads_clip / "model_index.json").write_text('{"_class_name": "WanImageToVideoPipeline"}')
-    assert (manifest_of(reads_clip).engine, manifest_of(reads_clip).given) == ("diffusers", "pictures")
     nameless = folder_of(tmp_path / "nameless", {"_class_name": None}, TRANSFORMER, AUTOENCODER)
     with pytest.raises(InputError, match="names no pipeline"):
         manifest_of(nameless)

@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from unstatic.nn.norm import RMSNorm, modulated_norm
+from unstatic.nn.norm import LayerNorm, RMSNorm, gated, modulated_norm
 
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -37,3 +38,26 @@ def test_modulation_is_per_frame() -> None:
         normed = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-6).sqrt()
         expected = normed * (1 + scale[1, frame]) + shift[1, frame]
         assert (result[1, frame] - expected).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_what_modulates_in_float32_is_rounded_once(trained: bool) -> None:
+    """Frame by frame on a CPU, and all at once where gradients are wanted."""
+    tokens = draw(2, 3, 5, 8).bfloat16()
+    shift, scale, branch = draw(2, 3, 1, 8, seed=1), draw(2, 3, 1, 8, seed=2), draw(2, 3, 5, 8, seed=3)
+    with torch.set_grad_enabled(trained):
+        found = modulated_norm(tokens, shift, scale)
+    exact = modulated_norm(tokens.double(), shift.double(), scale.double())
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, exact.bfloat16())
+    let_through = gated(tokens, branch.bfloat16(), scale)
+    assert torch.equal(let_through, (tokens.double() + branch.bfloat16() * scale.double()).bfloat16())
+    coarse = modulated_norm(tokens, shift.bfloat16(), scale.bfloat16())
+    assert (coarse.double() - exact).norm() > 1.2 * (found.double() - exact).norm()
+
+
+def test_a_layer_norm_may_have_wider_weights() -> None:
+    norm, tokens = LayerNorm(8, 1e-6), draw(4, 8).bfloat16()
+    norm.weight.data, norm.bias.data = draw(8, seed=1), draw(8, seed=2)
+    with torch.no_grad():
+        assert torch.equal(norm(tokens), norm(tokens.float()).bfloat16())

@@ -29,6 +29,7 @@ FILMS: dict[str, tuple[str, dict[str, Any]]] = {
     "by a pair": ("2.2-14b", {"solver": "heun"}),
     "from a picture": ("2.2-5b", {"image": PICTURE}),
     "with a picture beside": ("2.2-14b-i2v", {"image": PICTURE}),
+    "with a picture that is seen": ("2.1-i2v", {"image": PICTURE}),
 }
 
 

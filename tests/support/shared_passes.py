@@ -5,6 +5,7 @@ The script's argument is the file into which the leader writes what came out.
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ from unstatic.models.transformer import TransformerConfig, VideoTransformer
 WHOLE = TransformerConfig(
     in_channels=4, out_channels=4, width=60, depth=2, heads=5, ffn_width=32, text_width=8
 )
+SEEING = replace(WHOLE, picture_width=6)
 STREAMING = TransformerConfig(
     in_channels=4,
     out_channels=4,
@@ -60,6 +62,7 @@ MODELS: dict[str, Callable[[], Experts | VideoTransformer]] = {
     "whole": lambda: transformer(WHOLE, 0),
     "prepared": lambda: prepare_for_cpu(transformer(WHOLE, 0)),
     "visiting": lambda: visiting(transformer(WHOLE, 0)),
+    "seeing": lambda: transformer(SEEING, 3),
     "pair": lambda: Experts(transformer(WHOLE, 0), transformer(WHOLE, 1), 0.5),
     "streaming": lambda: transformer(STREAMING, 2),
 }
@@ -75,8 +78,9 @@ def passes(model: Transformer, batch: int) -> list[Tensor]:
     """Return what comes out; neither 15 tokens a frame nor 5 heads can be shared evenly by 2, 3 or 4."""
     latent, sigma = draw(1, batch, 4, 5, 6, 10), draw(2, batch, 5).sigmoid()
     out: list[Tensor] = []
+    seen = draw(9, 1, 7, 6) if model.config.picture_width else None
     for seed in (3, 4):  # a second text makes the first forgotten
-        text = model.encode_text(draw(seed, batch, 3, 8))
+        text = model.encode_text(draw(seed, batch, 3, 8), seen)
         if model.config.chunk is None:
             out += [model(latent, level, text).prediction for level in (sigma, 0.1 * sigma)]
             continue

@@ -34,7 +34,8 @@ def together(engine: Engine, place: Place) -> Generator[Engine]:
             engine.text_encoder,
             engine.device,
             engine.sketcher,
-            engine.decoder,
+            image_encoder=engine.image_encoder,
+            decoder=engine.decoder,
         )
         transformer.dismiss()
 

@@ -43,9 +43,6 @@ HUNYUAN = Family(sizes=(Size(1280, 720), Size(720, 1280)), fps=24, frames=129, s
 LTX = Family(
     sizes=(Size(704, 512), Size(512, 704)), fps=24, frames=161, steps=50, guidance=3.0, time=8, space=32
 )
-WAN = Family(
-    sizes=(Size(832, 480), Size(480, 832)), fps=16, frames=81, steps=50, guidance=5.0, licence="Apache-2.0"
-)
 FAMILIES: Mapping[str, Family] = {
     "CogVideoXPipeline": COGVIDEO,
     "CogVideoXImageToVideoPipeline": COGVIDEO,
@@ -69,7 +66,6 @@ FAMILIES: Mapping[str, Family] = {
     "SanaVideoPipeline": Family(
         sizes=(Size(832, 480), Size(480, 832)), fps=16, frames=81, steps=50, guidance=6.0, space=32
     ),
-    "WanImageToVideoPipeline": WAN,
 }
 
 

@@ -78,8 +78,8 @@ class PictureEmbedding(nn.Module):
 
     def __init__(self, picture_width: int, width: int, positions: int | None) -> None:
         super().__init__()
-        none = positions is None
-        self.positions = None if none else nn.Parameter(torch.zeros(1, positions, picture_width))
+        places = None if positions is None else torch.zeros(1, positions, picture_width)
+        self.positions = None if places is None else nn.Parameter(places)
         self.first_norm = LayerNorm(picture_width, PICTURE_EPSILON)
         self.up = nn.Linear(picture_width, picture_width)
         self.down = nn.Linear(picture_width, width)

@@ -38,7 +38,7 @@ from unstatic.models.text_attention import PictureEmbedding, TextAttention
 from unstatic.models.text_padding import fold_padding
 from unstatic.nn.attention import KeyValue, attention, join, merge_heads, split, split_heads
 from unstatic.nn.mlp import MLP
-from unstatic.nn.norm import EPSILON, LayerNorm, RMSNorm, gated, modulated_norm
+from unstatic.nn.norm import EPSILON, LayerNorm, RMSNorm, dtype_beside, gated, modulated_norm
 from unstatic.nn.patch import Patch, PatchEmbedding, unpatch
 from unstatic.nn.rope import grid_rotation, rotate, time_rotation
 
@@ -297,7 +297,7 @@ class Block(nn.Module):
         anchors: KeyValue | None,
     ) -> tuple[Float[Tensor, "b t n d"], list[KeyValue]]:
         """Return the tokens for the next block, and the chunks that `SelfAttention` returns."""
-        rows = (modulation + self.scale_shift_table).to(self.scale_shift_table.dtype)
+        rows = (modulation + self.scale_shift_table).to(dtype_beside(x, self.scale_shift_table))
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = rows.split(1, 2)  # b t 1 d each
 
         normed = modulated_norm(x, shift, scale).flatten(1, 2)
@@ -319,7 +319,8 @@ class Head(nn.Module):
         self.linear = nn.Linear(width, patch_width)
 
     def forward(self, x: Float[Tensor, "b t n d"], time: Float[Tensor, "b t d"]) -> Float[Tensor, "b t n p"]:
-        rows = (time[:, :, None].float() + self.scale_shift_table).to(self.scale_shift_table.dtype)
+        rows = time[:, :, None].float() + self.scale_shift_table
+        rows = rows.to(dtype_beside(x, self.scale_shift_table))
         shift, scale = rows.split(1, 2)
         return self.linear(modulated_norm(x, shift, scale))
 

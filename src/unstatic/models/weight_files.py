@@ -76,8 +76,10 @@ def read_weights(
                 scale = next((source[each].get_tensor(each) for each in scales if each in source), None)
                 weight = handle.get_tensor(name)
                 kept = keep_fp8 and weight.dtype == FP8 and weight.ndim == 2
-                precision = torch.float32 if exact(plain) else dtype
-                found[plain] = (as_published if kept else _scaled)(weight, scale, precision)
+                if exact(plain):  # copied: few numbers would keep their whole file in memory
+                    found[plain] = _scaled(weight, scale, torch.float32).clone()
+                else:
+                    found[plain] = (as_published if kept else _scaled)(weight, scale, dtype)
     return found
 
 

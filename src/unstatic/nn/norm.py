@@ -48,6 +48,14 @@ class LayerNorm(nn.LayerNorm):
         return super().forward(input.to(self.weight.dtype)).to(input.dtype)
 
 
+def dtype_beside(tokens: Float[Tensor, "b t n d"], table: Tensor) -> torch.dtype:
+    """Return the dtype in which tokens are modulated: that of the table of a model.
+
+    Under autocast, which is for training, it is that of the tokens, and as fast as they are.
+    """
+    return tokens.dtype if torch.is_autocast_enabled(tokens.device.type) else table.dtype
+
+
 def modulated_norm(
     tokens: Float[Tensor, "b t n d"], shift: Float[Tensor, "b t 1 d"], scale: Float[Tensor, "b t 1 d"]
 ) -> Float[Tensor, "b t n d"]:
