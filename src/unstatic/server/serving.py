@@ -99,7 +99,7 @@ def _check_door(host: str, *, expose: bool, single: bool) -> None:
         )
     if single:
         raise InputError(
-            f"host is {host}, and anybody could come in: make a key first with `unstatic admin account new`"
+            f"host is {host}, and anybody could come in: make a key first: unstatic admin account new NAME --key"
         )
 
 
