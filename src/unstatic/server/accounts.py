@@ -89,6 +89,9 @@ class Caller:
     tier: str
 
 
+OWNING = Caller(OWNER, None, "admin")
+
+
 def tier_of(name: str) -> Tier:
     """Return a tier. Raises InputError for one that there is not."""
     if name not in TIERS:
@@ -153,7 +156,7 @@ def owner(database: Database) -> Caller:
         with contextlib.suppress(IntegrityError), database.writing() as session:  # another may be quicker
             if session.get(Account, OWNER) is None:
                 _open_for_owner(session, database.now())
-    return Caller(OWNER, None, "admin")
+    return OWNING
 
 
 def _open_for_owner(session: Session, now: int) -> None:
@@ -175,7 +178,11 @@ def _open_for_owner(session: Session, now: int) -> None:
 def is_single_user(database: Database) -> bool:
     """Return whether no key was ever made."""
     with database.reading() as session:
-        return session.scalar(select(Key.id).limit(1)) is None
+        return _is_without_keys(session)
+
+
+def _is_without_keys(session: Session) -> bool:
+    return session.scalar(select(Key.id).limit(1)) is None
 
 
 # ------------------------------------------------------------------------------------------------------ keys
@@ -211,15 +218,18 @@ def revoke_key(session: Session, key_id: str, now: int) -> None:
 
 def authenticate(database: Database, header: str | None, now: int) -> Caller:
     """Return who sends this Authorization header. Raises ApiError 401 without a reason why, or 403."""
-    if is_single_user(database):
-        return owner(database)
-    text = _key_in(header)
-    digest = _digest(text)
+    digest = _digest(_key_in(header) or "")
+    wanted = select(Key, Account).join(Account, Account.id == Key.account_id).where(Key.digest == digest)
     with database.reading() as session:
-        key = session.scalars(select(Key).where(Key.digest == digest)).one_or_none()
-        account = None if key is None else session.get(Account, key.account_id)
-    good = key is not None and hmac.compare_digest(key.digest, digest)
-    if key is None or account is None or not good or not _is_valid(key, now):
+        found = session.execute(wanted).one_or_none()
+        single = found is None and _is_without_keys(session)
+        known = single and session.get(Account, OWNER) is not None
+    if single:
+        return OWNING if known else owner(database)
+    if found is None:
+        raise _refused()
+    key, account = found
+    if not hmac.compare_digest(key.digest, digest) or not _is_valid(key, now):
         raise _refused()
     if account.disabled_at is not None:
         raise ApiError(403, "this account is disabled: ask who runs the server", code="account_disabled")
@@ -235,15 +245,14 @@ def _note_use(database: Database, key: Key, now: int) -> None:
         session.execute(update(Key).where(*unchanged).values(used_at=now))
 
 
-def _key_in(header: str | None) -> str:
-    """Return the key in a header. Raises ApiError 401 if there is none."""
+def _key_in(header: str | None) -> str | None:
+    """Return the key in a header, or None if there is none."""
     if header is None or len(header) > LONGEST_HEADER:
-        raise _refused()
+        return None
     scheme, _, text = header.partition(" ")
     text = text.strip()
-    if scheme.lower() != "bearer" or not text.startswith(KEY_PREFIX) or not text.isascii():
-        raise _refused()
-    return text
+    right = scheme.lower() == "bearer" and text.startswith(KEY_PREFIX) and text.isascii()
+    return text if right else None
 
 
 def _is_valid(key: Key, now: int) -> bool:

@@ -98,9 +98,7 @@ def _check_door(host: str, *, expose: bool, single: bool) -> None:
             " add --expose if only people you trust can reach it"
         )
     if single:
-        raise InputError(
-            f"host is {host}, and anybody could come in: make a key first: unstatic admin account new NAME --key"
-        )
+        raise InputError(f"host is {host}, and anybody could come in: unstatic admin account new NAME --key")
 
 
 def is_loopback(host: str) -> bool:
