@@ -86,13 +86,13 @@ def asked(client: httpx.Client, seconds: float, seed: int) -> str:
     return str(answer.json()["id"])
 
 
-def wait_for(client: httpx.Client, names: list[str]) -> None:
+def wait_for(client: httpx.Client, names: list[str], pause_s: float = 0.02) -> None:
     """Wait until jobs are completed."""
     for name in names:
         while (said := client.get(f"/videos/{name}").json())["status"] != "completed":
             if said["status"] == "failed":
                 raise SystemExit(f"a job failed: {json.dumps(said['error'])}")
-            time.sleep(0.02)
+            time.sleep(pause_s)
 
 
 def overheads(options: argparse.Namespace) -> None:
@@ -138,9 +138,9 @@ def workers(options: argparse.Namespace) -> None:
                 client = stack.enter_context(serving(folder, workers=0))
                 for _ in range(count):
                     stack.enter_context(working(folder))
-                wait_for(client, [asked(client, options.seconds, seed) for seed in range(2 * count)])
+                wait_for(client, [asked(client, options.seconds, seed) for seed in range(2 * count)], 0.2)
                 begun = time.perf_counter()
-                wait_for(client, [asked(client, options.seconds, seed) for seed in range(options.jobs)])
+                wait_for(client, [asked(client, options.seconds, seed) for seed in range(options.jobs)], 0.2)
                 rates.append(60 * options.jobs / (time.perf_counter() - begun))
         print(f"| run {repeat + 1} | {rates[0]:.1f} | {rates[1]:.1f} | {rates[1] / rates[0]:.2f} |")
     print()

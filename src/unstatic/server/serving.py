@@ -25,6 +25,8 @@ from unstatic.server.telemetry import log_to
 from unstatic.server.webhooks import policy_of
 
 SWEEP_S, TELL_S, CLOSE_S, BACKLOG = 30.0, 0.5, 5, 2048
+# Longer than proxies and clients keep idle connections, so that none closes as a request comes
+IDLE_S = 75
 log = logging.getLogger(__name__)
 
 
@@ -39,7 +41,12 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
     sender = Sender(stores.database, send, count=app.state.server.metrics.count_webhook)
     household = _household(settings, stores, sender)
     config = uvicorn.Config(
-        app, access_log=False, log_config=None, server_header=False, timeout_graceful_shutdown=CLOSE_S
+        app,
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        timeout_graceful_shutdown=CLOSE_S,
+        timeout_keep_alive=IDLE_S,
     )
 
     # The server answers these signals first and then raises them again, when the household is still to end
