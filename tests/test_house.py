@@ -49,6 +49,7 @@ WHOLE = (
     "gate",
     "house",
     "openai_client",
+    "openapi_fuzz",
     "public_api",
     "setup_environment",
     "wan_pipeline_parity",
