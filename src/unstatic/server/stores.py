@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from unstatic.core.errors import InputError
+from sqlalchemy.exc import DBAPIError
+
+from unstatic.core.errors import InputError, UnstaticError
 from unstatic.server.database import Database
 from unstatic.server.settings import Settings
 from unstatic.server.storage import Storage
@@ -16,7 +18,7 @@ class Stores(NamedTuple):
 
 
 def open_stores(settings: Settings) -> Stores:
-    """Open both, with today's tables. Raises InputError for a folder that cannot be made."""
+    """Open both, with today's tables. Raises InputError for a folder that cannot be made, UnstaticError."""
     try:
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -24,5 +26,11 @@ def open_stores(settings: Settings) -> Stores:
             f"the folder {settings.data} cannot be made: {error.strerror}, name another"
         ) from None
     database = Database(settings.database_url)
-    database.migrate()
+    try:
+        database.migrate()
+    except DBAPIError as error:
+        reason = str(error.orig).partition("\n")[0]
+        raise UnstaticError(
+            f"the database does not answer ({reason}): is it running, and its URL right?"
+        ) from None
     return Stores(database, Storage.at(settings.storage_url, settings.storage_options))

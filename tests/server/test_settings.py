@@ -1,0 +1,35 @@
+"""What operators set, by the environment or by a command."""
+
+from pathlib import Path
+
+import pytest
+
+from unstatic.core.errors import InputError
+from unstatic.server.settings import PREFIX, Settings, read_settings
+
+
+def test_a_child_has_the_settings_of_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    settings = read_settings(
+        data=tmp_path, models=("nano", "other"), database="postgresql://me:secret@db/x", lease=5.0
+    )
+    for name, value in settings.as_environment().items():
+        monkeypatch.setenv(name, value)
+    assert read_settings() == settings
+
+
+def test_what_a_command_says_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv(f"{PREFIX}WORKERS", "3")
+    assert read_settings(data=tmp_path).workers == 3
+    assert read_settings(data=tmp_path, workers=0).workers == 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("lease", "soon"), ("attempts", "0"), ("workers", "-1")])
+def test_what_is_wrong_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
+    monkeypatch.setenv(f"{PREFIX}{name.upper()}", value)
+    with pytest.raises(InputError, match=rf"^the setting {PREFIX}{name.upper()} is wrong: ") as said:
+        read_settings()
+    assert "\n" not in str(said.value)
+
+
+def test_a_password_is_not_shown():
+    assert "secret" not in repr(Settings(database="postgresql://me:secret@db/x"))  # type: ignore[arg-type]
