@@ -52,7 +52,7 @@ TIERS = {
         longest_s=60,
         waiting=10_000,
         uploads=True,
-        credits=0,
+        credits=1_000_000,
     ),
     "red_team": Tier(
         concurrency=4,

@@ -30,7 +30,5 @@ def open_stores(settings: Settings) -> Stores:
         database.migrate()
     except DBAPIError as error:
         reason = str(error.orig).partition("\n")[0]
-        raise UnstaticError(
-            f"the database does not answer ({reason}): is it running, and its URL right?"
-        ) from None
+        raise UnstaticError(f"the server's database cannot be used: {reason}") from None
     return Stores(database, Storage.at(settings.storage_url, settings.storage_options))
