@@ -11,7 +11,7 @@ from unstatic.server.stores import open_stores
 
 def test_a_database_that_does_not_answer_is_one_line_without_its_password(tmp_path: Path):
     url = f"postgresql://me:secret@/none?host={tmp_path}"
-    with pytest.raises(UnstaticError, match="^the server's database cannot be used: conn") as said:
+    with pytest.raises(UnstaticError, match=r"^the server's database cannot be used: conn") as said:
         open_stores(read_settings(data=tmp_path, database=url))
     assert "\n" not in str(said.value)
     assert "secret" not in str(said.value)
