@@ -15,6 +15,8 @@ from unstatic.server.errors import ApiError
 from unstatic.server.storage import Opened, Storage, StorageError
 
 MAX_NAME_LENGTH = 120
+# What is read in the thread that answers: a stream asks for a thread again and again
+AT_ONCE_BYTES = 256 * 1024
 
 _RANGE = re.compile(r"bytes=[ \t]*([0-9]{0,99})-([0-9]{0,99})[ \t]*", re.IGNORECASE)
 _NOT_IN_NAMES = '/\\:*?"<>|%'
@@ -95,6 +97,8 @@ def _answer(request: Request, opened: Opened, media_type: str, name: str, etag: 
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
     if request.method == "HEAD":
         return Response(headers=headers)
+    if stop - start <= AT_ONCE_BYTES:
+        return Response(b"".join(opened.pieces(start, stop)), status, headers)
     return Download(opened, start, stop, status, headers)
 
 
