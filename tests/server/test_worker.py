@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_video_servers import MODEL, FakeServer, serving
+from serving import write_film
 
 from unstatic.core.errors import UnstaticError
 from unstatic.generate.api import Model, load
 from unstatic.media.probe import probe
 from unstatic.server import jobs
+from unstatic.server.app import create_app
 from unstatic.server.database import Database
 from unstatic.server.filming import picture_bytes
 from unstatic.server.jobs import Asked, LostLeaseError
@@ -254,3 +257,29 @@ def test_a_worker_beats_while_a_model_is_loaded(
     worker.work_once()
     assert row(database).beat >= 4
     assert row(database).status == "completed"
+
+
+def test_a_model_on_another_server_is_offered_like_one_of_this_machine(
+    database: Database, storage: Storage, make_account: MakeAccount, tmp_path: Path
+):
+    film = write_film(tmp_path / "film.mp4").read_bytes()
+    with serving(FakeServer("sglang", lambda _: film, polls=0)) as other:
+        settings = Settings(data=tmp_path, models=(other.url,))
+        app = create_app(settings, database=database, storage=storage)
+        assert list(app.state.server.manifests) == [MODEL]
+        worker = Worker(settings, database, storage, name="worker")
+        asked = Asked(
+            kind="video",
+            model=MODEL,
+            prompt=SPEC.prompt,
+            spec=SPEC.to_json(),
+            size="128x128",
+            seconds=0.25,
+            cost=1,
+        )
+        with database.writing() as session:
+            jobs.create(session, session.get_one(Account, make_account().id), asked, database.now())
+        assert worker.work_once()
+    job = row(database)
+    assert (job.status, job.error_message) == ("completed", None)
+    assert storage.exists(f"{job.output}/video.mp4")

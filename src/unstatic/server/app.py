@@ -8,7 +8,8 @@ from fastapi import FastAPI
 
 from unstatic import __version__
 from unstatic.core.errors import InputError
-from unstatic.models.manifest import Manifest, find_model
+from unstatic.generate.load import find
+from unstatic.models.manifest import Manifest
 from unstatic.server.database import Database
 from unstatic.server.errors import add_handlers
 from unstatic.server.limits import Rates
@@ -85,5 +86,5 @@ def read_manifests(names: tuple[str, ...]) -> Mapping[str, Manifest]:
     """Return what the models on offer can do. Raises InputError for one that is not installed."""
     if not names:
         raise InputError("no model is offered: name one, for example nano")
-    found = [find_model(name).manifest for name in names]
+    found = [find(name).manifest for name in names]
     return {manifest.name: manifest for manifest in found}

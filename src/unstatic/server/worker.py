@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.generate.api import Model, load
 from unstatic.generate.engine import Pace
+from unstatic.generate.load import find
 from unstatic.server import jobs, queue
 from unstatic.server.database import Database
 from unstatic.server.filming import film, plan_of
@@ -85,11 +86,13 @@ class Worker:
     ) -> None:
         self.settings, self.database, self.storage, self.name = settings, database, storage, name
         self.find_model, self.loaded = find_model, dict[str, Model]()
+        # Clients call a model by its own name, whatever folder or server it is found in
+        self.named = {find(each).manifest.name: each for each in settings.models}
         self.stop, self.stopped_s = threading.Event(), float("inf")
 
     def run(self) -> None:
         """Work until told to stop. Raises what leaves the process in a state that nobody knows."""
-        self._model(self.settings.models[0])
+        self._model(next(iter(self.named)))
         while not self.stop.is_set():
             try:
                 worked = self.work_once()
@@ -108,7 +111,7 @@ class Worker:
     def work_once(self) -> bool:
         """Make one job, if there is one for this worker, and return whether there was."""
         with self.database.writing() as session:
-            found = queue.claim(session, self.name, self.settings.models, self.database.now())
+            found = queue.claim(session, self.name, list(self.named), self.database.now())
         if found is None:
             return False
         lease, job = found
@@ -198,7 +201,7 @@ class Worker:
 
     def _model(self, name: str) -> Model:
         if name not in self.loaded:
-            self.loaded[name] = self.find_model(name)
+            self.loaded[name] = self.find_model(self.named[name])
         return self.loaded[name]
 
     def _fail(self, lease: Lease, code: str, message: str, error: BaseException) -> None:
