@@ -27,14 +27,16 @@ def random(*shape: int, seed: int) -> torch.Tensor:
 
 @torch.no_grad()
 def test_the_first_half_of_a_pass_is_a_pass_of_the_first_half():
-    for config in (CONFIG, replace(CONFIG, chunk=None, anchors=False)):
+    seeing = replace(CONFIG, chunk=None, anchors=False, picture_width=6)
+    for config in (CONFIG, replace(CONFIG, chunk=None, anchors=False), seeing):
         model = VideoTransformer(config).eval()
         for number, parameter in enumerate(model.parameters()):
             parameter.copy_(0.2 * random(*parameter.shape, seed=number))
         states = random(4, 512, 8, seed=1)  # two prompts and two empty ones, of other lengths
         for row, length in enumerate((20, 7, 1, 3)):
             states[row, length:] = 0
-        text = model.encode_text(states)
+        pictures = random(1, 5, 6, seed=5) if config.picture_width else None
+        text = model.encode_text(states, pictures)
         assert text.blocks[0].bias is not None, "padding is not folded: the test needs more of it"
         anchors = ring = None
         if config.anchors:

@@ -22,12 +22,14 @@ class Memories(NamedTuple):
             anchors = AnchorMemory(_halves(anchors.blocks), times)
         if ring is not None:
             ring = Ring(tuple(map(_halves, ring.blocks)), ring.end)
-        return Memories(TextMemory(_halves(text.blocks), text.pictures), anchors, ring)
+        pictures = tuple(None if each is None else _half(each) for each in text.pictures)
+        return Memories(TextMemory(_halves(text.blocks), pictures), anchors, ring)
 
 
 def _halves(blocks: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
-    def half(each: KeyValue) -> KeyValue:
-        rows = len(each.key) // 2
-        return KeyValue(each.key[:rows], each.value[:rows], None if each.bias is None else each.bias[:rows])
+    return tuple(map(_half, blocks))
 
-    return tuple(map(half, blocks))
+
+def _half(each: KeyValue) -> KeyValue:
+    rows = len(each.key) // 2
+    return KeyValue(each.key[:rows], each.value[:rows], None if each.bias is None else each.bias[:rows])
