@@ -3,22 +3,10 @@
 from dataclasses import replace
 
 import torch
+from tiny_transformer import CONFIG
 
 from unstatic.generate.memories import Memories
-from unstatic.models.transformer import TransformerConfig, VideoTransformer
-
-CONFIG = TransformerConfig(
-    in_channels=4,
-    out_channels=4,
-    width=24,
-    depth=2,
-    heads=2,
-    ffn_width=48,
-    text_width=8,
-    frequency_width=16,
-    chunk=4,
-    anchors=True,
-)
+from unstatic.models.transformer import VideoTransformer
 
 
 def random(*shape: int, seed: int) -> torch.Tensor:

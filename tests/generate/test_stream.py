@@ -6,6 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
+from tiny_transformer import CONFIG
 from torch import Tensor
 
 from unstatic.core.errors import InputError
@@ -29,18 +30,6 @@ from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTran
 CHUNKS = (1, 4, 4, 4)
 SHAPE = (4, 4, 4)
 SAMPLING = Sampling(sigmas=linear(3), solver=euler, prediction="x0", guidance=2.0, history_sigma=0.1)
-CONFIG = TransformerConfig(
-    in_channels=4,
-    out_channels=4,
-    width=24,
-    depth=2,
-    heads=2,
-    ffn_width=48,
-    text_width=8,
-    frequency_width=16,
-    chunk=4,
-    anchors=True,
-)
 
 
 def build(config: TransformerConfig) -> VideoTransformer:

@@ -1,6 +1,7 @@
 """What tests of the server share: a migrated database of their own, on SQLite and on PostgreSQL."""
 
 import os
+import random
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,11 +12,20 @@ from fastapi import FastAPI
 from serving import add_key, application, client_of
 from sqlalchemy import create_engine, text
 from starlette.testclient import TestClient
+from webhook_receiver import Receiver, post
 
+from unstatic.generate.api import Model, load
 from unstatic.server import ledger
 from unstatic.server.database import Database
+from unstatic.server.outbox import Sender
 from unstatic.server.state import Server
 from unstatic.server.tables import Account, new_id
+
+
+@pytest.fixture(scope="session")
+def nano() -> Model:
+    """Return the shipped model, loaded once for all films."""
+    return load("nano", device="cpu")
 
 
 class Clock:
@@ -123,3 +133,19 @@ def client(app: FastAPI, database: Database, account: Account) -> Iterator[TestC
     """Yield a client with a key of the account."""
     with client_of(app, add_key(database, account.id)) as opened:
         yield opened
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    """Return an endpoint that listens on this machine."""
+    opened = Receiver()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def sender(database: Database) -> Iterator[Sender]:
+    """Return what sends webhooks, with dice that fall alike."""
+    opened = Sender(database, post, dice=random.Random(1))
+    yield opened
+    opened.close()

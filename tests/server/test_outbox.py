@@ -6,11 +6,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from sqlalchemy import func, select, update
-from webhook_receiver import Receiver, end_a_job, listen, post, post_hastily, until_told
+from webhook_receiver import Receiver, end_a_job, listen, look, post, post_hastily, row, until_told
 
 from unstatic.server import jobs, outbox, queue, webhooks
 from unstatic.server.database import Database
@@ -18,31 +18,6 @@ from unstatic.server.outbox import DAY_S, LONGEST_WAIT_S, WEEK_S, Sender
 from unstatic.server.tables import Account, Delivery, Endpoint
 
 MakeAccount = Callable[..., Account]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    opened = Receiver()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def sender(database: Database) -> Iterator[Sender]:
-    opened = Sender(database, post, dice=random.Random(1))
-    yield opened
-    opened.close()
-
-
-def look(sender: Sender) -> int:
-    begun = sender.look()
-    sender.finish()
-    return begun
-
-
-def row(database: Database) -> Delivery:
-    with database.reading() as session:
-        return session.scalars(select(Delivery)).one()
 
 
 def endpoint_of(database: Database) -> Endpoint:

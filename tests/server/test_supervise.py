@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from serving import add_key, client_of
 from sqlalchemy import func, select
 
-from unstatic.generate.api import Model, load
+from unstatic.generate.api import Model
 from unstatic.media.probe import probe
 from unstatic.server import jobs, ledger
 from unstatic.server.database import Database
@@ -40,11 +40,6 @@ LONG = replace(SPEC, seconds=10.0)
 SOON_S = 60.0
 SQLITE_ONLY = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 MakeAccount = Callable[..., Account]
-
-
-@pytest.fixture(scope="module")
-def nano() -> Model:
-    return load("nano", device="cpu")
 
 
 @pytest.fixture
@@ -149,10 +144,13 @@ def test_f2_f3_a_job_survives_its_worker_wherever_that_dies(
 
 
 @contextmanager
-def household(settings: Settings, database: Database) -> Iterator[tuple[Household, ChildPool]]:
+def household(
+    settings: Settings, database: Database, count_deaths: Callable[[int], None] = lambda _: None
+) -> Iterator[tuple[Household, ChildPool]]:
     """Run a worker as `serve` does."""
     pool = ChildPool(settings)
-    running = Household(pool, Reaper(database, lease_s=settings.lease, attempts=10), [])
+    reaper = Reaper(database, lease_s=settings.lease, attempts=10)
+    running = Household(pool, reaper, [], count_deaths=count_deaths)
     running.start()
     try:
         yield running, pool
@@ -167,13 +165,15 @@ def test_f12_a_killed_and_a_hung_worker_are_replaced_and_f10_a_stop_gives_the_jo
 ):
     ask(database, make_account(), LONG)
     settings = settings.model_copy(update={"lease": 3.0, "drain": 0.01})
-    with household(settings, database) as (running, pool):
+    died: list[int] = []
+    with household(settings, database, died.append) as (running, pool):
         films_next(pool, database, fence=1)
         assert strike(pool, database, signal.SIGKILL) < 2, "death is known at once"
         films_next(pool, database, fence=2)
         assert strike(pool, database, signal.SIGSTOP) >= 2, "silence is known after a while"
         films_next(pool, database, fence=3)
         assert row(database).attempts == 3
+        assert sum(died) == 2
         running.stop()
         assert pool.children[0].process is None
     job = row(database)

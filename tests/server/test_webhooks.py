@@ -2,17 +2,16 @@
 
 import base64
 import json
-import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import openai
 import pytest
 from sqlalchemy import func, select
-from webhook_receiver import Receiver, end_a_job, listen, post
+from webhook_receiver import Receiver, end_a_job, listen, look, row
 
 from unstatic.server import fetching, jobs, webhooks
 from unstatic.server.database import Database
@@ -24,31 +23,6 @@ from unstatic.server.tables import Account, Delivery, Endpoint, Job
 from unstatic.server.webhooks import OVERLAP_S
 
 MakeAccount = Callable[..., Account]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    opened = Receiver()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def sender(database: Database) -> Iterator[Sender]:
-    opened = Sender(database, post, dice=random.Random(1))
-    yield opened
-    opened.close()
-
-
-def look(sender: Sender) -> int:
-    begun = sender.look()
-    sender.finish()
-    return begun
-
-
-def row(database: Database) -> Delivery:
-    with database.reading() as session:
-        return session.scalars(select(Delivery)).one()
 
 
 def unwrap(secret: str, headers: dict[str, str], body: bytes) -> object:

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_video_servers import MODEL, FakeServer, serving
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from serving import write_film
 
 from unstatic.core.errors import UnstaticError
-from unstatic.generate.api import Model, load
+from unstatic.generate.api import Model
 from unstatic.media.probe import probe
 from unstatic.server import jobs
 from unstatic.server.app import create_app
@@ -22,17 +24,13 @@ from unstatic.server.settings import Settings
 from unstatic.server.spec import Spec
 from unstatic.server.storage import Storage
 from unstatic.server.tables import Account, Job
+from unstatic.server.tracing import Tracing, provider_of
 from unstatic.server.worker import OUT_OF_ORDER, Worker
 
 pytestmark = pytest.mark.plain  # real films
 
 SPEC = Spec(task="create", prompt="a red ball bounces on grass", seed=3, seconds=0.25)
 MakeAccount = Callable[..., Account]
-
-
-@pytest.fixture(scope="module")
-def nano() -> Model:
-    return load("nano", device="cpu")
 
 
 @pytest.fixture
@@ -283,3 +281,21 @@ def test_a_model_on_another_server_is_offered_like_one_of_this_machine(
     job = row(database)
     assert (job.status, job.error_message) == ("completed", None)
     assert storage.exists(f"{job.output}/video.mp4")
+
+
+def test_a_job_goes_on_with_the_trace_that_its_row_carries(
+    database: Database, storage: Storage, nano: Model, make_account: MakeAccount, tmp_path: Path
+):
+    exporter = InMemorySpanExporter()
+    tracing = Tracing(provider_of(SimpleSpanProcessor(exporter)))
+    worker = Worker(
+        Settings(data=tmp_path), database, storage, name="worker", find_model=lambda _: nano, tracing=tracing
+    )
+    ask(database, make_account())
+    with database.writing() as session:
+        session.get_one(Job, 1).trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    worker.work_once()
+    tracing.close()
+    (span,) = exporter.get_finished_spans()
+    assert f"{span.context.trace_id:032x}" == "0af7651916cd43dd8448eb211c80319c"
+    assert dict(span.attributes or {}) == {"job.kind": "video", "job.model": "nano", "job.attempts": 1}

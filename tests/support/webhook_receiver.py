@@ -6,10 +6,13 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
+from sqlalchemy import select
+
 from unstatic.server import fetching, jobs, webhooks
 from unstatic.server.database import Database
 from unstatic.server.fetching import Answer, Policy
-from unstatic.server.tables import Account, Endpoint
+from unstatic.server.outbox import Sender
+from unstatic.server.tables import Account, Delivery, Endpoint
 
 TIME_S, SHORT_TIME_S = 10, 0.3
 
@@ -89,3 +92,16 @@ def end_a_job(database: Database, account: Account) -> str:
         job = jobs.create(session, session.get_one(Account, account.id), asked, database.now())
         jobs.cancel(session, job, database.now())
         return job.id
+
+
+def look(sender: Sender) -> int:
+    """Let a sender look once, and wait for what it has begun."""
+    begun = sender.look()
+    sender.finish()
+    return begun
+
+
+def row(database: Database) -> Delivery:
+    """Return the one delivery that there is."""
+    with database.reading() as session:
+        return session.scalars(select(Delivery)).one()

@@ -46,7 +46,6 @@ class Asked:
     seconds: float
     cost: int
     remixed_from: str | None = None
-    digest: str = ""
     trace: str | None = None
 
 
@@ -85,7 +84,6 @@ def create(session: Session, account: Account, asked: Asked, now: int) -> Job:
         seconds=asked.seconds,
         cost=asked.cost,
         remixed_from=asked.remixed_from,
-        digest=asked.digest,
         trace=asked.trace,
         status=QUEUED,
         progress=0,

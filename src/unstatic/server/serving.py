@@ -15,6 +15,7 @@ from unstatic.server import queue
 from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
 from unstatic.server.fetching import post
+from unstatic.server.metrics import Metrics
 from unstatic.server.outbox import Sender
 from unstatic.server.queue import Reaper, Work
 from unstatic.server.settings import Settings
@@ -39,7 +40,7 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
     listening = _listen(host, port)
     send = partial(post, policy=policy_of(settings))
     sender = Sender(stores.database, send, count=app.state.server.metrics.count_webhook)
-    household = _household(settings, stores, sender)
+    household = _household(settings, stores, sender, app.state.server.metrics)
     config = uvicorn.Config(
         app,
         access_log=False,
@@ -75,12 +76,13 @@ def _address(listening: socket.socket) -> str:
     return f"http://{f'[{where}]' if ':' in where else where}:{port}/v1"
 
 
-def _household(settings: Settings, stores: Stores, sender: Sender) -> Household:
+def _household(settings: Settings, stores: Stores, sender: Sender, metrics: Metrics) -> Household:
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
     chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
-    return Household(_pool(settings, stores), reaper, chores)
+    count_deaths = metrics.worker_restarts.inc
+    return Household(_pool(settings, stores), reaper, chores, count_deaths=count_deaths)
 
 
 def _pool(settings: Settings, stores: Stores) -> Pool:

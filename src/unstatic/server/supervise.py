@@ -56,8 +56,15 @@ class Chore:
 class Household:
     """Looks after the workers and does the chores, in a thread of its own."""
 
-    def __init__(self, pool: Pool, reaper: Reaper, chores: Sequence[Chore]) -> None:
-        self.pool, self.reaper = pool, reaper
+    def __init__(
+        self,
+        pool: Pool,
+        reaper: Reaper,
+        chores: Sequence[Chore],
+        *,
+        count_deaths: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self.pool, self.reaper, self.count_deaths = pool, reaper, count_deaths
         self.dead: list[str] = []
         looking = Chore(reaper.lease_s / LOOKS_A_LEASE, self._look_for_lost)
         self.chores = [Chore(LOOK_S, self._look_after_workers), looking, *chores]
@@ -92,7 +99,9 @@ class Household:
             log.warning("a chore failed (%s), it is tried again", type(error).__name__)
 
     def _look_after_workers(self) -> None:
-        self.dead += self.pool.look_after()
+        died = self.pool.look_after()
+        self.dead += died
+        self.count_deaths(len(died))
         while self.dead:  # a name stays until the database has answered
             self.reaper.take_from(self.dead[0])
             del self.dead[0]

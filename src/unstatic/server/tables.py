@@ -92,7 +92,6 @@ class Job(Table):
     seconds: Mapped[float]
     cost: Mapped[int]
     remixed_from: Mapped[str | None] = mapped_column(default=None)
-    digest: Mapped[str] = mapped_column(default="")
     trace: Mapped[str | None] = mapped_column(default=None)
 
     status: Mapped[str]
@@ -118,7 +117,6 @@ class Job(Table):
 
 ACTIVE = Job.status.in_(("queued", "in_progress"))
 Index("jobs_of_an_account", Job.account_id, Job.number)
-Index("jobs_asked_again", Job.account_id, Job.digest)
 Index("jobs_active", Job.account_id, Job.number, postgresql_where=ACTIVE, sqlite_where=ACTIVE)
 UNSWEPT = Job.swept_at.is_(None)
 Index("jobs_unswept", Job.number, postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)

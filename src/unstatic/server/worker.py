@@ -30,6 +30,7 @@ from unstatic.server.storage import Storage, StorageError
 from unstatic.server.stores import open_stores
 from unstatic.server.tables import Job
 from unstatic.server.telemetry import log_to
+from unstatic.server.tracing import Tracing, trace_to
 
 BEATS_PER_S = 5
 BEATS_A_LEASE = 6
@@ -83,7 +84,9 @@ class Worker:
         *,
         name: str,
         find_model: Callable[[str], Model] = load,
+        tracing: Tracing | None = None,
     ) -> None:
+        self.tracing = tracing or Tracing()
         self.settings, self.database, self.storage, self.name = settings, database, storage, name
         self.find_model, self.loaded = find_model, dict[str, Model]()
         # Clients call a model by its own name, whatever folder or server it is found in
@@ -117,7 +120,9 @@ class Worker:
         lease, job = found
         log.info("begins %s, attempt %d", lease.job_id, job.attempts)
         try:
-            self._make(lease, job)
+            with self.tracing.span("job", parent=job.trace) as span:
+                self._make(lease, job)
+                span.end("job", {"job.kind": job.kind, "job.model": job.model, "job.attempts": job.attempts})
         except LostLeaseError:
             log.info("stops %s: it was taken away", lease.job_id)
         except ReturnedError:
@@ -233,7 +238,8 @@ def run(settings: Settings, *, name: str | None = None, is_child: bool = False) 
     """Work until SIGTERM or Ctrl-C; a child also ends with its parent."""
     log_to()
     stores = open_stores(settings)
-    worker = Worker(settings, *stores, name=name or worker_name())
+    tracing = trace_to(settings.otlp_endpoint)
+    worker = Worker(settings, *stores, name=name or worker_name(), tracing=tracing)
 
     def stop(_: int, __: object) -> None:
         worker.ask_to_stop()
@@ -245,4 +251,5 @@ def run(settings: Settings, *, name: str | None = None, is_child: bool = False) 
     try:
         worker.run()
     finally:
+        tracing.close()
         stores.database.close()

@@ -99,7 +99,6 @@ def _make_jobs() -> None:
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.Column("cost", sa.BigInteger(), nullable=False),
         sa.Column("remixed_from", sa.Text(), nullable=True),
-        sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("trace", sa.Text(), nullable=True),
         sa.Column("status", sa.Text(), nullable=False),
         sa.Column("progress", sa.BigInteger(), nullable=False),
@@ -125,7 +124,6 @@ def _make_jobs() -> None:
     op.create_index(
         "jobs_active", "jobs", ["account_id", "number"], postgresql_where=ACTIVE, sqlite_where=ACTIVE
     )
-    op.create_index("jobs_asked_again", "jobs", ["account_id", "digest"])
     op.create_index("jobs_of_an_account", "jobs", ["account_id", "number"])
     op.create_index("jobs_unswept", "jobs", ["number"], postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)
     op.create_table(
