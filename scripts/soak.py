@@ -100,8 +100,9 @@ class Victim:
     def kill_a_worker(self) -> bool:
         """Kill one of its workers; return whether there was one."""
         assert self.process is not None
-        listed = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        found = listed.read_text().split() if listed.exists() else []
+        # Children are listed by the thread that started them
+        listed = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        found = [each for path in listed for each in path.read_text().split()]
         for each in found[:1]:
             os.kill(int(each), signal.SIGKILL)
         return bool(found)

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from unstatic.core.errors import InputError
 from unstatic.server import accounts, ledger
-from unstatic.server.accounts import OWNER, TIERS, Caller, authenticate, is_single_user
+from unstatic.server.accounts import OWNER, TIERS, Caller, is_single_user
 from unstatic.server.database import Database
 from unstatic.server.errors import ApiError
 from unstatic.server.tables import Account, Entry, Invite, Key
@@ -26,9 +26,15 @@ def key_of(database: Database, account: Account, *, lasts_s: int | None = None) 
     return key.id, secret
 
 
+def let_in(database: Database, header: str | None) -> Caller:
+    """Return who a header lets in."""
+    with database.glancing() as session:
+        return accounts.authenticate(session, database, header)
+
+
 def refused(database: Database, header: str | None) -> ApiError:
     with pytest.raises(ApiError) as caught:
-        authenticate(database, header, database.now())
+        let_in(database, header)
     return caught.value
 
 
@@ -39,7 +45,7 @@ def test_a_key_lets_its_account_in(database: Database, make_account: MakeAccount
     account = make_account()
     key_id, secret = key_of(database, account)
     for header in (f"Bearer {secret}", f"bearer   {secret} "):
-        assert authenticate(database, header, database.now()) == Caller(account.id, key_id, "creator")
+        assert let_in(database, header) == Caller(account.id, key_id, "creator")
 
 
 def test_f33_a_key_has_256_bits_and_only_its_digest_is_kept(database: Database, make_account: MakeAccount):
@@ -61,7 +67,7 @@ def test_f31_whoever_has_no_valid_key_gets_one_answer(
     _, brief = key_of(database, account, lasts_s=60)
     with database.writing() as session:
         accounts.revoke_key(session, revoked_id, database.now())
-    assert authenticate(database, f"Bearer {brief}", database.now()).account_id == account.id
+    assert let_in(database, f"Bearer {brief}").account_id == account.id
     clock.now_s += 60
     wrong = (
         *(None, "", "Bearer", "Bearer ", good, f"Basic {good}", f"Token {good}", f"Bearer{good}"),
@@ -111,7 +117,7 @@ def test_f34_a_disabled_account_is_told_so_and_may_come_back(database: Database,
     assert (answer.status, answer.code) == (403, "account_disabled")
     with database.writing() as session:
         accounts.enable(session, account.id)
-    assert authenticate(database, f"Bearer {secret}", database.now()).account_id == account.id
+    assert let_in(database, f"Bearer {secret}").account_id == account.id
 
 
 def test_use_is_noted_once_a_minute_at_most_also_by_a_clock_that_was_set_back(
@@ -121,7 +127,7 @@ def test_use_is_noted_once_a_minute_at_most_also_by_a_clock_that_was_set_back(
 
     def used_at(after_s: int) -> int | None:
         clock.now_s += after_s
-        authenticate(database, f"Bearer {secret}", database.now())
+        let_in(database, f"Bearer {secret}")
         with database.reading() as session:
             return session.get_one(Key, key_id).used_at
 
@@ -141,7 +147,7 @@ def test_f8_f9_a_key_is_let_in_where_its_use_cannot_be_noted(database: Database,
 
     with pytest.raises(DBAPIError), database.writing() as session:
         session.execute(update(Key).values(used_at=1))
-    assert authenticate(database, f"Bearer {secret}", database.now()) == Caller(account.id, key_id, "creator")
+    assert let_in(database, f"Bearer {secret}") == Caller(account.id, key_id, "creator")
     with database.reading() as session:
         assert session.get_one(Key, key_id).used_at is None
 
@@ -158,7 +164,7 @@ def test_a_key_cannot_last_for_no_time(database: Database, make_account: MakeAcc
 def test_a_server_without_keys_has_one_user(database: Database, make_account: MakeAccount):
     assert is_single_user(database)
     for header in (None, "Bearer anything", "Basic eA=="):
-        assert authenticate(database, header, database.now()) == Caller(OWNER, None, "admin")
+        assert let_in(database, header) == Caller(OWNER, None, "admin")
     with database.reading() as session:
         assert session.get_one(Account, OWNER).balance == accounts.OWNERS_CREDITS
     key_id, _ = key_of(database, make_account())
@@ -251,7 +257,7 @@ def redeem(database: Database, code: str, name: str = "Ada") -> tuple[Account, s
 
 def test_an_invite_makes_an_account_with_credits_and_a_key(database: Database):
     account, secret = redeem(database, invited(database, credits_=77))
-    assert authenticate(database, f"Bearer {secret}", database.now()).account_id == account.id
+    assert let_in(database, f"Bearer {secret}").account_id == account.id
     with database.reading() as session:
         row = session.get_one(Account, account.id)
         assert (row.tier, row.balance) == ("viewer", 77)

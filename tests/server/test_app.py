@@ -77,7 +77,8 @@ def test_f9_f24_a_database_in_trouble_is_503_without_its_words(
     def broken(*_: object) -> None:
         raise kind(SECRET, {}, Exception(SECRET))
 
-    monkeypatch.setattr(app.state.server.database, "reading", broken)
+    for way in ("reading", "glancing", "writing"):
+        monkeypatch.setattr(app.state.server.database, way, broken)
     answer = client.get("/v1/videos")
     assert error_of(answer, 503)["code"] == "unavailable"
     assert 1 <= int(answer.headers["retry-after"]) <= 120

@@ -53,6 +53,17 @@ def count_jobs(database: Database) -> int:
         return session.scalar(select(func.count()).select_from(Job)) or 0
 
 
+def test_a_glance_locks_nothing_and_sees_what_was_committed(database: Database, make_account: MakeAccount):
+    account = make_account()
+    with database.glancing() as glance:
+        assert glance.scalar(select(func.count()).select_from(Job)) == 0
+        with database.writing() as session:
+            jobs.create(session, session.get_one(Account, account.id), asked("p"), database.now())
+            assert glance.scalar(select(func.count()).select_from(Job)) == 0
+        # Within one transaction this would still be 0
+        assert glance.scalar(select(func.count()).select_from(Job)) == 1
+
+
 @contextmanager
 def held_by_another(path: Path) -> Iterator[None]:
     """Let another process write and not finish."""

@@ -11,7 +11,7 @@ import hmac
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import select, update
+from sqlalchemy import bindparam, exists, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.orm import Session
 
@@ -90,6 +90,14 @@ class Caller:
 
 
 OWNING = Caller(OWNER, None, "admin")
+# Asked for every request, so these are built once
+_KEY_OF = (
+    select(Key.id, Key.digest, Key.revoked_at, Key.expires_at, Key.used_at)
+    .add_columns(Account.id.label("account_id"), Account.tier, Account.disabled_at)
+    .join(Account, Account.id == Key.account_id)
+    .where(Key.digest == bindparam("digest"))
+)
+_DOOR = select(exists(select(Key.id)), exists(select(Account.id).where(Account.id == OWNER)))
 
 
 def tier_of(name: str) -> Tier:
@@ -216,31 +224,32 @@ def revoke_key(session: Session, key_id: str, now: int) -> None:
     key.revoked_at = key.revoked_at or now
 
 
-def authenticate(database: Database, header: str | None, now: int) -> Caller:
-    """Return who sends this Authorization header. Raises ApiError 401 without a reason why, or 403."""
+def authenticate(session: Session, database: Database, header: str | None) -> Caller:
+    """Return who sends this Authorization header; `session` looks, the database notes that the key was used.
+
+    Raises ApiError 401 without a reason why, or 403.
+    """
+    now = database.now()
     digest = _digest(_key_in(header) or "")
-    wanted = select(Key, Account).join(Account, Account.id == Key.account_id).where(Key.digest == digest)
-    with database.reading() as session:
-        found = session.execute(wanted).one_or_none()
-        single = found is None and _is_without_keys(session)
-        known = single and session.get(Account, OWNER) is not None
-    if single:
-        return OWNING if known else owner(database)
+    found = session.execute(_KEY_OF, {"digest": digest}).one_or_none()
     if found is None:
+        has_keys, has_owner = session.execute(_DOOR).one()
+        if has_keys:
+            raise _refused()
+        return OWNING if has_owner else owner(database)
+    is_valid = _is_valid(found.revoked_at, found.expires_at, now)
+    if not hmac.compare_digest(found.digest, digest) or not is_valid:
         raise _refused()
-    key, account = found
-    if not hmac.compare_digest(key.digest, digest) or not _is_valid(key, now):
-        raise _refused()
-    if account.disabled_at is not None:
+    if found.disabled_at is not None:
         raise ApiError(403, "this account is disabled: ask who runs the server", code="account_disabled")
-    if key.used_at is None or not 0 <= now - key.used_at < USED_EVERY_S:
-        _note_use(database, key, now)
-    return Caller(account.id, key.id, account.tier)
+    if found.used_at is None or not 0 <= now - found.used_at < USED_EVERY_S:
+        _note_use(database, found.id, found.used_at, now)
+    return Caller(found.account_id, found.id, found.tier)
 
 
-def _note_use(database: Database, key: Key, now: int) -> None:
+def _note_use(database: Database, key_id: str, used_at: int | None, now: int) -> None:
     """Write down that a key was used, once of many at a time; a database that is full still lets it in."""
-    unchanged = Key.id == key.id, Key.used_at.is_not_distinct_from(key.used_at)
+    unchanged = Key.id == key_id, Key.used_at.is_not_distinct_from(used_at)
     with contextlib.suppress(DBAPIError), database.writing() as session:
         session.execute(update(Key).where(*unchanged).values(used_at=now))
 
@@ -255,8 +264,8 @@ def _key_in(header: str | None) -> str | None:
     return text if right else None
 
 
-def _is_valid(key: Key, now: int) -> bool:
-    return key.revoked_at is None and (key.expires_at is None or now < key.expires_at)
+def _is_valid(revoked_at: int | None, expires_at: int | None, now: int) -> bool:
+    return revoked_at is None and (expires_at is None or now < expires_at)
 
 
 def _refused() -> ApiError:

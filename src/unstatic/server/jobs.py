@@ -9,7 +9,7 @@ back, progress never falls. Deleting ends what is active first, and leaves a row
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import case, select, update
+from sqlalchemy import bindparam, case, select, update
 from sqlalchemy.orm import Session
 
 from unstatic.core.errors import InputError, UnstaticError
@@ -25,6 +25,11 @@ NEXT = {
 }
 ENDED = (COMPLETED, FAILED)
 MOST_UNTIL_PUBLISHED = 99
+# Clients ask for their films again and again, so these are built once
+_OWN = select(Job).where(
+    Job.id == bindparam("job_id"), Job.account_id == bindparam("account_id"), Job.deleted_at.is_(None)
+)
+_OWN_LOCKED = _OWN.with_for_update()
 
 
 class LostLeaseError(UnstaticError):
@@ -175,8 +180,8 @@ def requeue(session: Session, job_id: str) -> Job:
 
 def find(session: Session, account_id: str, job_id: str, *, lock: bool = False) -> Job | None:
     """Return a job of an account that is not deleted."""
-    wanted = select(Job).where(Job.id == job_id, Job.account_id == account_id, Job.deleted_at.is_(None))
-    return session.scalars(wanted.with_for_update() if lock else wanted).one_or_none()
+    wanted = {"job_id": job_id, "account_id": account_id}
+    return session.scalars(_OWN_LOCKED if lock else _OWN, wanted).one_or_none()
 
 
 def cancel(session: Session, job: Job, now: int) -> None:

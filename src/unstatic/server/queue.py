@@ -9,12 +9,25 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ScalarSelect, func, select
+from sqlalchemy import ScalarSelect, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from unstatic.server.database import Database
 from unstatic.server.jobs import ENDED, IN_PROGRESS, QUEUED, Lease, give_on, transition
 from unstatic.server.tables import Account, Job
+
+# Idle workers ask this many times a second, so it is built once
+_WAITING = (
+    select(Job.number)
+    .where(Job.status.in_((QUEUED, IN_PROGRESS)), Job.worker.is_(None))
+    .where(Job.model.in_(bindparam("models", expanding=True)))
+    .limit(1)
+)
+
+
+def is_some_waiting(session: Session, models: Sequence[str]) -> bool:
+    """Return whether a worker that can make some models should try to claim: a look locks nothing."""
+    return session.execute(_WAITING, {"models": models}).first() is not None
 
 
 def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tuple[Lease, Job] | None:

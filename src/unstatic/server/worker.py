@@ -34,6 +34,7 @@ from unstatic.server.tracing import Tracing, trace_to
 
 BEATS_PER_S = 5
 BEATS_A_LEASE = 6
+NICENESS = 10  # where cores are shared, answers come before films
 OUT_OF_ORDER = 70  # the exit code of a worker that must be started anew (EX_SOFTWARE)
 log = logging.getLogger(__name__)
 
@@ -113,6 +114,9 @@ class Worker:
 
     def work_once(self) -> bool:
         """Make one job, if there is one for this worker, and return whether there was."""
+        with self.database.glancing() as session:
+            if not queue.is_some_waiting(session, list(self.named)):
+                return False
         with self.database.writing() as session:
             found = queue.claim(session, self.name, list(self.named), self.database.now())
         if found is None:
@@ -237,6 +241,8 @@ def die_with_parent() -> None:
 def run(settings: Settings, *, name: str | None = None, is_child: bool = False) -> None:
     """Work until SIGTERM or Ctrl-C; a child also ends with its parent."""
     log_to()
+    if sys.platform != "win32":
+        os.nice(NICENESS)
     stores = open_stores(settings)
     tracing = trace_to(settings.otlp_endpoint)
     worker = Worker(settings, *stores, name=name or worker_name(), tracing=tracing)

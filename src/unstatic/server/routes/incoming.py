@@ -59,8 +59,15 @@ def server_of(request: Request) -> Server:
 
 def caller_of(request: Request) -> Incoming:
     """Return who asks. Raises ApiError 401, 429, or 403 for a page of strangers in a browser without keys."""
+    with server_of(request).database.glancing() as session:
+        return let_in(session, request)
+
+
+def let_in(session: Session, request: Request) -> Incoming:
+    """Return who asks, of whom `session` may know. Raises as `caller_of`."""
     server = server_of(request)
-    caller = authenticate(server.database, request.headers.get("authorization"), server.database.now())
+    header = request.headers.get("authorization")
+    caller = authenticate(session, server.database, header)
     request.state.account_id = caller.account_id  # for the log
     if caller.key_id is None:
         check_origin(request)
@@ -85,6 +92,24 @@ def _hostname(address: str) -> str | None:
 
 
 Known = Annotated[Incoming, Depends(caller_of)]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A film of somebody known."""
+
+    incoming: Incoming
+    job: Job
+
+
+def found_video(video_id: str, request: Request) -> Found:
+    """Return a film and who asks for it, read in one go: clients ask again and again. Raises ApiError."""
+    with server_of(request).database.glancing() as session:
+        incoming = let_in(session, request)
+        return Found(incoming, held_job(session, incoming, video_id))
+
+
+FoundVideo = Annotated[Found, Depends(found_video)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +180,7 @@ def make_video(
 
 def find_job(incoming: Incoming, job_id: str, kind: str = "video") -> Job:
     """Return a job of the caller. Raises ApiError 404 for all others alike."""
-    with incoming.database.reading() as session:
+    with incoming.database.glancing() as session:
         return held_job(session, incoming, job_id, kind=kind)
 
 

@@ -2,8 +2,9 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Response
-from sqlalchemy import select
+from fastapi import APIRouter, Depends, Query, Request, Response
+from sqlalchemy import bindparam, select
+from sqlalchemy.orm import defer
 
 from unstatic.server import jobs
 from unstatic.server.asking import Asking
@@ -13,13 +14,16 @@ from unstatic.server.jobs import Asked
 from unstatic.server.routes.incoming import (
     ERRORS,
     ID,
+    FoundVideo,
     Incoming,
     Known,
     WithBody,
     find_job,
     held_job,
+    let_in,
     make_video,
     pace,
+    server_of,
 )
 from unstatic.server.schemas import (
     CreateBody,
@@ -48,6 +52,17 @@ CONTENT: dict[int | str, dict[str, Any]] = {
     206: {"description": "A range of it."},
 }
 Variant = Literal["video", "thumbnail", "spritesheet", "preview"]
+LAST = 2**63 - 1
+_OWN = (
+    select(Job)
+    .where(Job.account_id == bindparam("account_id"), Job.kind == "video", Job.deleted_at.is_(None))
+    .options(defer(Job.spec, raiseload=True), defer(Job.facts, raiseload=True))
+    .limit(bindparam("most"))
+)
+PAGES = {
+    "asc": _OWN.where(Job.number > bindparam("after")).order_by(Job.number),
+    "desc": _OWN.where(Job.number < bindparam("after")).order_by(Job.number.desc()),
+}
 router = APIRouter(prefix="/v1/videos", tags=["videos"], responses=ERRORS)
 
 
@@ -88,36 +103,39 @@ def remix(video_id: str, sent: WithBody, response: Response) -> Video:
     return make_video(sent, response, RemixBody, ask)
 
 
-@router.get("")
-def list_videos(
-    incoming: Known,
+def listed(
+    request: Request,
     after: Annotated[str | None, Query(max_length=200)] = None,
     limit: Annotated[int, Query(ge=0, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> VideoList:
-    """List films by when they were asked for; `after` may have been deleted since."""
-    wanted = select(Job).where(
-        Job.account_id == incoming.account_id, Job.kind == "video", Job.deleted_at.is_(None)
-    )
-    with incoming.database.reading() as session:
+    """Return a page of the caller's list. Raises ApiError."""
+    with server_of(request).database.glancing() as session:
+        account_id = let_in(session, request).account_id
+        number = 0 if order == "asc" else LAST
         if after is not None:
-            cursor = select(Job.number).where(Job.id == after, Job.account_id == incoming.account_id)
+            cursor = select(Job.number).where(Job.id == after, Job.account_id == account_id)
             number = session.scalar(cursor) if ID.fullmatch(after) else None
             if number is None:
                 raise ApiError(400, "after is no video of this list", code="invalid_value", param="after")
-            wanted = wanted.where(Job.number > number if order == "asc" else Job.number < number)
-        ordered = wanted.order_by(Job.number if order == "asc" else Job.number.desc())
-        found = list(session.scalars(ordered.limit(limit + 1)))
+        wanted = {"account_id": account_id, "after": number, "most": limit + 1}
+        found = list(session.scalars(PAGES[order], wanted))
     data = [video_of(job) for job in found[:limit]]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return VideoList(data=data, first_id=first, last_id=last, has_more=len(found) > limit)
 
 
+@router.get("")
+async def list_videos(page: Annotated[VideoList, Depends(listed)]) -> VideoList:
+    """List films by when they were asked for; `after` may have been deleted since."""
+    return page
+
+
 @router.get("/{video_id}")
-def retrieve(video_id: str, incoming: Known, response: Response) -> Video:
+async def retrieve(found: FoundVideo, response: Response) -> Video:
     """Look at a film; one that failed is found as well, and says why."""
     pace(response)
-    return video_of(find_job(incoming, video_id))
+    return video_of(found.job)
 
 
 @router.delete("/{video_id}")
@@ -130,9 +148,9 @@ def delete(video_id: str, incoming: Known) -> VideoDeleted:
 
 @router.head("/{video_id}/content", include_in_schema=False)
 @router.get("/{video_id}/content", response_class=Response, responses=CONTENT)
-def content(video_id: str, incoming: Known, variant: Variant = "video") -> Response:
+def content(found: FoundVideo, variant: Variant = "video") -> Response:
     """Answer with a file of a film; the preview can be watched while the film is made."""
-    job = find_job(incoming, video_id)
+    incoming, job = found.incoming, found.job
     if variant == "preview" and job.status == jobs.IN_PROGRESS:
         return _preview(incoming, job)
     if variant == "thumbnail" and job.status == jobs.IN_PROGRESS:
@@ -173,7 +191,7 @@ def _preview(incoming: Incoming, job: Job) -> Response:
             return None
 
     def is_over() -> bool:
-        with incoming.database.reading() as session:
+        with incoming.database.glancing() as session:
             now = jobs.find(session, incoming.account_id, job.id)
         return now is None or (now.status, now.fence) != (jobs.IN_PROGRESS, job.fence)
 
