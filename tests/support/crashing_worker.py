@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from unstatic.server import jobs, worker
+from unstatic.server.pulse import Pulse
 from unstatic.server.settings import read_settings
 from unstatic.server.storage import Storage
 
@@ -34,7 +35,7 @@ def main(point: str) -> None:
         case "claimed":
             worker.Worker._make = dies(worker.Worker._make, before=True)
         case "filming":
-            worker.Worker._beat = dies(worker.Worker._beat, before=False)
+            Pulse.tell = dies(Pulse.tell, before=False)
         case "encoded":
             Storage.put_file = dies(Storage.put_file, before=True)
         case "stored":

@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from unstatic.media.sheets import SheetMaker
 from unstatic.media.write import VideoWriter
 from unstatic.models.manifest import Manifest
 from unstatic.server.spec import Spec
-from unstatic.server.storage import Storage
+from unstatic.server.storage import Storage, StorageError
 
 VIDEO, THUMBNAIL, SHEET, PICTURE = "video.mp4", "thumbnail.webp", "spritesheet.jpg", "picture.png"
 PREVIEW, LOOK = "preview", "look.webp"
@@ -167,7 +167,8 @@ def film(
                 case Progress(done, total):
                     tell(100 * done // total)
                 case Preview(_, frames):
-                    storage.put_bytes(f"{prefix}/{LOOK}", picture_bytes(frames[-1], "WEBP"))
+                    with suppress(StorageError):  # only to be looked at meanwhile
+                        storage.put_bytes(f"{prefix}/{LOOK}", picture_bytes(frames[-1], "WEBP"))
                 case Warned(message):
                     said.append(message)
                 case Frames(_, frames):

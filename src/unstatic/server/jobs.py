@@ -30,6 +30,12 @@ _OWN = select(Job).where(
     Job.id == bindparam("job_id"), Job.account_id == bindparam("account_id"), Job.deleted_at.is_(None)
 )
 _OWN_LOCKED = _OWN.with_for_update()
+_STILL = select(Job.number).where(
+    Job.id == bindparam("job_id"),
+    Job.worker == bindparam("worker"),
+    Job.fence == bindparam("fence"),
+    Job.status == IN_PROGRESS,
+)
 
 
 class LostLeaseError(UnstaticError):
@@ -132,6 +138,13 @@ def beat(session: Session, lease: Lease, progress: int) -> None:
         raise LostLeaseError(lease.job_id)
 
 
+def check(session: Session, lease: Lease) -> None:
+    """Raise LostLeaseError if a worker shall stop. Nothing is written."""
+    wanted = {"job_id": lease.job_id, "worker": lease.worker, "fence": lease.fence}
+    if session.execute(_STILL, wanted).first() is None:
+        raise LostLeaseError(lease.job_id)
+
+
 def complete(session: Session, lease: Lease, made: Made, now: int) -> None:
     """Publish what a worker has made, once. Raises LostLeaseError if it is too late."""
     job = _held(session, lease)
@@ -163,6 +176,11 @@ def give_on(session: Session, job: Job, most_attempts: int, now: int) -> None:
     if job.attempts >= most_attempts:
         message = f"the work on it broke off {job.attempts} times"
         end_failed(session, job, "worker_lost", message, now)
+
+
+def give_up(session: Session, lease: Lease, most_attempts: int, now: int) -> None:
+    """Let another attempt be made after this one, unless it was the last. Raises LostLeaseError."""
+    give_on(session, _held(session, lease), most_attempts, now)
 
 
 def requeue(session: Session, job_id: str) -> Job:

@@ -11,6 +11,7 @@ from typing import Any
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
+from unstatic.server.processes import worker_name
 from unstatic.server.queue import Work
 from unstatic.server.settings import Settings
 from unstatic.server.supervise import FIRST_PAUSE_S, GRACE_S, HEALTHY_S, LONGEST_PAUSE_S
@@ -115,8 +116,6 @@ class RayPool:
         return bool(done)
 
     def _start(self) -> None:
-        from unstatic.server.worker import worker_name
-
         name = worker_name()
         kind = self.ray.remote(RayWorker).options(
             num_cpus=self.settings.worker_cpus,
@@ -137,11 +136,11 @@ class RayWorker:
         quiet_threads(spins=SHORT_SPINS)
         from unstatic.server.stores import open_stores
         from unstatic.server.telemetry import log_to
-        from unstatic.server.worker import Worker
+        from unstatic.server.worker import Worker, leave
 
         log_to()
         self.stores = open_stores(settings)
-        self.worker = Worker(settings, *self.stores, name=name)
+        self.worker = Worker(settings, *self.stores, name=name, hangs=leave)
 
     def is_placed(self) -> bool:
         """Answer."""

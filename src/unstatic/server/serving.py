@@ -50,24 +50,25 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
         timeout_keep_alive=IDLE_S,
     )
 
-    # The server answers these signals first and then raises them again, when the household is still to end
+    server = uvicorn.Server(config)
+
+    def hear(number: int, _: object) -> None:
+        """Note a signal: before the server takes them itself, and when it raises them again at its end."""
+        log.info("signal %d", number)
+        server.should_exit = True
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _hear)
+        signal.signal(number, hear)
     household.start()
     sys.stdout.write(f"{_address(listening)}\n")
     sys.stdout.flush()
     try:
         with contextlib.closing(listening):
-            uvicorn.Server(config).run(sockets=[listening])
+            server.run(sockets=[listening])
     finally:
         household.stop()
         sender.close()
         stores.database.close()
-
-
-def _hear(number: int, frame: object) -> None:
-    del frame
-    log.info("signal %d", number)
 
 
 def _address(listening: socket.socket) -> str:

@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     )
     workers: int = Field(default=1, ge=0, description="How many worker processes `serve` starts itself.")
     lease: Seconds = Field(default=60, description="How long a worker may be silent.")
+    patience: Seconds = Field(
+        default=900, description="How long one step, or loading a model, may take before a worker hangs."
+    )
     ray: str | None = Field(
         default=None, description="The address of a Ray cluster that works, `auto` or `local`."
     )

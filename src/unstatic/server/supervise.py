@@ -2,7 +2,6 @@
 
 import logging
 import os
-import socket
 import subprocess
 import sys
 import threading
@@ -17,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from unstatic.core.errors import UnstaticError
 from unstatic.server.database import Database
+from unstatic.server.processes import clear_scratch, end_orphans, is_dead_here, worker_name
 from unstatic.server.queue import Reaper
 from unstatic.server.settings import Settings
 from unstatic.server.tables import Job
-from unstatic.server.worker import worker_name
 
 LOOK_S, LOOKS_A_LEASE = 0.2, 6
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_S, GRACE_S = 0.2, 30.0, 60.0, 5.0
@@ -97,6 +96,8 @@ class Household:
             chore.do()
         except (SQLAlchemyError, UnstaticError, OSError) as error:  # and again next time
             log.warning("a chore failed (%s), it is tried again", type(error).__name__)
+        except Exception:  # a mistake of ours: the other chores go on, this one too next time
+            log.exception("a chore failed")
 
     def _look_after_workers(self) -> None:
         died = self.pool.look_after()
@@ -142,7 +143,8 @@ class ChildPool:
     """Worker processes of this server, started anew when they end, after a pause that grows."""
 
     def __init__(self, settings: Settings) -> None:
-        self.drain_s, self.environment = settings.drain, os.environ | settings.as_environment()
+        self.data, self.drain_s = settings.data, settings.drain
+        self.environment = os.environ | settings.as_environment()
         self.children = [Child() for _ in range(settings.workers)]
 
     def look_after(self) -> list[str]:
@@ -157,6 +159,7 @@ class ChildPool:
                 child.pause_s = FIRST_PAUSE_S if healthy else min(2 * child.pause_s, LONGEST_PAUSE_S)
                 child.due_s = now_s + child.pause_s
                 log.warning("worker %s ended, another starts in %.1f s", child.name, child.pause_s)
+                clear_scratch(self.data, died)
             if child.process is None and now_s >= child.due_s:
                 child.start(self.environment)
         return died
@@ -179,7 +182,9 @@ class ChildPool:
                 if child.process is not None:
                     child.process.wait(max(0.1, until_s - time.monotonic()))
             child.end()
-        return [child.name for child in running]
+        names = [child.name for child in running]
+        clear_scratch(self.data, names)
+        return names
 
 
 def dead_of_this_machine(database: Database) -> list[str]:
@@ -187,17 +192,5 @@ def dead_of_this_machine(database: Database) -> list[str]:
     with database.reading() as session:
         held = select(Job.worker).where(Job.worker.is_not(None)).distinct()
         names = [name for name in session.scalars(held) if name is not None]
-    return [name for name in names if _is_dead_here(name)]
-
-
-def _is_dead_here(name: str) -> bool:
-    host, _, rest = name.rpartition("-")[0].rpartition("-")
-    if host != socket.gethostname() or not rest.isdecimal():
-        return False
-    try:
-        os.kill(int(rest), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    end_orphans(names)
+    return [name for name in names if is_dead_here(name)]

@@ -2,28 +2,33 @@
 
 import logging
 import os
-import secrets
 import signal
-import socket
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from unstatic.core.errors import InputError, UnstaticError
+from unstatic.core.memory import give_back_memory
 from unstatic.generate.api import Model, load
-from unstatic.generate.engine import Pace
 from unstatic.generate.load import find
 from unstatic.server import jobs, queue
 from unstatic.server.database import Database
 from unstatic.server.filming import film, plan_of
 from unstatic.server.jobs import Lease, LostLeaseError, Made
+from unstatic.server.processes import (
+    OUT_OF_ORDER,
+    clear_scratch,
+    die_with_parent,
+    scratch_of,
+    worker_name,
+)
+from unstatic.server.pulse import Pulse, ReturnedError
 from unstatic.server.settings import Settings
 from unstatic.server.spec import read_spec
 from unstatic.server.storage import Storage, StorageError
@@ -32,20 +37,8 @@ from unstatic.server.tables import Job
 from unstatic.server.telemetry import log_to
 from unstatic.server.tracing import Tracing, trace_to
 
-BEATS_PER_S = 5
-BEATS_A_LEASE = 6
 NICENESS = 10  # where cores are shared, answers come before films
-OUT_OF_ORDER = 70  # the exit code of a worker that must be started anew (EX_SOFTWARE)
 log = logging.getLogger(__name__)
-
-
-class ReturnedError(UnstaticError):
-    """The worker was told to stop, and the job goes to another."""
-
-
-def worker_name() -> str:
-    """Return a name that no other worker has."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 class Scratch:
@@ -86,7 +79,9 @@ class Worker:
         name: str,
         find_model: Callable[[str], Model] = load,
         tracing: Tracing | None = None,
+        hangs: Callable[[], None] = lambda: None,
     ) -> None:
+        self.hangs = hangs
         self.tracing = tracing or Tracing()
         self.settings, self.database, self.storage, self.name = settings, database, storage, name
         self.find_model, self.loaded = find_model, dict[str, Model]()
@@ -96,6 +91,7 @@ class Worker:
 
     def run(self) -> None:
         """Work until told to stop. Raises what leaves the process in a state that nobody knows."""
+        clear_scratch(self.settings.data)
         self._model(next(iter(self.named)))
         while not self.stop.is_set():
             try:
@@ -136,8 +132,8 @@ class Worker:
     def _make(self, lease: Lease, job: Job) -> None:
         """Film a job and publish it, or say why that failed."""
         try:
-            with tempfile.TemporaryDirectory(prefix="unstatic-") as name:
-                made = self._film(lease, job, Scratch(Path(name), self.storage))
+            with self._pulse(lease) as pulse, scratch_of(self.settings.data, self.name) as folder:
+                made = self._film(job, lease, pulse, Scratch(folder, self.storage))
             # When this raises what is not known to be lost, the files may count already
             with self.database.writing() as session:
                 jobs.complete(session, lease, made, self.database.now())
@@ -146,31 +142,30 @@ class Worker:
         except InputError as error:
             self._fail(lease, "invalid_request", str(error), error)
         except (MemoryError, torch.OutOfMemoryError) as error:
+            if len(self.loaded) > 1:  # with the memory of the others it may be enough
+                self._unload()
+                self._give_on(lease)
+                return
             self._fail(lease, "out_of_memory", "there was not enough memory: ask for less", error)
             raise SystemExit(OUT_OF_ORDER) from error
         except (LostLeaseError, ReturnedError):
             self._forget(lease)
             raise
+        except OSError as error:  # of the disk of this machine
+            self._fail(lease, "storage_failed", "the server could not store it: ask again later", error)
         except UnstaticError as error:
             self._fail(lease, "generation_failed", "it could not be made: ask again later", error)
         except RuntimeError as error:  # torch's, of a device that may be out of order
             self._fail(lease, "internal_error", "the server failed: ask again later", error)
             raise SystemExit(OUT_OF_ORDER) from error
 
-    def _film(self, lease: Lease, job: Job, scratch: "Scratch") -> Made:
-        pace, reached = Pace(BEATS_PER_S), 0
-
-        def tell(percent: int) -> None:
-            nonlocal reached
-            reached = max(reached, percent)
-            if pace.is_due():
-                self._beat(lease, reached)
-
+    def _film(self, job: Job, lease: Lease, pulse: Pulse, scratch: "Scratch") -> Made:
         try:
-            with self._beating(lease):
-                model = self._model(job.model)
-                made = plan_of(read_spec(job.spec), model, scratch.local)
-            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, tell)
+            model = self._model(job.model)
+            pulse.tell(0)
+            made = plan_of(read_spec(job.spec), model, scratch.local)
+            pulse.tell(0)
+            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, pulse.tell)
         except InputError as error:
             raise InputError(scratch.unnamed(str(error))) from error
         said = [scratch.unnamed(each) for each in filmed.warnings]
@@ -178,45 +173,41 @@ class Worker:
             facts={**filmed.facts, "text": made.text, "warnings": said}, keep_s=int(self.settings.keep)
         )
 
-    def _beat(self, lease: Lease, percent: int) -> None:
-        """Say that the worker lives. Raises LostLeaseError, ReturnedError when the time to drain is over."""
-        if time.monotonic() - self.stopped_s > self.settings.drain:
-            with self.database.writing() as session:
-                jobs.give_back(session, lease)
-            raise ReturnedError(lease.job_id)
-        with self.database.writing() as session:
-            jobs.beat(session, lease, percent)
+    def _pulse(self, lease: Lease) -> Pulse:
+        def drained_s() -> float:
+            return time.monotonic() - self.stopped_s - self.settings.drain
 
-    @contextmanager
-    def _beating(self, lease: Lease) -> Generator[None]:
-        """Say that the worker lives while something is done that tells nothing: loading a model, say."""
-        over = threading.Event()
-
-        def keep_on() -> None:
-            while not over.wait(self.settings.lease / BEATS_A_LEASE):
-                try:
-                    with self.database.writing() as session:
-                        jobs.beat(session, lease, 0)
-                except (LostLeaseError, SQLAlchemyError):
-                    return
-
-        thread = threading.Thread(target=keep_on, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+        return Pulse(self.database, lease, self.settings, drained_s=drained_s, hangs=self.hangs)
 
     def _model(self, name: str) -> Model:
+        """Return a model, which stays loaded until another one needs its memory."""
         if name not in self.loaded:
-            self.loaded[name] = self.find_model(self.named[name])
+            try:
+                self.loaded[name] = self.find_model(self.named[name])
+            except (MemoryError, torch.OutOfMemoryError):
+                if not self.loaded:
+                    raise
+                self._unload()
+                self.loaded[name] = self.find_model(self.named[name])
         return self.loaded[name]
+
+    def _unload(self) -> None:
+        log.info("unloads %s: there is not enough memory for several models", ", ".join(self.loaded))
+        self.loaded.clear()
+        give_back_memory()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
 
     def _fail(self, lease: Lease, code: str, message: str, error: BaseException) -> None:
         log.warning("fails %s (%s): %s", lease.job_id, code, " ".join(str(error).split())[:500])
         with suppress(LostLeaseError), self.database.writing() as session:
             jobs.fail(session, lease, code, message, self.database.now())
+        self._forget(lease)
+
+    def _give_on(self, lease: Lease) -> None:
+        """Let a job be tried again, as after the loss of a worker."""
+        with suppress(LostLeaseError), self.database.writing() as session:
+            jobs.give_up(session, lease, self.settings.attempts, self.database.now())
         self._forget(lease)
 
     def _forget(self, lease: Lease) -> None:
@@ -227,15 +218,9 @@ class Worker:
             log.warning("leaves files of %s: %s", lease.job_id, error)
 
 
-def die_with_parent() -> None:
-    """Leave when the process that started this one is gone: it holds the other end of stdin."""
-
-    def wait() -> None:
-        while os.read(sys.stdin.fileno(), 1):  # not by Python's buffer, whose lock would be held at the end
-            pass
-        os._exit(OUT_OF_ORDER)
-
-    threading.Thread(target=wait, daemon=True).start()
+def leave() -> None:
+    """End this process at once, whatever its threads do."""
+    os._exit(OUT_OF_ORDER)
 
 
 def run(settings: Settings, *, name: str | None = None, is_child: bool = False) -> None:
@@ -245,7 +230,7 @@ def run(settings: Settings, *, name: str | None = None, is_child: bool = False) 
         os.nice(NICENESS)
     stores = open_stores(settings)
     tracing = trace_to(settings.otlp_endpoint)
-    worker = Worker(settings, *stores, name=name or worker_name(), tracing=tracing)
+    worker = Worker(settings, *stores, name=name or worker_name(), tracing=tracing, hangs=leave)
 
     def stop(_: int, __: object) -> None:
         worker.ask_to_stop()

@@ -146,7 +146,7 @@ class RemoteEngine:
         return job
 
     def _followed(self, job: str, plan: Plan) -> Generator[Event, None, dict[str, Any]]:
-        """Yield progress until the job is over, and return what the server says of it then."""
+        """Yield progress at every look until the job is over, and return what the server says of it then."""
         server, told, pace_s, total = self.model.connection, 0, PACE_S, plan.total_steps
         until_s = time.monotonic() + LONGEST_S
         while time.monotonic() < until_s:
@@ -159,8 +159,8 @@ class RemoteEngine:
                 raise UnstaticError(f"the job is {status} at {server.base}, maybe by a restart: ask again")
             share = min(percent / 100, 1) if isinstance(percent, int | float) and percent > 0 else 0
             done = total if status == "completed" else int(share * total)
-            if done > told and status != "failed":
-                yield Progress(done, total)
+            if status != "failed":  # also if there is none: who listens may want to stop it
+                yield Progress(max(done, told), total)
             if status in ("completed", "failed"):
                 return said
             told, asked = max(done, told), headers.get("openai-poll-after-ms") or ""

@@ -1,0 +1,79 @@
+"""Worker processes of this machine: their names and folders, and what becomes of those without a parent."""
+
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Generator, Iterable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+OUT_OF_ORDER = 70  # the exit code of a worker that must be started anew (EX_SOFTWARE)
+SCRATCH = "scratch"
+
+
+def worker_name() -> str:
+    """Return a name that no other worker has: this machine, this process (it may be the parent), a word."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def is_dead_here(name: str) -> bool:
+    """Return whether a name was given on this machine by a process that runs no more."""
+    number = _number_of(name)
+    if number is None:
+        return False
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def end_orphans(names: Iterable[str]) -> None:
+    """Kill children of dead servers of this machine: only those are left that somebody has stopped."""
+    orphans = {name.encode() for name in names if is_dead_here(name)}
+    for path in Path("/proc").glob("[0-9]*/cmdline") if orphans else ():
+        with contextlib.suppress(OSError):  # others come and go
+            words = path.read_bytes().split(b"\0")
+            if b"--child" in words and not orphans.isdisjoint(words):
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
+def _number_of(name: str) -> int | None:
+    """Return the process that gave a name on this machine, or None if it was on another."""
+    host, _, number = name.rpartition("-")[0].rpartition("-")
+    return int(number) if host == socket.gethostname() and number.isdecimal() else None
+
+
+@contextlib.contextmanager
+def scratch_of(data: Path, name: str) -> Generator[Path]:
+    """Yield a folder for one attempt of a worker, which is gone afterwards."""
+    folder = data / SCRATCH / name
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with TemporaryDirectory(dir=folder) as path:
+        yield Path(path)
+
+
+def clear_scratch(data: Path, ended: Iterable[str] = ()) -> None:
+    """Delete what workers left that have ended, and those that died with their servers."""
+    known = frozenset(ended)
+    for path in (data / SCRATCH).glob("*"):
+        if path.name in known or is_dead_here(path.name):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def die_with_parent() -> None:
+    """Leave when the process that started this one is gone: it holds the other end of stdin."""
+
+    def wait() -> None:
+        while os.read(sys.stdin.fileno(), 1):  # not by Python's buffer, whose lock would be held at the end
+            pass
+        os._exit(OUT_OF_ORDER)
+
+    threading.Thread(target=wait, daemon=True).start()

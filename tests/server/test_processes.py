@@ -1,0 +1,71 @@
+"""Names of worker processes, the folders that killed ones leave, and orphans."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from unstatic.server.processes import (
+    SCRATCH,
+    clear_scratch,
+    end_orphans,
+    is_dead_here,
+    scratch_of,
+    worker_name,
+)
+
+
+def named(number: int) -> str:
+    return f"{worker_name().rsplit('-', 2)[0]}-{number}-0123abcd"
+
+
+def test_a_name_says_whether_its_process_lives():
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert worker_name() != worker_name()
+    assert not is_dead_here(worker_name())
+    assert is_dead_here(named(ended.pid))
+    assert not is_dead_here(f"another-machine-{ended.pid}-0123abcd")
+    assert not is_dead_here("by hand")
+
+
+def test_a_folder_is_gone_after_an_attempt_and_those_of_dead_workers_are_cleared(tmp_path: Path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / SCRATCH / named(ended.pid) / "attempt"
+    left.mkdir(parents=True)
+    (left / "film.mp4").write_bytes(b"half")
+    with scratch_of(tmp_path, worker_name()) as folder:
+        (folder / "film.mp4").write_bytes(b"x")
+        assert folder.stat().st_mode & 0o077 == 0
+        clear_scratch(tmp_path)
+        assert (folder / "film.mp4").exists()
+        assert not left.exists()
+    assert not folder.exists()
+    clear_scratch(tmp_path, [worker_name(), folder.parent.name])
+    assert not folder.parent.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_the_stopped_child_of_a_dead_server_is_ended_and_nobody_else():
+    server = subprocess.Popen([sys.executable, "-c", ""])
+    server.wait()
+    orphan, kept = named(server.pid), named(os.getpid())
+    waits = [sys.executable, "-c", "import time; print(1, flush=True); time.sleep(600)"]
+    words = (["--child", "--name", orphan], ["--child", "--name", kept], ["--name", orphan])
+    began = [subprocess.Popen([*waits, *each], stdout=subprocess.PIPE) for each in words]
+    try:
+        for process in began:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"1\n"
+            process.send_signal(signal.SIGSTOP)
+        end_orphans([orphan, kept, "by hand"])
+        assert began[0].wait(20) == -signal.SIGKILL
+        assert [process.poll() for process in began[1:]] == [None, None]
+    finally:
+        for process in began:
+            process.kill()
+            process.communicate()
