@@ -31,9 +31,7 @@ from unstatic.server.tables import Account, Entry, Job
 
 SUPPORT = Path(__file__).parent.parent / "tests" / "support"
 MODEL = "nano"
-ASKED = Asked(
-    kind="video", model=MODEL, prompt="a red ball", spec={}, size="128x128", seconds=1.0, cost=1
-)
+ASKED = Asked(kind="video", model=MODEL, prompt="a red ball", spec={}, size="128x128", seconds=1.0, cost=1)
 SPAWN = multiprocessing.get_context("spawn")
 Work = Callable[[Database, str], Callable[[], bool]]
 
