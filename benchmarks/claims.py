@@ -4,10 +4,11 @@
     python benchmarks/claims.py --workers 1 --waiting 10000 --database postgresql://me:SECRET@db/empty
 
 So many processes do what workers do, with nothing filmed in between, for `--seconds` each: claim a job and
-complete it (two transactions a film), while `--waiting` jobs of `--accounts` accounts wait at first; beat (one
-transaction, up to five a second while a worker films); and look for a job where there is none (one transaction
-every UNSTATIC_SERVE_POLL seconds while a worker is idle). PostgreSQL runs in a folder of its own if it is
-installed; one that `--database` names must be empty, and is left full. Commits wait for the disk.
+complete it (two transactions a film), while `--waiting` jobs of `--accounts` accounts wait at first; beat
+(one transaction, up to five a second while a worker films); and look for a job where there is none (one
+transaction every UNSTATIC_SERVE_POLL seconds while a worker is idle). PostgreSQL runs in a folder of its
+own if it is installed; one that `--database` names must be empty, and is left full. Commits wait for the
+disk.
 """
 
 import argparse

@@ -38,16 +38,17 @@ LIMITS = {
 SETTINGS = """# Settings of the server
 
 Written by `python scripts/write_reference.py` from `src/unstatic/server/settings.py`. `unstatic serve`,
-`worker` and `admin` read them from the environment; nothing must be set, an empty variable counts as unset, and
-what an option says counts more. Several processes of one server need the same ones. Times are in seconds, names
-are separated by commas. How they belong together is in [how to serve](../how-to/serving/README.md).
+`worker` and `admin` read them from the environment; nothing must be set, an empty variable counts as unset,
+and what an option says counts more. Several processes of one server need the same ones. Times are in
+seconds, names are separated by commas. How they belong together is in [how to
+serve](../how-to/serving/README.md).
 
 {tables}
 
 Two more are not the server's own: `UNSTATIC_MODELS`, the folder of models that were pulled
-(`~/.local/share/unstatic/models`), and `UNSTATIC_CACHE`, that of what can be fetched again (`~/.cache/unstatic`).
-Where `XDG_DATA_HOME` and `XDG_CACHE_HOME` are set they, not `~/.local/share` and `~/.cache`, hold these folders
-and that of the server.
+(`~/.local/share/unstatic/models`), and `UNSTATIC_CACHE`, that of what can be fetched again
+(`~/.cache/unstatic`). Where `XDG_DATA_HOME` and `XDG_CACHE_HOME` are set they, not `~/.local/share` and
+`~/.cache`, hold these folders and that of the server.
 
 ## What the commands take
 
@@ -55,10 +56,10 @@ and that of the server.
 
 ADMIN = """# What the operator of a server types
 
-Written by `python scripts/write_reference.py` from the commands and tiers in the code. `unstatic admin` opens the
-database that [the settings](settings.md) name, whether a server runs or not: it needs the same variables, or
-`--data`. What is made is printed alone on a line, an error is one line, and a command that a wrong value stops
-exits with 2.
+Written by `python scripts/write_reference.py` from the commands and tiers in the code. `unstatic admin`
+opens the database that [the settings](settings.md) name, whether a server runs or not: it needs the same
+variables, or `--data`. What is made is printed alone on a line, an error is one line, and a command that a
+wrong value stops exits with 2.
 
 ## Tiers
 
@@ -66,9 +67,9 @@ exits with 2.
 |---|{rule}
 {limits}
 
-A second of up to 1280 x 720 pixels costs one credit, more pixels in proportion; what fails is paid back. Requests
-a minute of a key, and jobs that wait of all accounts together, are [settings](settings.md). As long as no key was
-ever made one person uses the server, as the tier `admin`, with credits for ever.
+A second of up to 1280 x 720 pixels costs one credit, more pixels in proportion; what fails is paid back.
+Requests a minute of a key, and jobs that wait of all accounts together, are [settings](settings.md). As
+long as no key was ever made one person uses the server, as the tier `admin`, with credits for ever.
 
 ## Commands
 
