@@ -70,7 +70,6 @@ class Settings(BaseSettings):
     attempts: Count = Field(default=3, description="How often a job is begun before it counts as failed.")
     poll: Seconds = Field(default=0.05, description="How often an idle worker looks for a job.")
     drain: Seconds = Field(default=30, description="How long a job may go on after a SIGTERM.")
-    open_door: bool = Field(default=False, description="Let anybody in without a key; on loopback only.")
 
     # Limits
     max_queue: Count = Field(default=10_000, description="Jobs that wait, of all accounts together.")
