@@ -1,11 +1,19 @@
 """Actors of a real Ray cluster on this machine, with the real `nano`."""
 
 import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import SecretStr
 
@@ -175,6 +183,69 @@ def test_what_a_lost_machine_made_is_made_by_another_and_nothing_twice(
         assert job.attempts == 1 + (job.number == held[dead])
         assert job.output == f"jobs/{job.id}/{job.attempts}"
         assert storage.size(f"{job.output}/video.mp4") > 1_000
+
+
+def test_a_server_outlives_the_head_of_its_cluster_and_goes_on_with_the_next(tmp_path: Path):
+    """Ray ends every process that has lost its head; this cluster is another than that of the tests above."""
+    script = str(Path(sys.executable).with_name("ray"))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    environment = os.environ | {
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_gcs_rpc_server_reconnect_timeout_s": "2",
+        "UNSTATIC_SERVE_DATA": str(tmp_path / "data"),
+        "UNSTATIC_SERVE_LEASE": "3",
+    }
+    folder = tempfile.mkdtemp(prefix="ray-")  # sockets lie in it, whose paths must be short
+    head = [script, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}"]
+    head += ["--num-cpus=1", "--include-dashboard=false", f"--object-store-memory={80 * 2**20}"]
+    command = [sys.executable, "-m", "unstatic", "serve", "--port", "0", "--workers", "0", "--ray", address]
+
+    def start_head() -> None:
+        subprocess.run([*head, f"--temp-dir={folder}"], env=environment, check=True, capture_output=True)
+
+    def of_ray() -> list[int]:
+        """Return the processes of this cluster."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                if f"{folder}/".encode() in path.read_bytes():
+                    found.append(int(path.parent.name))
+        return found
+
+    def end_head() -> None:
+        for number in of_ray():
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
+
+    start_head()
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        with httpx.Client(base_url=server.stdout.readline().strip(), timeout=30) as client:
+
+            def film(seconds: float) -> str:
+                body = {"prompt": "a red ball", "seconds": seconds, "size": "128x128"}
+                return client.post("/videos", json=body).raise_for_status().json()["id"]
+
+            def is_made(name: str) -> bool:
+                return client.get(f"/videos/{name}").raise_for_status().json()["status"] == "completed"
+
+            first = film(SHORT_S)
+            until(lambda: is_made(first), "a film")
+            end_head()
+            waits = film(SHORT_S)
+            time.sleep(6)  # the keeper of the actors has ended by now
+            assert server.poll() is None
+            assert not is_made(waits)
+            start_head()
+            until(lambda: is_made(waits), "a film of the next cluster")
+    finally:
+        server.terminate()
+        server.wait(60)
+        end_head()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.mark.parametrize(

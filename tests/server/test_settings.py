@@ -10,7 +10,11 @@ from unstatic.server.settings import PREFIX, Settings, read_settings
 
 def test_a_child_has_the_settings_of_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     settings = read_settings(
-        data=tmp_path, models=("nano", "other"), database="postgresql://me:secret@db/x", lease=5.0
+        data=tmp_path,
+        models=("nano", "other"),
+        database="postgresql://me:secret@db/x",
+        lease=5.0,
+        storage_options={"key": "k", "client_kwargs": {"region_name": "eu-1"}, "anon": False},
     )
     for name, value in settings.as_environment().items():
         monkeypatch.setenv(name, value)
@@ -23,7 +27,16 @@ def test_what_a_command_says_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     assert read_settings(data=tmp_path, workers=0).workers == 0
 
 
-@pytest.mark.parametrize(("name", "value"), [("lease", "soon"), ("attempts", "0"), ("workers", "-1")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("lease", "soon"),
+        ("attempts", "0"),
+        ("workers", "-1"),
+        ("storage_options", "not json"),
+        ("storage_options", '["a", "list"]'),
+    ],
+)
 def test_what_is_wrong_is_named_without_its_value(monkeypatch: pytest.MonkeyPatch, name: str, value: str):
     monkeypatch.setenv(f"{PREFIX}{name.upper()}", value)
     with pytest.raises(InputError, match=rf"^the setting {PREFIX}{name.upper()} is wrong: ") as said:

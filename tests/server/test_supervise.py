@@ -217,7 +217,6 @@ def test_f10_a_job_may_end_before_the_server_does(
     assert (job.status, job.attempts, pool.children[0].process) == ("completed", 1, None)
 
 
-@SQLITE_ONLY
 def test_f1_a_server_that_is_killed_right_after_its_answer_makes_the_film_after_a_restart(
     settings: Settings, database: Database, storage: Storage, tmp_path: Path
 ):

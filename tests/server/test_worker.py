@@ -1,5 +1,8 @@
 """A worker with the real `nano`, films of a quarter of a second."""
 
+import os
+import random
+import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -238,6 +241,24 @@ def test_f10_a_worker_that_is_told_to_stop_gives_its_job_back_as_if_it_had_not_b
     job = row(database)
     assert (job.status, job.worker, job.attempts) == ("in_progress", None, 0)
     assert list(storage.list("jobs")) == []
+
+
+def test_f10_a_signal_at_any_moment_stops_an_idle_worker(
+    database: Database, storage: Storage, nano: Model, tmp_path: Path
+):
+    settings, dice = Settings(data=tmp_path, poll=0.001), random.Random(0)
+    before = signal.getsignal(signal.SIGUSR1)
+    try:
+        for _ in range(60):
+            worker = Worker(settings, database, storage, name="worker", find_model=lambda _: nano)
+            # As in `run`: in the thread that works, in the middle of anything
+            signal.signal(signal.SIGUSR1, lambda _, __, one=worker: one.ask_to_stop())
+            late = threading.Timer(dice.uniform(0, 0.02), os.kill, (os.getpid(), signal.SIGUSR1))
+            late.start()
+            worker.run()
+            late.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
 
 
 def test_a_worker_beats_while_a_model_is_loaded(

@@ -62,6 +62,11 @@ def worker(
 ) -> None:
     """Make films for a server that has the same database and storage."""
     settings = server_settings(data=data, models=tuple(model) if model else None, lease=lease)
+    if settings.ray is not None:  # the actors work: this process looks after them
+        from unstatic.server.ray_pool import keep
+
+        keep(settings, is_child=child)
+        return
     import torch
 
     from unstatic.server.worker import run

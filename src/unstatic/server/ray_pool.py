@@ -1,20 +1,27 @@
 """Workers on many machines: actors of a Ray cluster, as many as there is work for."""
 
 import importlib
+import importlib.util
 import logging
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
-from unstatic.server.processes import worker_name
-from unstatic.server.queue import Work
+from unstatic.server import queue
+from unstatic.server.processes import die_with_parent, worker_name
+from unstatic.server.queue import Reaper, Work
 from unstatic.server.settings import Settings
-from unstatic.server.supervise import FIRST_PAUSE_S, GRACE_S, HEALTHY_S, LONGEST_PAUSE_S
+from unstatic.server.stores import open_stores
+from unstatic.server.supervise import FIRST_PAUSE_S, GRACE_S, HEALTHY_S, LONGEST_PAUSE_S, LOOK_S, Household
+from unstatic.server.telemetry import log_to
 
 IDLE_LOOKS = 150  # looks after which workers that have nothing to do are stopped: half a minute
 REACH_S = 5.0
@@ -55,9 +62,12 @@ class RayPool:
             died = [name for name, actor in self.actors.items() if self._is_done(actor.running)]
             for name in died:
                 self._bury(name)
-            self._fit()
         except self.ray.exceptions.RayError as error:
             raise UnstaticError(f"Ray fails: {' '.join(str(error).split())[:200]}") from error
+        try:
+            self._fit()
+        except (self.ray.exceptions.RayError, SQLAlchemyError) as error:  # who died counts
+            log.warning("the actors are not fitted to the work: %s", type(error).__name__)
         return died
 
     def end(self, name: str) -> None:
@@ -129,13 +139,38 @@ class RayPool:
         )
 
 
+def keep(settings: Settings, *, is_child: bool = False) -> None:
+    """Look after a pool until SIGTERM or Ctrl-C; a child also ends with its parent.
+
+    It is a process of its own, since Ray ends the process that it runs in when it loses the head of its
+    cluster: the server answers all the same, and starts another until there is a cluster again.
+    """
+    log_to()
+    stores, signals = open_stores(settings), list[int]()
+
+    def work() -> Work:
+        with stores.database.glancing() as session:
+            return queue.work(session)
+
+    pool = RayPool(settings, work)
+    reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
+    household = Household(pool, reaper, [])
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: signals.append(number))
+    if is_child:
+        die_with_parent()
+    household.start()
+    while not signals:
+        time.sleep(LOOK_S)
+    household.stop()
+    stores.database.close()
+
+
 class RayWorker:
     """What runs in the actor. The settings travel with it: the dashboard shows an environment to anybody."""
 
     def __init__(self, settings: Settings, name: str) -> None:
         quiet_threads(spins=SHORT_SPINS)
-        from unstatic.server.stores import open_stores
-        from unstatic.server.telemetry import log_to
         from unstatic.server.worker import Worker, leave
 
         log_to()
@@ -160,16 +195,14 @@ class RayWorker:
 
 def _connected(settings: Settings) -> Any:
     """Return Ray, connected to its cluster. Raises InputError if it is not installed or does not answer."""
+    check_ray(settings)
     address = settings.ray or LOCAL
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers what runs here
     if address == LOCAL:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # on any system: loopback only
     elif address != AUTO:
         _reach(address)
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ModuleNotFoundError:
-        raise InputError("ray is not installed: pip install 'unstatic[ray]'") from None
+    ray: Any = importlib.import_module("ray")
     try:
         ray.init(
             address=address,
@@ -184,11 +217,18 @@ def _connected(settings: Settings) -> Any:
     return ray
 
 
+def check_ray(settings: Settings) -> None:
+    """Raise InputError for an address that is none, or if Ray is not installed."""
+    host, _, port = (settings.ray or LOCAL).rpartition(":")
+    if settings.ray not in (LOCAL, AUTO) and (not host or "/" in host or not port.isdecimal()):
+        raise InputError(f"ray is {settings.ray}: give HOST:PORT of a cluster, auto, or local")
+    if importlib.util.find_spec("ray") is None:
+        raise InputError("ray is not installed: pip install 'unstatic[ray]'")
+
+
 def _reach(address: str) -> None:
     """Raise InputError for an address where nobody listens: Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
-    if not host or "/" in host or not port.isdecimal():
-        raise InputError(f"ray is {address}: give HOST:PORT of a cluster, auto, or local")
     try:
         socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
     except (OSError, OverflowError):

@@ -11,16 +11,16 @@ from functools import partial
 import uvicorn
 
 from unstatic.core.errors import InputError
-from unstatic.server import queue
 from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
 from unstatic.server.fetching import post
 from unstatic.server.metrics import Metrics
 from unstatic.server.outbox import Sender
-from unstatic.server.queue import Reaper, Work
+from unstatic.server.queue import Reaper
+from unstatic.server.ray_pool import check_ray
 from unstatic.server.settings import Settings
 from unstatic.server.stores import Stores, open_stores
-from unstatic.server.supervise import ChildPool, Chore, Household, Pool
+from unstatic.server.supervise import GRACE_S, ChildPool, Chore, Household
 from unstatic.server.sweep import Sweeper
 from unstatic.server.telemetry import log_to
 from unstatic.server.webhooks import policy_of
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises InputError naming the fix for what is not safe or not free."""
     log_to()
+    if settings.ray is not None:
+        check_ray(settings)
     stores = open_stores(settings)
     _check_door(host, expose=expose, single=is_single_user(stores.database))
     app = create_app(settings, database=stores.database, storage=stores.storage)
@@ -53,8 +55,8 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
     server = uvicorn.Server(config)
 
     def hear(number: int, _: object) -> None:
-        """Note a signal: before the server takes them itself, and when it raises them again at its end."""
-        log.info("signal %d", number)
+        """Stop before the server takes signals itself; it raises them again at its end."""
+        del number
         server.should_exit = True
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -83,19 +85,9 @@ def _household(settings: Settings, stores: Stores, sender: Sender, metrics: Metr
     sweeper = Sweeper(stores.database, stores.storage, settings)
     chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
     count_deaths = metrics.worker_restarts.inc
-    return Household(_pool(settings, stores), reaper, chores, count_deaths=count_deaths)
-
-
-def _pool(settings: Settings, stores: Stores) -> Pool:
-    if settings.ray is None:
-        return ChildPool(settings)
-    from unstatic.server.ray_pool import RayPool
-
-    def work() -> Work:
-        with stores.database.reading() as session:
-            return queue.work(session)
-
-    return RayPool(settings, work)
+    # With Ray the one child keeps the actors, and ends them when it is asked to end
+    pool = ChildPool(settings) if settings.ray is None else ChildPool(settings, 1, grace_s=3 * GRACE_S)
+    return Household(pool, reaper, chores, count_deaths=count_deaths)
 
 
 def _check_door(host: str, *, expose: bool, single: bool) -> None:

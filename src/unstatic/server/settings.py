@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -19,6 +19,14 @@ def _apart(value: object) -> object:
     return (
         tuple(each.strip() for each in value.split(",") if each.strip()) if isinstance(value, str) else value
     )
+
+
+def _read_object(value: object) -> object:
+    """Read JSON, as it is in the environment."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError('Input should be an object of JSON, as {"key": "value"}') from None
 
 
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_apart)]
@@ -45,7 +53,7 @@ class Settings(BaseSettings):
     storage: str | None = Field(
         default=None, description="Where files go: a file:// or s3:// URL; without it in the folder `data`."
     )
-    storage_options: dict[str, str] = Field(
+    storage_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_read_object)] = Field(
         default_factory=dict, description="What fsspec is told about the storage, as JSON."
     )
     public_url: str | None = Field(

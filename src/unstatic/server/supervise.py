@@ -142,10 +142,10 @@ class Child:
 class ChildPool:
     """Worker processes of this server, started anew when they end, after a pause that grows."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.data, self.drain_s = settings.data, settings.drain
+    def __init__(self, settings: Settings, count: int | None = None, *, grace_s: float = GRACE_S) -> None:
+        self.data, self.patience_s = settings.data, settings.drain + grace_s
         self.environment = os.environ | settings.as_environment()
-        self.children = [Child() for _ in range(settings.workers)]
+        self.children = [Child() for _ in range(settings.workers if count is None else count)]
 
     def look_after(self) -> list[str]:
         """See `Pool`."""
@@ -176,7 +176,7 @@ class ChildPool:
         for child in running:
             if child.process is not None:
                 child.process.terminate()
-        until_s = time.monotonic() + self.drain_s + GRACE_S
+        until_s = time.monotonic() + self.patience_s
         for child in running:
             with suppress(subprocess.TimeoutExpired):
                 if child.process is not None:

@@ -4,7 +4,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -65,9 +64,9 @@ class Scratch:
 
 
 class Worker:
-    """Makes the jobs of some models, one at a time, until `stop`; the first model is loaded at once.
+    """Makes the jobs of some models, one at a time, until it is asked to stop; the first is loaded at once.
 
-    After `stop` a job may go on for `settings.drain` seconds, and is given back if that is not enough.
+    After that a job may go on for `settings.drain` seconds, and is given back if that is not enough.
     """
 
     def __init__(
@@ -87,26 +86,32 @@ class Worker:
         self.find_model, self.loaded = find_model, dict[str, Model]()
         # Clients call a model by its own name, whatever folder or server it is found in
         self.named = {find(each).manifest.name: each for each in settings.models}
-        self.stop, self.stopped_s = threading.Event(), float("inf")
+        self.stopped_s = float("inf")
 
     def run(self) -> None:
         """Work until told to stop. Raises what leaves the process in a state that nobody knows."""
         clear_scratch(self.settings.data)
         self._model(next(iter(self.named)))
-        while not self.stop.is_set():
+        while not self.is_asked_to_stop():
             try:
                 worked = self.work_once()
             except SQLAlchemyError as error:
                 log.warning("the database does not answer: %s", type(error).__name__)
                 worked = False
-                self.stop.wait(1)
+                time.sleep(1)
             if not worked:
-                self.stop.wait(self.settings.poll)
+                time.sleep(self.settings.poll)
 
     def ask_to_stop(self) -> None:
-        """End soon: after this job, or without it when the time to drain is over."""
+        """End soon: after this job, or without it when the time to drain is over.
+
+        A signal may call this in the middle of whatever the worker does, so nothing here may take a lock.
+        """
         self.stopped_s = min(self.stopped_s, time.monotonic())
-        self.stop.set()
+
+    def is_asked_to_stop(self) -> bool:
+        """Return whether this worker takes no other job."""
+        return self.stopped_s < float("inf")
 
     def work_once(self) -> bool:
         """Make one job, if there is one for this worker, and return whether there was."""
