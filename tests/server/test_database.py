@@ -53,6 +53,16 @@ def count_jobs(database: Database) -> int:
         return session.scalar(select(func.count()).select_from(Job)) or 0
 
 
+def test_a_new_file_is_its_owner_s_alone_with_all_that_sqlite_adds(tmp_path: Path):
+    opened = Database(f"sqlite:///{tmp_path}/jobs.sqlite")
+    opened.migrate()
+    with opened.reading() as session:
+        session.execute(text("SELECT 1"))
+        found = {path.name: path.stat().st_mode & 0o077 for path in tmp_path.iterdir()}
+    opened.close()
+    assert found == {"jobs.sqlite": 0, "jobs.sqlite-wal": 0, "jobs.sqlite-shm": 0}
+
+
 def test_a_glance_locks_nothing_and_sees_what_was_committed(database: Database, make_account: MakeAccount):
     account = make_account()
     with database.glancing() as glance:

@@ -32,6 +32,17 @@ def test_a_name_says_whether_its_process_lives():
     assert not is_dead_here("by hand")
 
 
+def test_a_process_number_of_another_container_says_nothing(monkeypatch: pytest.MonkeyPatch):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    name, readlink = named(ended.pid), os.readlink
+    assert is_dead_here(name)
+    monkeypatch.setattr(
+        os, "readlink", lambda path: "pid:[1]" if path == "/proc/self/ns/pid" else readlink(path)
+    )
+    assert not is_dead_here(name)
+
+
 def test_a_folder_is_gone_after_an_attempt_and_those_of_dead_workers_are_cleared(tmp_path: Path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()

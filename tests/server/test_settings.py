@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from unstatic.core.errors import InputError
-from unstatic.server.settings import PREFIX, Settings, read_settings
+from unstatic.server import settings as module
+from unstatic.server.settings import PREFIX, Settings, read_settings, unknown_variables
 
 
 def test_a_child_has_the_settings_of_its_parent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -46,3 +47,21 @@ def test_what_is_wrong_is_named_without_its_value(monkeypatch: pytest.MonkeyPatc
 
 def test_a_password_is_not_shown():
     assert "secret" not in repr(Settings(database="postgresql://me:secret@db/x"))  # type: ignore[arg-type]
+
+
+def test_what_is_misspelt_is_known_for_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(f"{PREFIX}WORKER", "4")
+    monkeypatch.setenv(f"{PREFIX}WORKERS", "4")
+    assert unknown_variables() == [f"{PREFIX}WORKER"]
+
+
+def test_secrets_of_a_container_are_read_from_files_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    monkeypatch.setattr(module, "SECRETS", tmp_path)
+    (tmp_path / "unstatic_serve_database").write_text("postgresql://me:hidden@db/x")
+    (tmp_path / "unstatic_serve_storage_options").write_text('{"secret": "hidden"}')
+    settings = read_settings()
+    assert settings.database_url == "postgresql://me:hidden@db/x"
+    assert settings.storage_options == {"secret": "hidden"}
+    assert "hidden" not in repr(settings)

@@ -177,6 +177,7 @@ def test_f21_a_job_that_is_deleted_meanwhile_stops_at_the_next_step_and_leaves_n
     ("error", "code", "exits"),
     [
         (MemoryError(), "out_of_memory", True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory", True),
         (RuntimeError("CUDA error: device-side assert triggered"), "internal_error", True),
         (UnstaticError("the server of the model is away"), "generation_failed", False),
     ],

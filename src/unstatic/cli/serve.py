@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstatic.cli.options import number, whole
+from unstatic.cli.output import warn
 from unstatic.core.errors import InputError
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
@@ -82,7 +83,9 @@ def server_settings(**given: object) -> "Settings":
     """Read the settings. Raises InputError naming the fix where the extra is missing."""
     quiet_threads(spins=SHORT_SPINS)
     try:
-        from unstatic.server.settings import read_settings
+        from unstatic.server.settings import read_settings, unknown_variables
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is not installed: pip install 'unstatic[server]'") from None
+    for name in unknown_variables():
+        warn(f"{name} is no setting of the server and has no effect")
     return read_settings(**given)

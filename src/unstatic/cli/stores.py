@@ -37,6 +37,8 @@ def opened(data: Path | None, *, writes: bool = False) -> Generator[Opened]:
     from unstatic.server.stores import open_stores
 
     try:
+        if settings.database is None and not (settings.data / "jobs.sqlite").exists():
+            warn(f"there was no server's database in {settings.data}: a new one is made")
         database: Database = open_stores(settings).database
         with closing(database), database.writing() if writes else database.reading() as session:
             yield Opened(session, database.now(), settings)

@@ -1,5 +1,7 @@
 """Transactions on SQLite or PostgreSQL, and the steps that lead an older database to today's tables."""
 
+import contextlib
+import os
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -41,6 +43,7 @@ class Database:
         except (ArgumentError, NoSuchModuleError):
             raise InputError("the database is no URL as postgresql://USER:PASSWORD@HOST/NAME") from None
         if self.is_sqlite:
+            _close_to_others(parsed.database)
             _prepare_sqlite(self.engine)
             _set_pragmas(self._glancer)
         self._writer = self.engine.execution_options(writes=True)
@@ -91,6 +94,13 @@ class Database:
         """Give all connections back."""
         self.engine.dispose()
         self._glancer.dispose()
+
+
+def _close_to_others(path: str | None) -> None:
+    """Make the file of a new database readable to its owner only; SQLite's other files follow it."""
+    if path and not Path(path).exists():
+        with contextlib.suppress(OSError):  # the first connection says what is wrong
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
 
 
 def _prepare_sqlite(engine: Engine) -> None:

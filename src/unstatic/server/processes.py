@@ -1,6 +1,7 @@
 """Worker processes of this machine: their names and folders, and what becomes of those without a parent."""
 
 import contextlib
+import hashlib
 import os
 import secrets
 import shutil
@@ -18,7 +19,7 @@ SCRATCH = "scratch"
 
 def worker_name() -> str:
     """Return a name that no other worker has: this machine, this process (it may be the parent), a word."""
-    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
 
 
 def is_dead_here(name: str) -> bool:
@@ -47,8 +48,17 @@ def end_orphans(names: Iterable[str]) -> None:
 
 def _number_of(name: str) -> int | None:
     """Return the process that gave a name on this machine, or None if it was on another."""
-    host, _, number = name.rpartition("-")[0].rpartition("-")
-    return int(number) if host == socket.gethostname() and number.isdecimal() else None
+    place, _, number = name.rpartition("-")[0].rpartition("-")
+    return int(number) if place == _place() and number.isdecimal() else None
+
+
+def _place() -> str:
+    """Return where process numbers mean the same: this machine since it was started, this container."""
+    host, marks = socket.gethostname(), list[str]()
+    with contextlib.suppress(OSError):  # not on every system
+        marks.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        marks.append(os.readlink("/proc/self/ns/pid"))
+    return f"{host}-{hashlib.sha256(''.join(marks).encode()).hexdigest()[:8]}" if marks else host
 
 
 @contextlib.contextmanager

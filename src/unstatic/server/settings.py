@@ -1,6 +1,7 @@
 """What an operator may set, and the only place of the server that reads the environment."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -12,6 +13,8 @@ from unstatic.core.folders import server_folder
 from unstatic.generate.defaults import DEFAULT_MODEL
 
 PREFIX = "UNSTATIC_SERVE_"
+# Where containers are given secrets as files, here `unstatic_serve_database` and its like
+SECRETS = Path("/run/secrets")
 
 
 def _apart(value: object) -> object:
@@ -54,7 +57,7 @@ class Settings(BaseSettings):
         default=None, description="Where files go: a file:// or s3:// URL; without it in the folder `data`."
     )
     storage_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_read_object)] = Field(
-        default_factory=dict, description="What fsspec is told about the storage, as JSON."
+        default_factory=dict, repr=False, description="What fsspec is told about the storage, as JSON."
     )
     public_url: str | None = Field(
         default=None, description="How clients reach the server, for addresses in answers."
@@ -132,9 +135,17 @@ class Settings(BaseSettings):
         return said
 
 
+def unknown_variables() -> list[str]:
+    """Return variables of the environment that look like settings and are none, misspelt maybe."""
+    known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(PREFIX) and name not in known)
+
+
 def read_settings(**given: object) -> Settings:
     """Return the settings; what is None is not given. Raises InputError naming the setting and the fix."""
     wanted = {name: value for name, value in given.items() if value is not None}
+    if SECRETS.is_dir():
+        wanted["_secrets_dir"] = SECRETS
     try:
         return Settings(**wanted)  # pyright: ignore[reportArgumentType]
     except ValidationError as error:

@@ -133,7 +133,8 @@ class Child:
         """Make sure that it is no more."""
         if self.process is not None:
             self.process.kill()
-            self.process.wait()
+            with suppress(subprocess.TimeoutExpired):  # one that waits for a driver ends when that answers
+                self.process.wait(GRACE_S)
             if self.process.stdin is not None:
                 self.process.stdin.close()
             self.process = None

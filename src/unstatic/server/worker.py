@@ -13,7 +13,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from unstatic.core.errors import InputError, UnstaticError
-from unstatic.core.memory import give_back_memory
+from unstatic.core.memory import give_back_memory, trim_memory
 from unstatic.generate.api import Model, load
 from unstatic.generate.load import find
 from unstatic.server import jobs, queue
@@ -132,6 +132,7 @@ class Worker:
             log.info("stops %s: it was taken away", lease.job_id)
         except ReturnedError:
             log.info("gives %s back", lease.job_id)
+        trim_memory()  # what films free lies in pieces, and grew by 4 MB with each
         return True
 
     def _make(self, lease: Lease, job: Job) -> None:
@@ -161,7 +162,10 @@ class Worker:
         except UnstaticError as error:
             self._fail(lease, "generation_failed", "it could not be made: ask again later", error)
         except RuntimeError as error:  # torch's, of a device that may be out of order
-            self._fail(lease, "internal_error", "the server failed: ask again later", error)
+            if "allocate memory" in str(error):  # torch's of the memory of the CPU
+                self._fail(lease, "out_of_memory", "there was not enough memory: ask for less", error)
+            else:
+                self._fail(lease, "internal_error", "the server failed: ask again later", error)
             raise SystemExit(OUT_OF_ORDER) from error
 
     def _film(self, job: Job, lease: Lease, pulse: Pulse, scratch: "Scratch") -> Made:
