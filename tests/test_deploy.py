@@ -95,3 +95,10 @@ def test_the_parts_make_a_film_together(tmp_path: Path):
             time.sleep(0.2)
         assert found["status"] == "completed", found
         assert client.get(f"/videos/{name}/content").content[4:8] == b"ftyp"
+
+
+def test_the_image_is_built_as_its_makers_advise():
+    linted = subprocess.run(
+        [Path(sys.executable).with_name("hadolint"), DEPLOY / "Dockerfile"], capture_output=True, text=True
+    )
+    assert (linted.returncode, linted.stdout) == (0, "")

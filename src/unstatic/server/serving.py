@@ -118,8 +118,8 @@ def _listen(host: str, port: int) -> socket.socket:
         # Else the second packet of an answer waits 40 ms: asyncio only knows sockets that name their protocol
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
-    except socket.gaierror:
-        raise InputError(f"host is {host}, which nobody knows: take another --host") from None
     except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno in (socket.EAI_NONAME, socket.EAI_AGAIN):
+            raise InputError(f"host is {host}, which nobody knows: take another --host") from None
         reason = error.strerror if isinstance(error, OSError) else "there are ports up to 65535"
         raise InputError(f"cannot listen on {host}:{port}: {reason}, take another --port") from None
