@@ -117,9 +117,9 @@ def test_tests_mirror_the_source():
 
 
 def source_of(test: Path) -> Path:
-    """Name what a test stands for: a module of the package, or one of the scripts."""
+    """Name what a test stands for: a module of the package, one of the scripts or of the benchmarks."""
     name = test.relative_to(ROOT / "tests").with_name(test.name[5:])
-    return ROOT / name if name.parts[0] == "scripts" else ROOT / "src/unstatic" / name
+    return ROOT / name if name.parts[0] in ("scripts", "benchmarks") else ROOT / "src/unstatic" / name
 
 
 def test_rooms_are_described_by_a_docstring_and_nothing_else():
