@@ -2,7 +2,8 @@
 
 Fairness is start-time fair queueing (Goyal, Vin, Cheng 1996): every claim moves the virtual time of its
 account on by cost / weight, and the account with the least is served. Who comes back after a pause begins
-where the others are, so that silence saves nothing up.
+where whoever was served last began, so that silence saves nothing up, and use that is long past costs
+nothing.
 """
 
 import time
@@ -46,7 +47,9 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
     job, account = found
     if (session.scalar(select(_at_work(account.id))) or 0) >= account.concurrency:
         return None  # another worker was quicker than the lock
-    account.virtual_time += job.cost / account.weight
+    if job.fence == 0:  # another attempt is not the account's fault
+        account.last_start = account.virtual_time
+        account.virtual_time += job.cost / account.weight
     job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
     if job.status == QUEUED:
         transition(session, job, IN_PROGRESS, now)
@@ -61,16 +64,14 @@ def _at_work(account_id: Any) -> ScalarSelect[int]:
 
 
 def join_in(session: Session, account: Account) -> None:
-    """Let an account that has nothing to do begin where the others are, before its job is written."""
-    active = (
-        select(Account.virtual_time).join(Job, Job.account_id == Account.id).where(Job.status.not_in(ENDED))
-    )
-    has_some = session.scalar(
-        select(func.count()).where(Job.account_id == account.id, Job.status.not_in(ENDED))
-    )
-    least = session.scalar(select(func.min(active.subquery().c.virtual_time)))
-    if not has_some and least is not None:
-        account.virtual_time = max(account.virtual_time, least)
+    """Let an account that has nothing to do begin where the others are, before its job is written.
+
+    That is the system's virtual time: the latest at which anybody was served, also while nobody is.
+    """
+    active = select(Job.number).where(Job.account_id == account.id, Job.status.not_in(ENDED)).limit(1)
+    if session.scalar(active) is None:
+        latest = session.scalar(select(func.max(Account.last_start))) or 0.0
+        account.virtual_time = max(account.virtual_time, latest)
 
 
 def waiting(session: Session, account_id: str | None = None) -> int:

@@ -25,6 +25,7 @@ class Account(Table):
     """Who asks for films. `balance` is what can be spent; the least `virtual_time` is served first.
 
     At most `concurrency` of its jobs are made at a time, and it gets `weight` times the share of another.
+    `last_start` is the virtual time at which it was served last.
     """
 
     __tablename__ = "accounts"
@@ -37,6 +38,7 @@ class Account(Table):
     weight: Mapped[float]
     balance: Mapped[int] = mapped_column(default=0)
     virtual_time: Mapped[float] = mapped_column(default=0.0)
+    last_start: Mapped[float] = mapped_column(default=0.0, index=True)
     created_at: Mapped[int]
     disabled_at: Mapped[int | None] = mapped_column(default=None)
 

@@ -28,11 +28,13 @@ def _make_accounts() -> None:
         sa.Column("weight", sa.Double(), nullable=False),
         sa.Column("balance", sa.BigInteger(), nullable=False),
         sa.Column("virtual_time", sa.Double(), nullable=False),
+        sa.Column("last_start", sa.Double(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("balance >= 0", name="accounts_never_owe"),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_accounts_last_start", "accounts", ["last_start"])
     op.create_table(
         "keys",
         sa.Column("id", sa.Text(), nullable=False),
