@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from sqlalchemy import update
 
 from unstatic.server import jobs, queue
+from unstatic.server import metrics as module
 from unstatic.server.database import Database
 from unstatic.server.metrics import FRESH_S, Metrics
-from unstatic.server.tables import Account
+from unstatic.server.tables import Account, Job
 
 MakeAccount = Callable[..., Account]
 
@@ -70,6 +73,38 @@ def test_jobs_are_counted_by_what_became_of_them(database: Database, make_accoun
     found = read(Metrics(database))
     assert found["unstatic_jobs_waiting"] == 3
     assert found["unstatic_jobs_ended_total completed"] == 1
+
+
+def test_what_has_ended_for_long_is_counted_once(
+    database: Database, make_account: MakeAccount, clock, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "LATE", 1)
+    account, metrics = make_account(concurrency=9), Metrics(database, monotonic=clock)
+
+    def ended() -> float:
+        clock.now_s += FRESH_S
+        return read(metrics)["unstatic_jobs_ended_total completed"]
+
+    def end(lease: jobs.Lease) -> None:
+        with database.writing() as session:
+            jobs.complete(session, lease, jobs.Made(keep_s=1), database.now())
+
+    for _ in range(6):
+        ask(database, account)
+    leases = [claim(database) for _ in range(6)]
+    for lease in leases[:2]:
+        end(lease)
+    assert ended() == 2
+    with database.writing() as session:  # what is kept is not asked for again
+        session.execute(update(Job).where(Job.number <= 2).values(status="failed"))
+    assert ended() == 2
+    for lease in (leases[3], leases[5]):  # behind one that is active
+        end(lease)
+    assert ended() == 4
+    for lease in (leases[2], leases[4]):
+        end(lease)
+    assert ended() == ended() == 6
+    assert read(metrics)["unstatic_jobs_ended_total failed"] == 0
 
 
 def test_f11_a_clock_that_was_set_back_makes_no_figure_negative(

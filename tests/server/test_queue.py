@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import pytest
+from sqlalchemy import select
 
 from unstatic.server import jobs, queue
 from unstatic.server.database import Database
@@ -24,6 +25,17 @@ def claim(database: Database, worker: str = "one") -> Lease | None:
     with database.writing() as session:
         found = queue.claim(session, worker, ["nano"], database.now())
     return None if found is None else found[0]
+
+
+def must_claim(database: Database, worker: str = "one") -> Lease:
+    lease = claim(database, worker)
+    assert lease is not None
+    return lease
+
+
+def owner_of(database: Database, lease: Lease) -> str:
+    with database.reading() as session:
+        return session.scalars(select(Job).where(Job.id == lease.job_id)).one().account_id
 
 
 def complete(database: Database, lease: Lease) -> None:
@@ -139,3 +151,51 @@ def test_f7_what_always_crashes_fails_and_the_queue_moves_on(database: Database,
     lease = claim(database)
     assert lease is not None
     assert lease.job_id == behind
+
+
+def test_f27_what_an_account_was_served_long_ago_does_not_hold_it_back(
+    database: Database, make_account: MakeAccount
+):
+    regular, new = make_account(), make_account()
+    for _ in range(20):  # all were made, and nobody asks for anything
+        ask(database, regular)
+        complete(database, must_claim(database))
+    for _ in range(20):
+        ask(database, new)
+    complete(database, must_claim(database))
+    wanted = ask(database, regular)
+    assert wanted in [must_claim(database).job_id for _ in range(2)]
+
+
+def test_f27_one_that_is_held_back_by_its_own_limit_lets_no_newcomer_begin_behind_the_others(
+    database: Database, make_account: MakeAccount
+):
+    capped, busy, new = make_account(concurrency=1), make_account(), make_account()
+    for _ in range(2):
+        ask(database, capped)
+    must_claim(database)  # takes long
+    for _ in range(20):
+        ask(database, busy)
+    for _ in range(10):
+        complete(database, must_claim(database))
+    for _ in range(10):
+        ask(database, new)
+    served: list[str] = []
+    for _ in range(8):
+        lease = must_claim(database)
+        served.append(owner_of(database, lease))
+        complete(database, lease)
+    assert served.count(busy.id) == served.count(new.id) == 4
+
+
+def test_f27_an_attempt_that_broke_off_costs_an_account_no_turn(
+    database: Database, make_account: MakeAccount
+):
+    unlucky = make_account()
+    ask(database, unlucky, cost=4)
+    reaper = queue.Reaper(database, lease_s=1.0, attempts=9)
+    for _ in range(3):
+        must_claim(database, "dies")
+        reaper.take_from("dies")
+    with database.reading() as session:
+        assert session.get_one(Account, unlucky.id).virtual_time == 4.0

@@ -2,7 +2,8 @@
 
 Fairness is start-time fair queueing (Goyal, Vin, Cheng 1996): every claim moves the virtual time of its
 account on by cost / weight, and the account with the least is served. Who comes back after a pause begins
-where the others are, so that silence saves nothing up.
+where whoever was served last began, so that silence saves nothing up, and use that is long past costs
+nothing.
 """
 
 import time
@@ -13,13 +14,13 @@ from sqlalchemy import ScalarSelect, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from unstatic.server.database import Database
-from unstatic.server.jobs import ENDED, IN_PROGRESS, QUEUED, Lease, give_on, transition
-from unstatic.server.tables import Account, Job
+from unstatic.server.jobs import IN_PROGRESS, QUEUED, Lease, give_on, transition
+from unstatic.server.tables import ACTIVE, HELD, Account, Job
 
 # Idle workers ask this many times a second, so it is built once
 _WAITING = (
     select(Job.number)
-    .where(Job.status.in_((QUEUED, IN_PROGRESS)), Job.worker.is_(None))
+    .where(ACTIVE, Job.worker.is_(None))
     .where(Job.model.in_(bindparam("models", expanding=True)))
     .limit(1)
 )
@@ -35,7 +36,7 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
     waiting = (
         select(Job, Account)
         .join(Account, Account.id == Job.account_id)
-        .where(Job.status.in_((QUEUED, IN_PROGRESS)), Job.worker.is_(None), Job.model.in_(models))
+        .where(ACTIVE, Job.worker.is_(None), Job.model.in_(models))
         .where(_at_work(Account.id) < Account.concurrency)
         .order_by(Account.virtual_time, Job.number)
         .limit(1)
@@ -46,7 +47,9 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
     job, account = found
     if (session.scalar(select(_at_work(account.id))) or 0) >= account.concurrency:
         return None  # another worker was quicker than the lock
-    account.virtual_time += job.cost / account.weight
+    if job.fence == 0:  # another attempt is not the account's fault
+        account.last_start = account.virtual_time
+        account.virtual_time += job.cost / account.weight
     job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
     if job.status == QUEUED:
         transition(session, job, IN_PROGRESS, now)
@@ -56,26 +59,24 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
 def _at_work(account_id: Any) -> ScalarSelect[int]:
     """Return how many jobs of an account are made at this moment."""
     running = aliased(Job)
-    count = select(func.count()).select_from(running).where(running.account_id == account_id)
-    return count.where(running.worker.is_not(None), running.status == IN_PROGRESS).scalar_subquery()
+    held = running.worker.is_not(None), running.account_id == account_id
+    return select(func.count()).select_from(running).where(*held).scalar_subquery()
 
 
 def join_in(session: Session, account: Account) -> None:
-    """Let an account that has nothing to do begin where the others are, before its job is written."""
-    active = (
-        select(Account.virtual_time).join(Job, Job.account_id == Account.id).where(Job.status.not_in(ENDED))
-    )
-    has_some = session.scalar(
-        select(func.count()).where(Job.account_id == account.id, Job.status.not_in(ENDED))
-    )
-    least = session.scalar(select(func.min(active.subquery().c.virtual_time)))
-    if not has_some and least is not None:
-        account.virtual_time = max(account.virtual_time, least)
+    """Let an account that has nothing to do begin where the others are, before its job is written.
+
+    That is the system's virtual time: the latest at which anybody was served, also while nobody is.
+    """
+    active = select(Job.number).where(Job.account_id == account.id, ACTIVE).limit(1)
+    if session.scalar(active) is None:
+        latest = session.scalar(select(func.max(Account.last_start))) or 0.0
+        account.virtual_time = max(account.virtual_time, latest)
 
 
 def waiting(session: Session, account_id: str | None = None) -> int:
-    """Return how many jobs nobody works on yet, of one account or of all."""
-    count = select(func.count()).where(Job.status == QUEUED)
+    """Return how many jobs nobody works on, or no longer, of one account or of all."""
+    count = select(func.count()).where(ACTIVE, Job.worker.is_(None))
     return session.scalar(count if account_id is None else count.where(Job.account_id == account_id)) or 0
 
 
@@ -91,11 +92,10 @@ def work(session: Session) -> Work:
     active = (
         select(Account.concurrency, func.count())
         .join(Job, Job.account_id == Account.id)
-        .where(Job.status.not_in(ENDED))
+        .where(ACTIVE)
         .group_by(Account.id, Account.concurrency)
     )
-    held = select(Job.worker).where(Job.status == IN_PROGRESS, Job.worker.is_not(None))
-    busy = frozenset(name for name in session.scalars(held) if name is not None)
+    busy = frozenset(name for name in session.scalars(select(Job.worker).where(HELD)) if name is not None)
     return Work(sum(min(most, count) for most, count in session.execute(active)), busy)
 
 
@@ -116,10 +116,7 @@ class Reaper:
     def look(self) -> list[Lease]:
         """Give on what lost workers held, and return their leases."""
         with self.database.reading() as session:
-            held = select(Job.id, Job.worker, Job.fence, Job.beat).where(
-                Job.status == IN_PROGRESS, Job.worker.is_not(None)
-            )
-            rows = session.execute(held).all()
+            rows = session.execute(select(Job.id, Job.worker, Job.fence, Job.beat).where(HELD)).all()
         now_s = self.monotonic()
         before, self._seen = self._seen, {}
         lost: list[tuple[Lease, int]] = []
@@ -135,7 +132,7 @@ class Reaper:
     def take_from(self, worker: str) -> list[Lease]:
         """Give on what a worker held that is known to be dead."""
         with self.database.reading() as session:
-            held = select(Job.id, Job.fence).where(Job.worker == worker, Job.status == IN_PROGRESS)
+            held = select(Job.id, Job.fence).where(HELD, Job.worker == worker)
             leases = [Lease(job_id, worker, fence) for job_id, fence in session.execute(held)]
         return [lease for lease in leases if self._take(lease)]
 

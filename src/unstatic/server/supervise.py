@@ -19,7 +19,7 @@ from unstatic.server.database import Database
 from unstatic.server.processes import clear_scratch, end_orphans, is_dead_here, worker_name
 from unstatic.server.queue import Reaper
 from unstatic.server.settings import Settings
-from unstatic.server.tables import Job
+from unstatic.server.tables import HELD, Job
 
 LOOK_S, LOOKS_A_LEASE = 0.2, 6
 FIRST_PAUSE_S, LONGEST_PAUSE_S, HEALTHY_S, GRACE_S = 0.2, 30.0, 60.0, 5.0
@@ -191,7 +191,7 @@ class ChildPool:
 def dead_of_this_machine(database: Database) -> list[str]:
     """Return workers of this machine that hold jobs and run no more, by the process number in their names."""
     with database.reading() as session:
-        held = select(Job.worker).where(Job.worker.is_not(None)).distinct()
+        held = select(Job.worker).where(HELD).distinct()
         names = [name for name in session.scalars(held) if name is not None]
     end_orphans(names)
     return [name for name in names if is_dead_here(name)]

@@ -3,7 +3,17 @@
 import secrets
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, Integer, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    Integer,
+    Text,
+    UniqueConstraint,
+    literal_column,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 # SQLite counts up only what it calls INTEGER
@@ -25,6 +35,7 @@ class Account(Table):
     """Who asks for films. `balance` is what can be spent; the least `virtual_time` is served first.
 
     At most `concurrency` of its jobs are made at a time, and it gets `weight` times the share of another.
+    `last_start` is the virtual time at which it was served last.
     """
 
     __tablename__ = "accounts"
@@ -37,6 +48,7 @@ class Account(Table):
     weight: Mapped[float]
     balance: Mapped[int] = mapped_column(default=0)
     virtual_time: Mapped[float] = mapped_column(default=0.0)
+    last_start: Mapped[float] = mapped_column(default=0.0, index=True)
     created_at: Mapped[int]
     disabled_at: Mapped[int | None] = mapped_column(default=None)
 
@@ -115,9 +127,13 @@ class Job(Table):
     swept_at: Mapped[int | None] = mapped_column(default=None)
 
 
-ACTIVE = Job.status.in_(("queued", "in_progress"))
+# A database takes an index of some rows only where a statement says in the same words which: no parameters
+ACTIVE = Job.status.in_((literal_column("'queued'", Text), literal_column("'in_progress'", Text)))
 Index("jobs_of_an_account", Job.account_id, Job.number)
+Index("jobs_lately", Job.account_id, Job.created_at)
 Index("jobs_active", Job.account_id, Job.number, postgresql_where=ACTIVE, sqlite_where=ACTIVE)
+HELD = Job.worker.is_not(None)
+Index("jobs_held", Job.account_id, postgresql_where=HELD, sqlite_where=HELD)
 UNSWEPT = Job.swept_at.is_(None)
 Index("jobs_unswept", Job.number, postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)
 

@@ -8,6 +8,7 @@ revision = "0001"
 down_revision = None
 
 ACTIVE = sa.text("status IN ('queued', 'in_progress')")
+HELD = sa.text("worker IS NOT NULL")
 UNSWEPT = sa.text("swept_at IS NULL")
 
 
@@ -28,11 +29,13 @@ def _make_accounts() -> None:
         sa.Column("weight", sa.Double(), nullable=False),
         sa.Column("balance", sa.BigInteger(), nullable=False),
         sa.Column("virtual_time", sa.Double(), nullable=False),
+        sa.Column("last_start", sa.Double(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.Column("disabled_at", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("balance >= 0", name="accounts_never_owe"),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_accounts_last_start", "accounts", ["last_start"])
     op.create_table(
         "keys",
         sa.Column("id", sa.Text(), nullable=False),
@@ -125,6 +128,8 @@ def _make_jobs() -> None:
         "jobs_active", "jobs", ["account_id", "number"], postgresql_where=ACTIVE, sqlite_where=ACTIVE
     )
     op.create_index("jobs_of_an_account", "jobs", ["account_id", "number"])
+    op.create_index("jobs_lately", "jobs", ["account_id", "created_at"])
+    op.create_index("jobs_held", "jobs", ["account_id"], postgresql_where=HELD, sqlite_where=HELD)
     op.create_index("jobs_unswept", "jobs", ["number"], postgresql_where=UNSWEPT, sqlite_where=UNSWEPT)
     op.create_table(
         "remembered",
