@@ -65,10 +65,22 @@ def test_every_extra_field_reaches_the_worker(opened: Open):
 
 def test_as_many_frames_as_were_asked_for_are_made(opened: Open, server: Server):
     manifest = server.manifests["nano"]
-    for frames in (1, 2, 15, 16, 17, 97):
+    for frames in (2, 15, 16, 17, 97):
         for extra in ({}, {"fps": manifest.fps}):
             _, spec = create(opened, num_frames=frames, **extra)
             assert plan(Request(prompt="x", seconds=spec.seconds or 0.0), manifest).frames == frames
+
+
+def test_a_film_of_one_frame_is_refused_naming_what_makes_pictures(opened: Open):
+    for fields in ({"num_frames": 1}, {"seconds": 0.05}, {"seconds": 0.001}):
+        with pytest.raises(InputError, match="/v1/images"):
+            create(opened, **fields)
+    cards = [{"at": 0, "prompt": "a"}]
+    with opened() as one:
+        with pytest.raises(InputError, match="/v1/images"):
+            one.storyboard(read_body(schemas.StoryboardBody, {"seconds": 0.05, "cards": cards}))
+        with pytest.raises(InputError, match="/v1/images"):
+            one.remix(schemas.RemixBody(prompt="x"), replace(CLIP, seconds=1 / 16))
 
 
 @pytest.mark.parametrize(
@@ -176,6 +188,12 @@ def test_each_task_knows_its_length_and_its_price(opened: Open):
         ("blend", schemas.BlendBody, (CLIP, replace(CLIP, seconds=58.0)), {"seconds": 1}),
         ("recut", schemas.RecutBody, (CLIP,), {"start": 1, "end": 1}),
         ("recut", schemas.RecutBody, (CLIP,), {"start": 1, "end": 3}),
+        ("recut", schemas.RecutBody, (CLIP,), {"start": 1.999999, "end": 2, "after": 1}),
+        ("recut", schemas.RecutBody, (CLIP,), {"start": 0, "end": 0.001, "after": 1}),
+        ("recut", schemas.RecutBody, (CLIP,), {"start": 1.47, "end": 1.53, "after": 1}),
+        ("recut", schemas.RecutBody, (CLIP,), {"start": 0, "end": 1, "before": 0.001}),
+        ("recut", schemas.RecutBody, (CLIP,), {"start": 0, "end": 1, "after": 99_999}),
+        ("extend", schemas.ExtensionBody, (CLIP,), {"seconds": 0.001}),
         ("loop", schemas.LoopBody, (replace(CLIP, seconds=0.2),), {"seconds": 1}),
     ):
         with pytest.raises(InputError, match=r"video|seconds"):

@@ -31,7 +31,7 @@ from unstatic.server.intake import IntakeError, Limits, examine_picture, examine
 from unstatic.server.jobs import Asked
 from unstatic.server.ledger import price
 from unstatic.server.schemas import CardBody, Named, Reference, Sampling
-from unstatic.server.spec import Card, Spec, Task
+from unstatic.server.spec import ONE_FRAME, Card, Spec, Task
 from unstatic.server.state import Server
 from unstatic.server.storage import MissingKeyError
 from unstatic.server.tables import Character
@@ -149,11 +149,14 @@ class Asking:
             raise InputError(
                 f"{body.start:g} to {body.end:g} is no span of a video of {clip.seconds:g} seconds"
             )
+        begin, end = (round(each * manifest.fps) for each in (body.start, body.end))
+        if begin == end:
+            raise InputError(f"{body.start:g} to {body.end:g} is less than a frame of the video: keep more")
+        first, _ = (new_frames(each, manifest) if each else 0 for each in (body.before, body.after))
         kept = (body.start, body.end)
         spec = self.spec_of(body, "recut", clip, manifest, keep=kept, before=body.before, after=body.after)
         request = _request(spec, body.end - body.start + body.before + body.after)
-        first, length = (round(each * manifest.fps) for each in (body.before, body.end - body.start))
-        footage = (_footage(first, length, manifest),)
+        footage = (_footage(first, end - begin, manifest),)
         made_s = body.before + body.after
         return self.asked(manifest, spec, replace(request, footage=footage), made_s=made_s)
 
@@ -198,7 +201,7 @@ class Asking:
             few_s = manifest.compression.frames(2) / manifest.fps
             request = replace(request, seconds=few_s, source=_black(picture.size)[None])
         specs = [replace(spec, variation=each) for each in range(body.n)]
-        made = [self.asked(manifest, each, request, made_s=0.0)[0] for each in specs]
+        made = [self.asked(manifest, each, request, made_s=0.0, is_still=True)[0] for each in specs]
         return [replace(each, kind="image", seconds=0.0) for each in made]
 
     # --------------------------------------------------------------------------------------- their parts
@@ -325,12 +328,15 @@ class Asking:
         made_s: float,
         remixed_from: str | None = None,
         words: str | None = None,
+        is_still: bool = False,
     ) -> list[Asked]:
         """Return the job, which the model can make. Raises InputError naming what it can, or ApiError."""
         self.check_files()
         planned, most = plan(request, manifest), self.server.settings.max_seconds
         if request.seconds > most:
             raise InputError(f"that makes {request.seconds:g} seconds: this server makes up to {most:g}")
+        if planned.frames == 1 and not is_still:
+            raise InputError(ONE_FRAME)
         spec = replace(spec, size=str(planned.size), inputs=self.folder if self.waiting else None)
         return [
             Asked(
