@@ -98,7 +98,6 @@ def test_a_film_of_one_frame_is_refused_naming_what_makes_pictures(opened: Open)
         ({"negative_prompt": "grey"}, "negative"),
         ({"seconds": 4, "num_frames": 5}, "not both"),
         ({"model": "sora-2"}, "nano"),
-        ({"prompt": "   "}, "empty"),
     ],
 )
 def test_f22_what_the_model_cannot_do_is_refused_naming_what_it_can(
@@ -108,6 +107,20 @@ def test_f22_what_the_model_cannot_do_is_refused_naming_what_it_can(
         create(opened, **fields)
     assert says in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_prompt_may_be_blank_as_the_contract_has_it(opened: Open, tmp_path: Path):
+    asked, spec = create(opened, prompt=" ")
+    assert (asked.prompt, spec.prompt) == (" ", "a film")
+    with opened() as one:
+        (still,) = one.images(read_body(schemas.ImageBody, {"prompt": "\n"}), edit=False)
+    assert (still.prompt, read_spec(still.spec).prompt) == ("\n", "a film")
+    with opened(input_reference=write_image(tmp_path / "a.png")) as one:  # which says what there is
+        (moving,) = one.create(CreateBody(prompt=" "))
+    assert read_spec(moving.spec).prompt == " "
+    with opened() as one:
+        (remixed,) = one.remix(schemas.RemixBody(prompt=" "), CLIP)
+    assert (remixed.prompt, remixed.seconds) == (" ", 2.0)
 
 
 def test_a_server_may_make_less_than_its_model(opened: Open, server: Server):
