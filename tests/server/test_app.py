@@ -110,7 +110,9 @@ def test_f31_without_a_key_nothing_is_read(app: FastAPI):
     for headers in ({}, {"Authorization": "Bearer sk-wrong"}, {"Authorization": "Basic x"}):
         with client_of(app, **headers) as stranger:
             for path in ("/v1/videos", "/v1/models", "/v1/videos/x", "/v1/videos/x/content"):
-                assert error_of(stranger.get(path), 401)["type"] == "authentication_error"
+                answer = stranger.get(path)
+                assert error_of(answer, 401)["type"] == "authentication_error"
+                assert answer.headers["www-authenticate"].startswith("Bearer ")
             answer = stranger.post("/v1/videos", content=b"{", headers={"Content-Type": "text/plain"})
             error_of(answer, 401)
 

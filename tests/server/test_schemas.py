@@ -43,6 +43,11 @@ def test_seconds_are_a_number_or_its_text(seconds: object):
         ("seed", -1),
         ("seed", 2**63),
         ("seed", 1.5),
+        ("seed", "1_0"),
+        ("seconds", "1_0"),
+        ("seconds", 1e308),
+        ("seconds", 1e-300),
+        ("guidance_scale", "-inf"),
         ("num_frames", 0),
         ("prompt", ""),
         ("prompt", "x" * 32_001),
@@ -62,6 +67,16 @@ def test_f22_a_field_that_is_wrong_is_named(field: str, value: object):
     assert caught.value.param.startswith(field)
     assert "\n" not in caught.value.message
     assert caught.value.code == ("unknown_parameter" if field == "unheard_of" else "invalid_value")
+
+
+@pytest.mark.parametrize(
+    "field", ["seconds", "fps", "num_frames", "num_inference_steps", "guidance_scale", "width", "seed"]
+)
+def test_f22_no_number_is_too_large_to_be_refused(field: str):
+    for huge in (10**400, -(10**400), "9" * 400):
+        with pytest.raises(ApiError) as caught:
+            read_body(CreateBody, {"prompt": "x", field: huge})
+        assert (caught.value.status, caught.value.param) == (400, field)
 
 
 def test_complaints_do_not_repeat_what_was_said():
@@ -92,10 +107,30 @@ def test_other_bodies():
         (StoryboardBody, {"seconds": 4, "cards": []}),
         (ImageBody, {"prompt": "x", "n": 5}),
         (ImageBody, {"prompt": "x", "output_format": "gif"}),
+        (ImageBody, {"prompt": "x", "quality": "best"}),
+        (ImageBody, {"prompt": "x", "size": "automatic"}),
         (RecutBody, {"prompt": "x", "start": 0}),
+        (RecutBody, {"prompt": "x", "start": 0, "end": 1, "before": 1e308}),
+        (StoryboardBody, {"seconds": 4, "cards": [{"at": 1e308, "prompt": "x"}]}),
     ):
         with pytest.raises(ApiError):
             read_body(body, fields)
+
+
+def test_what_the_contract_has_for_pictures_and_we_do_not_is_taken_and_said_to_be_without_effect():
+    body = read_body(ImageBody, {"prompt": "x", "size": "auto", "quality": "high", "user": "somebody"})
+    assert size_of(body) is None
+    said = schemas.of_body(ImageBody)["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert "xhigh" in said["quality"]["enum"]
+    for name in ("quality", "user"):
+        assert "Without effect" in str(said[name])
+    assert "auto" in said["size"]["description"]
+
+
+def test_schemas_say_the_bounds_of_numbers():
+    said = schemas.of_body(CreateBody)["requestBody"]["content"]["application/json"]["schema"]["properties"]
+    assert said["seconds"]["anyOf"][0] == {"type": "number", "minimum": 0.001, "maximum": 1e9}
+    assert said["seed"]["anyOf"][0] == {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(4.0, "4"), (0.75, "0.75"), (60.0, "60"), (49 / 16, "3.0625")])

@@ -109,6 +109,20 @@ def test_an_extension_goes_on_from_a_file_of_the_storage(
     assert job.facts["frames"] == 8
 
 
+def test_a_film_of_one_frame_fails_and_is_paid_back(
+    worker: Worker, database: Database, storage: Storage, make_account: MakeAccount
+):
+    account = make_account()
+    ask(database, account, replace(SPEC, seconds=0.05))
+    assert worker.work_once()
+    job = row(database)
+    assert (job.status, job.error_code, job.output) == ("failed", "invalid_request", None)
+    assert "/v1/images" in (job.error_message or "")
+    assert list(storage.list("jobs")) == []
+    with database.reading() as session:
+        assert session.get_one(Account, account.id).balance == 1_000
+
+
 def test_a_still_is_a_picture(
     worker: Worker, database: Database, storage: Storage, make_account: MakeAccount
 ):

@@ -31,13 +31,14 @@ from unstatic.server.intake import IntakeError, Limits, examine_picture, examine
 from unstatic.server.jobs import Asked
 from unstatic.server.ledger import price
 from unstatic.server.schemas import CardBody, Named, Reference, Sampling
-from unstatic.server.spec import Card, Spec, Task
+from unstatic.server.spec import ONE_FRAME, Card, Spec, Task
 from unstatic.server.state import Server
 from unstatic.server.storage import MissingKeyError
 from unstatic.server.tables import Character
 
 MAX_DRAWN_SEED = 2**31
 VIDEO = "video.mp4"
+BLANK = "a film"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Asking:
             message = f"input_reference is {picture.size} and size {size}: make them equal"
             raise ApiError(400, message, code="invalid_value", param="input_reference")
         spec = Spec(
-            **self.sampling(body, "create", body.prompt),
+            **self.sampling(body, "create", _said(body.prompt, picture)),
             seconds=_seconds(body, manifest),
             size=None if size is None else str(size),
             fps=body.fps,
@@ -95,7 +96,7 @@ class Asking:
         if spec.characters:  # the film goes on from their clips
             known = _footage(0, 2 * manifest.compression.time + 1, manifest)
             request = replace(request, footage=(known,), lead=known.stop)
-        return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0)
+        return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0, words=body.prompt)
 
     def remix(
         self, body: schemas.EditBody | schemas.RemixBody, clip: Clip, remixed_from: str | None = None
@@ -149,11 +150,14 @@ class Asking:
             raise InputError(
                 f"{body.start:g} to {body.end:g} is no span of a video of {clip.seconds:g} seconds"
             )
+        begin, end = (round(each * manifest.fps) for each in (body.start, body.end))
+        if begin == end:
+            raise InputError(f"{body.start:g} to {body.end:g} is less than a frame of the video: keep more")
+        first, _ = (new_frames(each, manifest) if each else 0 for each in (body.before, body.after))
         kept = (body.start, body.end)
         spec = self.spec_of(body, "recut", clip, manifest, keep=kept, before=body.before, after=body.after)
         request = _request(spec, body.end - body.start + body.before + body.after)
-        first, length = (round(each * manifest.fps) for each in (body.before, body.end - body.start))
-        footage = (_footage(first, length, manifest),)
+        footage = (_footage(first, end - begin, manifest),)
         made_s = body.before + body.after
         return self.asked(manifest, spec, replace(request, footage=footage), made_s=made_s)
 
@@ -187,7 +191,7 @@ class Asking:
             message = f"the mask is {mask.size} and the image {picture.size}: make them equal"
             raise ApiError(400, message, code="invalid_value", param="mask")
         spec = Spec(
-            **self.sampling(body, "image", body.prompt),
+            **self.sampling(body, "image", _said(body.prompt, picture)),
             seconds=0.0,
             size=str(size or picture.size) if picture else None if size is None else str(size),
             image=self.keep("image.png", picture),
@@ -198,7 +202,10 @@ class Asking:
             few_s = manifest.compression.frames(2) / manifest.fps
             request = replace(request, seconds=few_s, source=_black(picture.size)[None])
         specs = [replace(spec, variation=each) for each in range(body.n)]
-        made = [self.asked(manifest, each, request, made_s=0.0)[0] for each in specs]
+        made = [
+            self.asked(manifest, each, request, made_s=0.0, words=body.prompt, is_still=True)[0]
+            for each in specs
+        ]
         return [replace(each, kind="image", seconds=0.0) for each in made]
 
     # --------------------------------------------------------------------------------------- their parts
@@ -325,12 +332,15 @@ class Asking:
         made_s: float,
         remixed_from: str | None = None,
         words: str | None = None,
+        is_still: bool = False,
     ) -> list[Asked]:
         """Return the job, which the model can make. Raises InputError naming what it can, or ApiError."""
         self.check_files()
         planned, most = plan(request, manifest), self.server.settings.max_seconds
         if request.seconds > most:
             raise InputError(f"that makes {request.seconds:g} seconds: this server makes up to {most:g}")
+        if planned.frames == 1 and not is_still:
+            raise InputError(ONE_FRAME)
         spec = replace(spec, size=str(planned.size), inputs=self.folder if self.waiting else None)
         return [
             Asked(
@@ -387,6 +397,11 @@ def _request(spec: Spec, seconds: float | None = None) -> Request:
         guidance=spec.guidance,
         negative=spec.negative,
     )
+
+
+def _said(prompt: str, picture: Picture | None) -> str:
+    """Return what a model reads: of blanks, which the contract allows, as little as can be said."""
+    return prompt if prompt.strip() or picture is not None else BLANK
 
 
 def _seconds(body: schemas.CreateBody, manifest: Manifest) -> float:

@@ -42,12 +42,11 @@ class ApiError(UnstaticError):
 
     @property
     def headers(self) -> dict[str, str]:
-        """What goes with the answer; a client waits two minutes at most."""
-        return (
-            {}
-            if self.retry_after_s is None
-            else {"Retry-After": str(min(max(self.retry_after_s, 1), LONGEST_WAIT_S))}
-        )
+        """What goes with the answer: how one is let in; and a client waits two minutes at most."""
+        found = {"WWW-Authenticate": 'Bearer realm="unstatic"'} if self.status == 401 else {}
+        if self.retry_after_s is not None:
+            found["Retry-After"] = str(min(max(self.retry_after_s, 1), LONGEST_WAIT_S))
+        return found
 
     @property
     def body(self) -> dict[str, Any]:

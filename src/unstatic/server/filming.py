@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.generate import edit
 from unstatic.generate.api import EditOptions, Model, Task, repaint_file
@@ -25,7 +26,7 @@ from unstatic.media.fragments import FragmentWriter
 from unstatic.media.sheets import SheetMaker
 from unstatic.media.write import VideoWriter
 from unstatic.models.manifest import Manifest
-from unstatic.server.spec import Spec
+from unstatic.server.spec import ONE_FRAME, Spec
 from unstatic.server.storage import Storage, StorageError
 
 VIDEO, THUMBNAIL, SHEET, PICTURE = "video.mp4", "thumbnail.webp", "spritesheet.jpg", "picture.png"
@@ -47,6 +48,13 @@ class Filmed(NamedTuple):
 
 def plan_of(spec: Spec, model: Model, local: Local) -> Plan:
     """Return what shall be done, with files that `local` finds by their keys. Raises InputError."""
+    made = _plan_of(spec, model, local)
+    if made.frames == 1 and spec.task != "image":  # a film that was sent is shorter than it said
+        raise InputError(ONE_FRAME)
+    return made
+
+
+def _plan_of(spec: Spec, model: Model, local: Local) -> Plan:
     manifest = model.manifest
     if spec.task in ("create", "storyboard", "image"):
         asked, said = _asked(spec, manifest, local)

@@ -19,18 +19,27 @@ def _size(text: str) -> str:
 
 
 def _number(value: object) -> object:
-    """Refuse what is no number: pydantic would take true for 1."""
-    if isinstance(value, bool) or (isinstance(value, str) and not value.isascii()):
+    """Refuse what is no number: pydantic would take true for 1 and "1_0" for 10."""
+    if isinstance(value, bool) or (isinstance(value, str) and (not value.isascii() or "_" in value)):
         raise ValueError("it must be a number")
     return value.strip() if isinstance(value, str) else value
 
 
+def _own_choice(value: object) -> object:
+    """Take "auto" for nothing said, as the images API does."""
+    return None if value == "auto" else value
+
+
 Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT)]
 SizeText = Annotated[str, AfterValidator(_size), Field(examples=["1280x720"])]
-Whole = Annotated[int, BeforeValidator(_number)]
-Real = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-Length = Annotated[Real, Field(gt=0)]
-Side = Annotated[Whole, Field(ge=1, le=100_000)]
+# Bounds come before it, or the schema would not say them; with them nothing computed is too large for a float
+NUMBER = BeforeValidator(_number)
+Whole = Annotated[int, Field(ge=-(2**63), le=2**63 - 1), NUMBER]
+Real = Annotated[float, Field(ge=-1e9, le=1e9), NUMBER]
+Length = Annotated[float, Field(ge=0.001, le=1e9), NUMBER]
+Time = Annotated[float, Field(ge=0, le=1e9), NUMBER]
+Strength = Annotated[float, Field(ge=0, le=1), NUMBER]
+Count = Annotated[int, Field(ge=1, le=100_000), NUMBER]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -57,7 +66,7 @@ class Sampling(Body):
     """The extra fields that people know from open servers."""
 
     model: Name | None = None
-    seed: Annotated[Whole, Field(ge=0, le=MAX_SEED)] | None = None
+    seed: Annotated[int, Field(ge=0, le=MAX_SEED), NUMBER] | None = None
     negative_prompt: Annotated[str, Field(max_length=MAX_PROMPT)] | None = None
     num_inference_steps: Whole | None = None
     guidance_scale: Real | None = None
@@ -68,8 +77,8 @@ class Sized(Sampling):
     """Fields of what has a size of its own."""
 
     size: SizeText | None = None
-    width: Side | None = None
-    height: Side | None = None
+    width: Count | None = None
+    height: Count | None = None
 
 
 class CreateBody(Sized):
@@ -78,7 +87,7 @@ class CreateBody(Sized):
     prompt: Prompt
     fps: Whole | None = None
     seconds: Length | None = None
-    num_frames: Annotated[Whole, Field(ge=1)] | None = None
+    num_frames: Count | None = None
     input_reference: Reference | None = None
     characters: Annotated[tuple[Named, ...], Field(max_length=2)] = ()
 
@@ -88,14 +97,14 @@ class EditBody(Sampling):
 
     prompt: Prompt
     video: Named | None = None
-    strength: Annotated[Real, Field(ge=0, le=1)] | None = None
+    strength: Strength | None = None
 
 
 class RemixBody(Sampling):
     """A film of the account to be made anew."""
 
     prompt: Prompt
-    strength: Annotated[Real, Field(ge=0, le=1)] | None = None
+    strength: Strength | None = None
 
 
 class ExtensionBody(Sampling):
@@ -129,16 +138,16 @@ class RecutBody(Sampling):
 
     prompt: Prompt
     video: Named | None = None
-    start: Annotated[Real, Field(ge=0)]
-    end: Annotated[Real, Field(gt=0)]
-    before: Annotated[Real, Field(ge=0)] = 0.0
-    after: Annotated[Real, Field(ge=0)] = 0.0
+    start: Time
+    end: Length
+    before: Time = 0.0
+    after: Time = 0.0
 
 
 class CardBody(Body):
     """What changes at `at` seconds of a storyboard; a picture may be sent as the file cards[N][image]."""
 
-    at: Annotated[Real, Field(ge=0)]
+    at: Time
     prompt: Prompt | None = None
     image: Reference | None = None
     video: Named | None = None
@@ -162,11 +171,19 @@ class ImageBody(Sized):
     """Pictures to be made; with the file `image`, from that."""
 
     prompt: Prompt
-    n: Annotated[Whole, Field(ge=1, le=4)] = 1
+    size: Annotated[
+        SizeText | None,
+        BeforeValidator(_own_choice),
+        Field(description="WIDTHxHEIGHT; auto or nothing is the model's own choice."),
+    ] = None
+    n: Annotated[int, Field(ge=1, le=4), NUMBER] = 1
     response_format: Literal["b64_json", "url"] = "b64_json"
     output_format: Literal["png", "jpeg", "webp"] = "png"
-    quality: Literal["auto", "low", "medium", "high", "standard", "hd"] = "auto"
-    user: Name | None = None
+    quality: Annotated[
+        Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"],
+        Field(description="Without effect: num_inference_steps decides."),
+    ] = "auto"
+    user: Annotated[Name, Field(description="Without effect: the key says who asks.")] | None = None
 
 
 class JobError(BaseModel):

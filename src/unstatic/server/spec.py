@@ -17,6 +17,8 @@ TASKS: tuple[Task, ...] = (
     "storyboard",
     "image",
 )
+# No file of a film holds less than two
+ONE_FRAME = "that is a film of one frame: ask for more, or ask /v1/images for a picture"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

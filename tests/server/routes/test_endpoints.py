@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 
 from unstatic.server import jobs, webhooks
 from unstatic.server.database import Database
+from unstatic.server.fetching import FetchError
 from unstatic.server.tables import Account, Delivery, Endpoint, Job
 
 MakeAccount = Callable[..., Account]
@@ -124,6 +125,19 @@ def test_f19_a_request_that_is_sent_again_makes_no_second_secret(path: str, clie
     assert first.status_code == 200
     assert again.json() == first.json()
     assert len(client.get(PATH).json()["data"]) == (1 if path else 2)
+
+
+def test_f19_a_request_is_sent_again_while_no_name_is_resolved(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    def unresolved(*_: object) -> None:
+        raise FetchError("127.0.0.1 is not found", "url_fetch_failed")
+
+    key = {"Idempotency-Key": "k"}
+    first = client.post(PATH, json={"url": URL}, headers=key)
+    monkeypatch.setattr("unstatic.server.routes.endpoints.check_target", unresolved)
+    assert client.post(PATH, json={"url": URL}, headers=key).json() == first.json()
+    assert client.post(PATH, json={"url": URL}).status_code == 400
 
 
 @pytest.mark.parametrize(

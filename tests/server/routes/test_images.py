@@ -59,6 +59,28 @@ def test_an_address_is_good_for_a_while_and_for_that_picture_only(
         assert browser.get(url).status_code == 404
 
 
+@pytest.mark.parametrize("is_swept", [True, False])
+def test_a_picture_that_has_expired_is_404_and_no_reason_to_ask_again(
+    client: TestClient, server: Server, tmp_path: Path, clock: Any, is_swept: bool
+):
+    key, answers = {"Idempotency-Key": "k"}, []
+    with working(server, tmp_path):
+        for form in ("url", "b64_json"):
+            body = BODY | {"response_format": form}
+            answers.append(client.post("/v1/images/generations", json=body, headers=key))
+            key = {"Idempotency-Key": "l"}
+    if is_swept:
+        server.storage.delete_tree("jobs")
+    else:
+        clock.now_s += 1_001
+    for answer in (
+        client.get(answers[0].json()["data"][0]["url"]),
+        client.post("/v1/images/generations", json=BODY | {"response_format": "b64_json"}, headers=key),
+    ):
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "expired")
+        assert "retry-after" not in answer.headers
+
+
 def test_a_picture_is_edited(client: TestClient, server: Server, tmp_path: Path):
     files = {"image": ("a.png", write_image(tmp_path / "a.png").read_bytes())}
     with working(server, tmp_path):

@@ -18,6 +18,19 @@ def test_health_and_figures_need_no_key(client: TestClient, app: FastAPI):
     assert "secret" not in said.text
 
 
+def test_f8_a_server_without_its_storage_lives_but_is_not_ready(
+    app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    def broken(*_: object) -> None:
+        raise OSError(5, "the disk of /srv/films is gone")
+
+    monkeypatch.setattr(app.state.server.storage.place, "open", broken)
+    assert client.get("/healthz").status_code == 200
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
+    assert "disk" not in answer.text
+
+
 def test_f9_a_server_without_its_database_lives_but_is_not_ready(
     app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ):

@@ -177,6 +177,20 @@ def test_f21_an_edit_outlives_its_source(client: TestClient, server: Server, tmp
     assert spec.video.startswith(f"{spec.inputs}/")
 
 
+def test_f18_a_key_of_a_remix_is_known_after_its_source_was_deleted(
+    client: TestClient, server: Server, tmp_path: Path
+):
+    source, key = ask(client, size="96x64"), {"Idempotency-Key": "k"}
+    finish(server, tmp_path)
+    path, body = f"/v1/videos/{source['id']}/remix", {"prompt": "at night"}
+    first = client.post(path, json=body, headers=key)
+    assert first.status_code == 200
+    client.delete(f"/v1/videos/{source['id']}")
+    again = client.post(path, json=body, headers=key)
+    assert (again.status_code, again.json()) == (200, first.json())
+    error_of(client.post(path, json=body), 404)
+
+
 def test_f32_what_is_somebody_elses_is_not_there(
     client: TestClient, server: Server, make_account: MakeAccount, tmp_path: Path
 ):

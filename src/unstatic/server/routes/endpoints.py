@@ -95,8 +95,7 @@ def make(sent: WithBody) -> EndpointWithSecret:
         now, events = incoming.database.now(), tuple(body.event_types)
         return [webhooks.make(session, account.id, body.url, now, name=body.name, events=events).id]
 
-    _check(incoming, body.url)
-    return _shown_once(sent, body, write)
+    return _shown_once(sent, body, write, check=lambda: _check(incoming, body.url))
 
 
 @router.get("")
@@ -175,7 +174,9 @@ def _held(session: Session, incoming: Incoming, endpoint_id: str, *, lock: bool 
     return endpoint
 
 
-def _shown_once(sent: Sent, body: Body, write: Write) -> EndpointWithSecret:
+def _shown_once(
+    sent: Sent, body: Body, write: Write, check: Callable[[], None] = lambda: None
+) -> EndpointWithSecret:
     """Return an endpoint and its secret, the same for a request that is sent again."""
     incoming = sent.incoming
     request = incoming.request
@@ -184,7 +185,7 @@ def _shown_once(sent: Sent, body: Body, write: Write) -> EndpointWithSecret:
         incoming.server,
         incoming.account_id,
         attempt,
-        prepare=lambda: None,
+        prepare=check,
         write=write,
         undo=lambda _: None,
     )

@@ -24,6 +24,7 @@ from unstatic.server.errors import ApiError, not_found
 from unstatic.server.routes.incoming import ERRORS, ID, Incoming, Sent, WithBody, make_jobs, server_of
 from unstatic.server.schemas import ImageBody, Picture, Pictures, of_body, read_body
 from unstatic.server.state import Server
+from unstatic.server.storage import MissingKeyError
 from unstatic.server.tables import Job
 
 router = APIRouter(prefix="/v1/images", tags=["images"], responses=ERRORS)
@@ -118,8 +119,14 @@ def _picture(incoming: Incoming, job: Job, body: ImageBody) -> Picture:
 
 
 def _content(server: Server, job: Job, output_format: str) -> bytes:
-    """Return a picture in the format that was asked for."""
-    data = server.storage.read_bytes(f"{job.output}/{PICTURE}", MAX_PICTURE_BYTES)
+    """Return a picture in the format that was asked for. Raises ApiError 404 if it has expired."""
+    expired = ApiError(404, f"{job.id} has expired: ask for it anew", code="expired")
+    if (job.expires_at or 0) <= server.database.now():
+        raise expired
+    try:
+        data = server.storage.read_bytes(f"{job.output}/{PICTURE}", MAX_PICTURE_BYTES)
+    except MissingKeyError:  # it was swept
+        raise expired from None
     if output_format == "png":
         return data
     out = io.BytesIO()

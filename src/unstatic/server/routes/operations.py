@@ -26,9 +26,11 @@ def healthz() -> State:
 
 @router.get("/readyz")
 def readyz(request: Request) -> State:
-    """Say that the database answers, too."""
-    with server_of(request).database.reading() as session:
+    """Say that the database and the storage answer, too."""
+    server = server_of(request)
+    with server.database.reading() as session:
         session.execute(select(1))
+    server.storage.exists("ready")  # no matter whether it is there
     return State()
 
 

@@ -95,9 +95,9 @@ def extend(sent: WithBody, response: Response) -> Video:
 @router.post("/{video_id}/remix", openapi_extra=of_body(RemixBody))
 def remix(video_id: str, sent: WithBody, response: Response) -> Video:
     """Ask for a film to be made anew."""
-    find_job(sent.incoming, video_id)
 
     def ask(asking: Asking, body: RemixBody) -> list[Asked]:
+        find_job(sent.incoming, video_id)  # not before: it may be deleted when this is sent again
         return asking.remix(body, asking.own(video_id), video_id)
 
     return make_video(sent, response, RemixBody, ask)
