@@ -191,3 +191,13 @@ def test_a_picture_in_the_body_may_be_long_and_other_texts_not(tmp_path: Path):
     said = json.dumps({"input_reference": {"image_url": url}}).encode()
     assert read(tmp_path, "application/json", said)[0]["input_reference"]["image_url"] == url
     assert refused(tmp_path, "application/json", json.dumps({"model": "x" * 2_001}).encode()).status == 400
+
+
+def test_f22_a_picture_in_the_body_may_come_before_or_after_the_words(tmp_path: Path):
+    parts = [
+        part("input_reference[image_url]", b"data:image/png;base64," + b"A" * 300_000),
+        part("prompt", b"a ball"),
+        part("characters[][id]", b"char_1"),
+    ]
+    for some in (parts, parts[::-1]):
+        assert read(tmp_path, MULTIPART, b"".join(some) + END)[0]["prompt"] == "a ball"

@@ -28,6 +28,7 @@ from unstatic.server.errors import ApiError
 MAX_FIELDS, MAX_TEXT_BYTES = 200, 200_000  # a prompt of 32,000 characters has up to 128,000 bytes
 MAX_VALUE, MAX_PROMPT = 2_000, 32_000
 MAX_DEPTH, MAX_JSON_ITEMS = 6, 1_000
+MAX_PARSED_BYTES = 30_000_000  # what is no file: a picture of 20 MB in base64, and words
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\[[A-Za-z0-9_]{0,64}\]){0,4}", re.ASCII)
 PARTS = re.compile(r"[A-Za-z0-9_]+|\[\]")
 
@@ -208,6 +209,11 @@ def _inside(place: Any, part: str, fresh: Any, following: str, name: str) -> Any
     return found
 
 
+def _is_picture(name: str) -> bool:
+    """Return whether a field may hold a picture, which is longer than words are."""
+    return name.endswith("image_url]")
+
+
 def _path(name: str) -> list[str]:
     if KEY.fullmatch(name) is None:
         refuse(f"there is no field {name[:80]!a}", name)
@@ -285,10 +291,11 @@ class _Collector:
     def data(self, data: bytes, start: int, end: int) -> None:
         piece = data[start:end]
         if self._file is None:
-            self._text_bytes += len(piece)
-            if self._text_bytes > MAX_TEXT_BYTES and not self._name.endswith("image_url]"):
-                refuse(f"{self._name} is too long", self._name)
             self._text += piece
+            if not _is_picture(self._name):
+                self._text_bytes += len(piece)
+            if self._text_bytes > MAX_TEXT_BYTES or len(self._text) > MAX_PARSED_BYTES:
+                refuse(f"{self._name} is too long", self._name)
             return
         try:
             self._file.write(piece)
