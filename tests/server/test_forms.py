@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -191,3 +192,61 @@ def test_a_picture_in_the_body_may_be_long_and_other_texts_not(tmp_path: Path):
     said = json.dumps({"input_reference": {"image_url": url}}).encode()
     assert read(tmp_path, "application/json", said)[0]["input_reference"]["image_url"] == url
     assert refused(tmp_path, "application/json", json.dumps({"model": "x" * 2_001}).encode()).status == 400
+
+
+def test_f22_a_picture_in_the_body_may_come_before_or_after_the_words(tmp_path: Path):
+    parts = [
+        part("input_reference[image_url]", b"data:image/png;base64," + b"A" * 300_000),
+        part("prompt", b"a ball"),
+        part("characters[][id]", b"char_1"),
+    ]
+    for some in (parts, parts[::-1]):
+        assert read(tmp_path, MULTIPART, b"".join(some) + END)[0]["prompt"] == "a ball"
+
+
+LISTS = b'{"a":[%s[]]}' % (b"[]," * 2_000_000)
+ESCAPES = b'{"a":"%s"}' % (rb"\u0041" * 2_000_000)
+MARKS = b"prompt=" + b"%41%41" * 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [("application/json", LISTS), ("application/json", ESCAPES), (URLENCODED, MARKS)],
+)
+def test_f22_a_body_that_would_grow_is_refused_before_it_is_taken_apart(
+    tmp_path: Path, content_type: str, body: bytes
+):
+    began_s = time.process_time()
+    assert refused(tmp_path, content_type, body, max_bytes=10**8).status == 400
+    assert time.process_time() - began_s < 0.5
+
+
+def test_f22_what_is_no_file_has_an_end_of_its_own(tmp_path: Path):
+    long = b"x" * (forms.MAX_PARSED_BYTES + 1)
+    for content_type in ("application/json", URLENCODED):
+        assert refused(tmp_path, content_type, long, max_bytes=10**8).status == 413
+    named = part("input_reference[image_url]", long) + END
+    assert refused(tmp_path, MULTIPART, named, max_bytes=10**8).status == 400
+    assert refused(tmp_path, "application/json", b'{"a": [%s[]]}' % (b"[]," * 1_000)).status == 400
+
+
+def test_f28_others_are_answered_while_a_large_picture_is_read(tmp_path: Path):
+    url = "data:image/png;base64," + "A" * 20_000_000
+    said = json.dumps({"input_reference": {"image_url": url}}).encode()
+    request = request_of("application/json", [said], {})
+    gaps: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            before_s = time.thread_time()
+            await asyncio.sleep(0.001)
+            gaps.append(time.thread_time() - before_s)
+
+    async def run() -> None:
+        ticking = asyncio.create_task(tick())
+        async with forms.reading(request, spool=tmp_path, max_bytes=10**8) as form:
+            assert form.fields["input_reference"]["image_url"] == url
+        ticking.cancel()
+
+    asyncio.run(run())
+    assert max(gaps) < 0.5

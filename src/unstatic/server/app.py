@@ -16,12 +16,15 @@ from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.routes import characters, endpoints, extras, images, models, operations, videos
 from unstatic.server.settings import Settings
+from unstatic.server.shares import Shares
+from unstatic.server.spool import open_spool
 from unstatic.server.state import Server, read_secret
 from unstatic.server.storage import Storage
 from unstatic.server.telemetry import Telemetry
 from unstatic.server.tracing import trace_to
 
-EXAMINED_AT_ONCE = 2
+# Of 40 threads that answer, at most so many wait for files of strangers, and two work on them
+EXAMINED_AT_ONCE, MOST_EXAMINED, MOST_OF_ONE = 2, 10, 4
 
 
 def create_app(
@@ -61,8 +64,6 @@ def open_server(
 ) -> Server:
     """Return what the settings say, its database led to today's tables. Raises InputError."""
     settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    spool = settings.data / "spool"
-    spool.mkdir(exist_ok=True, mode=0o700)
     if database is None:
         database = Database(settings.database_url)
         database.migrate()
@@ -73,9 +74,10 @@ def open_server(
         database=database,
         storage=storage,
         manifests=read_manifests(settings.models),
-        spool=spool,
+        spool=open_spool(settings.data),
         secret=read_secret(settings.data / "secret"),
         turns=threading.BoundedSemaphore(EXAMINED_AT_ONCE),
+        examined=Shares("too many files are looked at", most=MOST_OF_ONE, in_all=MOST_EXAMINED),
         rates=Rates(settings.reads),
         metrics=Metrics(database),
         tracing=trace_to(settings.otlp_endpoint),

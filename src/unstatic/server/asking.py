@@ -6,7 +6,7 @@ own before its row is written: a source may be deleted while an edit of it waits
 """
 
 import secrets
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +39,7 @@ from unstatic.server.tables import Character
 MAX_DRAWN_SEED = 2**31
 VIDEO = "video.mp4"
 BLANK = "a film"
+LONGEST_LOOK_S = 30  # at a picture; a video may take longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +61,25 @@ class Picture:
 
 
 @contextmanager
-def asking(server: Server, account_id: str, form: Form) -> Generator["Asking"]:
-    """Yield what makes jobs of a request; copies of its files that it looks at are gone after the block."""
+def asking(
+    server: Server, account_id: str, form: Form, *, check: Callable[[], None] = lambda: None
+) -> Generator["Asking"]:
+    """Yield what makes jobs of a request; copies of its files that it looks at are gone after the block.
+
+    `check` is called before the first file is looked at or fetched.
+    """
     with ExitStack() as stack:
-        yield Asking(server, account_id, form, stack)
+        yield Asking(server, account_id, form, stack, check)
 
 
 class Asking:
     """One request on its way to be jobs: each task is a method that checks it."""
 
-    def __init__(self, server: Server, account_id: str, form: Form, stack: ExitStack) -> None:
+    def __init__(
+        self, server: Server, account_id: str, form: Form, stack: ExitStack, check: Callable[[], None]
+    ) -> None:
         self.server, self.account_id, self.form, self.stack = server, account_id, form, stack
+        self.check, self.admitted = check, False
         self.files = dict(form.files)
         self.folder = f"uploads/{account_id}/{secrets.token_hex(16)}"
         self.waiting: dict[str, Path | str] = {}
@@ -243,10 +252,12 @@ class Asking:
             raise ApiError(400, f"{name} is given twice", code="invalid_value", param=name)
         if upload is None and named is None:
             return None
+        self.admit()
         try:
             path = upload.path if upload is not None else self.named_picture(name, named)
-            limits = Limits(max_pixels=self.server.settings.max_pixels)
-            found = self.stack.enter_context(examine_picture(path, limits, turn=self.server.turns))
+            limits = Limits(max_pixels=self.server.settings.max_pixels, time_s=LONGEST_LOOK_S)
+            looked = examine_picture(path, limits, turn=self.server.turns, folder=self.form.folder)
+            found = self.stack.enter_context(looked)
         except (IntakeError, FetchError) as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None
         return Picture(found.path, found.size)
@@ -269,12 +280,21 @@ class Asking:
         if upload is None:
             assert named is not None
             return self.own(named.id)
+        self.admit()
         try:
             limits = Limits(max_seconds=self.server.settings.max_seconds)
-            found = self.stack.enter_context(examine_video(upload.path, limits, turn=self.server.turns))
+            looked = examine_video(upload.path, limits, turn=self.server.turns, folder=self.form.folder)
+            found = self.stack.enter_context(looked)
         except IntakeError as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None
         return Clip(found.path, found.size, found.seconds)
+
+    def admit(self) -> None:
+        """Take a place among those whose files are looked at, once. Raises ApiError 429 if there is none."""
+        if not self.admitted:
+            self.check()
+            self.stack.enter_context(self.server.examined.of(self.account_id))
+            self.admitted = True
 
     def own(self, job_id: str) -> Clip:
         """Return a film of the account that can be used. Raises ApiError."""

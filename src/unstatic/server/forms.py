@@ -3,31 +3,38 @@
     input_reference[image_url]=...    {"input_reference": {"image_url": "..."}}
     characters[][id]=a, characters[1][id]=b    {"characters": [{"id": "a"}, {"id": "b"}]}
 
-Nothing is believed: bytes are counted while they arrive, fields and their names are bounded, and files go
-into a folder of their own that is gone when the request is over.
+Nothing is believed: bytes are counted while they arrive, what is no file is bounded before it is taken apart,
+and files go into a folder of their own that is gone when the request is over.
 """
 
 import hashlib
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+import secrets
+import shutil
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO, NoReturn, cast
 from urllib.parse import unquote_to_bytes
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from unstatic.server.errors import ApiError
+from unstatic.server.spool import room
 
 MAX_FIELDS, MAX_TEXT_BYTES = 200, 200_000  # a prompt of 32,000 characters has up to 128,000 bytes
 MAX_VALUE, MAX_PROMPT = 2_000, 32_000
 MAX_DEPTH, MAX_JSON_ITEMS = 6, 1_000
+MAX_PARSED_BYTES = 30_000_000  # what is no file: a picture of 20 MB in base64, and words
+# Whatever makes a parser slow or its result large; base64 has some of the second kind
+MAX_SIGNS, MAX_ESCAPES = 200_000, 1_000_000
+AT_ONCE_BYTES = 65_536
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\[[A-Za-z0-9_]{0,64}\]){0,4}", re.ASCII)
 PARTS = re.compile(r"[A-Za-z0-9_]+|\[\]")
 
@@ -48,53 +55,75 @@ class Form:
     What is in `folder` is gone when the request is over.
     """
 
-    folder: Path
+    place: Path
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     files: dict[str, Upload] = field(default_factory=dict[str, Upload])
+
+    @property
+    def folder(self) -> Path:
+        """The request's own folder, made when it is first asked for: most requests need none."""
+        self.place.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self.place
 
 
 @asynccontextmanager
 async def reading(request: Request, *, spool: Path, max_bytes: int) -> AsyncGenerator[Form]:
-    """Read the body of a request; its files lie in a private folder below `spool` until the block ends."""
+    """Read the body of a request; its files lie in a private folder below `spool` until the block ends.
+
+    Raises ApiError, 503 if the disk is full now or later in the block.
+    """
     kind, options = parse_options_header(request.headers.get("content-type"))
-    body = _counted(request, max_bytes)
-    with TemporaryDirectory(prefix="request-", dir=spool) as folder:  # mode 0700
-        match kind:
-            case b"multipart/form-data":
-                form = await _multipart(body, options.get(b"boundary", b""), Path(folder))
-            case b"application/x-www-form-urlencoded":
-                form = Form(Path(folder), _nested(_pairs(await _whole(body, max_bytes))))
-            case b"application/json":
-                form = Form(Path(folder), _json(await _whole(body, max_bytes)))
-            case _:
-                message = "send multipart/form-data or application/json"
-                raise ApiError(415, message, code="unsupported_media_type")
-        check_texts(form.fields)
-        yield form
+    form = Form(spool / f"request-{secrets.token_hex(8)}")
+    try:
+        with room():
+            match kind:
+                case b"multipart/form-data":
+                    body = _counted(request, max_bytes)
+                    await _multipart(body, options.get(b"boundary", b""), form)
+                case b"application/x-www-form-urlencoded":
+                    form.fields.update(await _parsed(request, max_bytes, _urlencoded))
+                case b"application/json":
+                    form.fields.update(await _parsed(request, max_bytes, _json))
+                case _:
+                    message = "send multipart/form-data or application/json"
+                    raise ApiError(415, message, code="unsupported_media_type")
+            yield form
+    finally:
+        shutil.rmtree(form.place, ignore_errors=True)
 
 
 def check_texts(value: object, name: str = "", depth: int = 0) -> int:
     """Return how many values there are. Raises ApiError for text that is none, or too long or too deep."""
     if depth > MAX_DEPTH:
         refuse("the body is nested too deeply", name)
+    count = 1
     match value:
         case dict():
             items = cast("dict[str, object]", value).items()
-            count = sum(check_texts(each, key, depth + 1) for key, each in items)
+            count += sum(check_texts(each, key, depth + 1) for key, each in items)
             check_texts("".join(cast("dict[str, object]", value)), "image_url")
         case list():
-            count = sum(check_texts(each, name, depth + 1) for each in cast("list[object]", value))
+            count += sum(check_texts(each, name, depth + 1) for each in cast("list[object]", value))
         case str():
-            count, longest = 1, MAX_PROMPT if name.endswith("prompt") else MAX_VALUE
+            longest = MAX_PROMPT if name.endswith("prompt") else MAX_VALUE
             if len(value) > longest and name != "image_url":
                 refuse(f"{name[:80]!a} has {len(value):,} characters: at most {longest:,} are read", name)
-            if "\0" in value or any("\ud800" <= each <= "\udfff" for each in value):
+            if "\0" in value or not _is_text(value):
                 refuse(f"{name[:80]!a} holds bytes that are no text: write it in UTF-8", name)
         case _:
-            count = 1
+            pass
     if count > MAX_JSON_ITEMS:
         refuse(f"the body has more than {MAX_JSON_ITEMS:,} values", name)
     return count
+
+
+def _is_text(value: str) -> bool:
+    """Return whether nothing in a text is half a character, which JSON can name."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def refuse(message: str, name: str | None = None) -> NoReturn:
@@ -118,24 +147,40 @@ async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
         yield piece
 
 
-async def _whole(body: AsyncIterator[bytes], max_bytes: int) -> bytes:
-    """Return a body that is read at once."""
+async def _parsed(
+    request: Request, max_bytes: int, parse: Callable[[bytes], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return what a body says that holds no files; a long one is taken apart beside other answers."""
     data = bytearray()
-    async for piece in body:
+    async for piece in _counted(request, min(max_bytes, MAX_PARSED_BYTES)):
         data += piece
-        assert len(data) <= max_bytes
-    return bytes(data)
+    if len(data) <= AT_ONCE_BYTES:
+        return parse(bytes(data))
+    return await run_in_threadpool(parse, bytes(data))
+
+
+def _urlencoded(data: bytes) -> dict[str, Any]:
+    if data.count(b"%") > MAX_ESCAPES:
+        refuse("the body is too long: send what is large as a file")
+    return _checked(_nested(_pairs(data)))
+
+
+def _checked(fields: dict[str, Any]) -> dict[str, Any]:
+    check_texts(fields)
+    return fields
 
 
 def _json(data: bytes) -> dict[str, Any]:
     """Read JSON as strictly as its definition. Raises ApiError."""
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_SIGNS or data.count(b"\\") > MAX_ESCAPES:
+        refuse(f"the body has more than {MAX_JSON_ITEMS:,} values, or is too long")
     try:
         found: object = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_number)
     except (ValueError, RecursionError):
         refuse("the body is no JSON")
     if not isinstance(found, dict):
         refuse('the body is no JSON object, as {"prompt": "..."}')
-    return cast("dict[str, Any]", found)
+    return _checked(cast("dict[str, Any]", found))
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -157,8 +202,11 @@ def _pairs(data: bytes) -> Iterator[tuple[str, str]]:
     if len(parts) > MAX_FIELDS:
         refuse(f"the body has more than {MAX_FIELDS} fields")
     for part in parts:
-        name, _, value = part.replace(b"+", b" ").partition(b"=")
-        yield _text(unquote_to_bytes(name), "the name of a field"), _text(unquote_to_bytes(value), "a field")
+        said, _, value = part.replace(b"+", b" ").partition(b"=")
+        name = _text(unquote_to_bytes(said), "the name of a field")
+        if len(value) > 3 * MAX_TEXT_BYTES and not _is_picture(name):
+            refuse(f"{name[:80]!a} is too long", name)
+        yield name, _text(unquote_to_bytes(value), "a field")
 
 
 def _text(data: bytes, what: str) -> str:
@@ -208,15 +256,20 @@ def _inside(place: Any, part: str, fresh: Any, following: str, name: str) -> Any
     return found
 
 
+def _is_picture(name: str) -> bool:
+    """Return whether a field may hold a picture, which is longer than words are."""
+    return name.endswith("image_url]")
+
+
 def _path(name: str) -> list[str]:
     if KEY.fullmatch(name) is None:
         refuse(f"there is no field {name[:80]!a}", name)
     return PARTS.findall(name)
 
 
-async def _multipart(body: AsyncIterator[bytes], boundary: bytes, folder: Path) -> Form:
-    """Read a multipart body, its files into `folder`. Raises ApiError for one that is broken."""
-    collector = _Collector(folder)
+async def _multipart(body: AsyncIterator[bytes], boundary: bytes, form: Form) -> None:
+    """Read a multipart body into `form`. Raises ApiError for one that is broken."""
+    collector = _Collector(form)
     try:
         parser = MultipartParser(
             boundary or b"-",
@@ -239,16 +292,15 @@ async def _multipart(body: AsyncIterator[bytes], boundary: bytes, folder: Path) 
         collector.close()
     if not boundary or not collector.finished:
         refuse("the multipart body breaks off, or its boundary is missing")
-    return Form(folder, _nested(collector.texts), collector.files)
+    form.fields.update(_checked(_nested(collector.texts)))
 
 
 class _Collector:
     """What a multipart parser calls: it keeps texts, and writes files."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.finished = folder, False
+    def __init__(self, form: Form) -> None:
+        self.form, self.finished = form, False
         self.texts: list[tuple[str, str]] = []
-        self.files: dict[str, Upload] = {}
         self._name, self._count = "", 0
         self._header, self._value, self._said = bytearray(), bytearray(), b""
         self._text, self._text_bytes = bytearray(), 0
@@ -279,22 +331,19 @@ class _Collector:
         self._name = _text(options[b"name"], "the name of a field")
         _path(self._name)
         if b"filename" in options:  # the name itself is not looked at
-            self._file = (self.folder / str(self._count)).open("xb")
+            self._file = (self.form.folder / str(self._count)).open("xb")
             self._digest, self._size = hashlib.sha256(), 0
 
     def data(self, data: bytes, start: int, end: int) -> None:
         piece = data[start:end]
         if self._file is None:
-            self._text_bytes += len(piece)
-            if self._text_bytes > MAX_TEXT_BYTES and not self._name.endswith("image_url]"):
-                refuse(f"{self._name} is too long", self._name)
             self._text += piece
+            if not _is_picture(self._name):
+                self._text_bytes += len(piece)
+            if self._text_bytes > MAX_TEXT_BYTES or len(self._text) > MAX_PARSED_BYTES:
+                refuse(f"{self._name} is too long", self._name)
             return
-        try:
-            self._file.write(piece)
-        except OSError:
-            message = "the server has no room for files at the moment: ask again later"
-            raise ApiError(503, message, code="no_room", retry_after_s=60) from None
+        self._file.write(piece)
         self._digest.update(piece)
         self._size += len(piece)
 
@@ -304,18 +353,15 @@ class _Collector:
             return
         self.close()
         name = self._name.replace("[]", "[0]")
-        if name in self.files:
+        if name in self.form.files:
             refuse(f"{name} is given twice", name)
-        path = self.folder / str(self._count)
-        self.files[name] = Upload(path, self._size, self._digest.hexdigest())
+        path = self.form.folder / str(self._count)
+        self.form.files[name] = Upload(path, self._size, self._digest.hexdigest())
 
     def finish(self) -> None:
         self.finished = True
 
     def close(self) -> None:
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError:
-                raise ApiError(503, "the server has no room", code="no_room", retry_after_s=60) from None
-        self._file = None
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()

@@ -107,9 +107,13 @@ def kind_of(path: Path) -> Picture | Film | None:
 
 @contextmanager
 def examine_picture(
-    path: Path, limits: Limits, *, turn: AbstractContextManager[object] | None = None
+    path: Path,
+    limits: Limits,
+    *,
+    turn: AbstractContextManager[object] | None = None,
+    folder: Path | None = None,
 ) -> Generator[ExaminedPicture]:
-    """Yield our own copy of a stranger's picture; it is gone after the block.
+    """Yield our own copy of a stranger's picture; it lies below `folder` and is gone after the block.
 
     `turn` is entered while the file is read: a semaphore keeps many at once from filling the memory. Raises
     IntakeError for what is no PNG, JPEG or WebP, is animated, damaged or larger than `limits` allows.
@@ -117,24 +121,28 @@ def examine_picture(
     kind = kind_of(path)
     if kind is None or kind not in PICTURES:
         raise IntakeError("the file is no picture, give a PNG, JPEG or WebP", "invalid_image")
-    with _examined("picture", path, kind, limits, turn) as (folder, facts):
-        yield ExaminedPicture(folder / _PICTURE, Size(facts["width"], facts["height"]))
+    with _examined("picture", path, kind, limits, turn, folder) as (made, facts):
+        yield ExaminedPicture(made / _PICTURE, Size(facts["width"], facts["height"]))
 
 
 @contextmanager
 def examine_video(
-    path: Path, limits: Limits, *, turn: AbstractContextManager[object] | None = None
+    path: Path,
+    limits: Limits,
+    *,
+    turn: AbstractContextManager[object] | None = None,
+    folder: Path | None = None,
 ) -> Generator[ExaminedVideo]:
-    """Yield our own copy of a stranger's video; it is gone after the block. `turn` as above.
+    """Yield our own copy of a stranger's video; it is gone after the block. `turn` and `folder` as above.
 
     Raises IntakeError for what is no MP4, MOV, WebM, Matroska or GIF, damaged or beyond `limits`.
     """
     kind = kind_of(path)
     if kind is None or kind not in FILMS:
         raise IntakeError("the file is no video, give an MP4, MOV, WebM or GIF", "invalid_video")
-    with _examined("video", path, kind, limits, turn) as (folder, facts):
+    with _examined("video", path, kind, limits, turn, folder) as (made, facts):
         size, fps = Size(facts["width"], facts["height"]), Fraction(facts["fps"])
-        yield ExaminedVideo(folder / _VIDEO, size, fps, facts["num_frames"])
+        yield ExaminedVideo(made / _VIDEO, size, fps, facts["num_frames"])
 
 
 def safe_name(name: str) -> str:
@@ -151,17 +159,22 @@ def safe_name(name: str) -> str:
 
 @contextmanager
 def _examined(
-    task: Task, path: Path, kind: str, limits: Limits, turn: AbstractContextManager[object] | None
+    task: Task,
+    path: Path,
+    kind: str,
+    limits: Limits,
+    turn: AbstractContextManager[object] | None,
+    folder: Path | None,
 ) -> Generator[tuple[Path, dict[str, Any]]]:
-    """Yield the folder with the copy, which nobody else can enter, and the facts of it."""
-    with TemporaryDirectory(prefix="unstatic-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        (folder / _UPLOAD).symlink_to(path.resolve())
+    """Yield a new folder with the copy, which nobody else can enter, and the facts of it."""
+    with TemporaryDirectory(prefix="unstatic-", dir=folder, ignore_cleanup_errors=True) as name:
+        made = Path(name)
+        (made / _UPLOAD).symlink_to(path.resolve())
         with turn or nullcontext():
-            answer = _ask(task, kind, folder, limits)
+            answer = _ask(task, kind, made, limits)
         if "refused" in answer:
             raise IntakeError(answer["refused"], answer["code"])
-        yield folder, answer
+        yield made, answer
 
 
 def _ask(task: Task, kind: str, folder: Path, limits: Limits) -> dict[str, Any]:

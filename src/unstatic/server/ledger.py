@@ -46,6 +46,12 @@ def close(session: Session, account_id: str, job_id: str, amount: int, now: int,
     _move(session, account_id, (RESERVED, to), amount, "close", reason, job_id, now)
 
 
+def check_balance(account: Account, amount: int) -> None:
+    """Raise ApiError 429 if an account has not so many credits at the moment."""
+    if account.balance < amount:
+        raise _too_few(amount)
+
+
 def pots(session: Session, account_id: str) -> dict[str, int]:
     """Return what the rows say an account has, in every pot."""
     sums = select(Entry.pot, func.sum(Entry.amount)).where(Entry.account_id == account_id).group_by(Entry.pot)
@@ -62,8 +68,12 @@ def _change_balance(session: Session, account_id: str, amount: int) -> None:
         .returning(Account.balance)
     ).one_or_none()
     if changed is None:
-        message = f"this needs {abs(amount)} credits, which the account has not"
-        raise ApiError(429, message, code="insufficient_quota", retry_after_s=LONGEST_WAIT_S)
+        raise _too_few(amount)
+
+
+def _too_few(amount: int) -> ApiError:
+    message = f"this needs {abs(amount)} credits, which the account has not"
+    return ApiError(429, message, code="insufficient_quota", retry_after_s=LONGEST_WAIT_S)
 
 
 def _move(

@@ -12,6 +12,7 @@ from unstatic.server.database import Database
 from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.settings import Settings
+from unstatic.server.shares import Shares
 from unstatic.server.storage import Storage
 from unstatic.server.tracing import Tracing
 
@@ -20,8 +21,8 @@ from unstatic.server.tracing import Tracing
 class Server:
     """What every request may use. `manifests` are the models on offer, the first is the default.
 
-    `spool` is where uploads lie while their request lasts, of which those are looked at that have one of the
-    `turns`; `secret` signs addresses of pictures.
+    `spool` is where uploads lie while their request lasts. Those are looked at that have one of the `turns`,
+    for which only requests wait that have a share of `examined`. `secret` signs addresses of pictures.
     """
 
     settings: Settings
@@ -31,6 +32,7 @@ class Server:
     spool: Path
     secret: bytes
     turns: threading.BoundedSemaphore
+    examined: Shares
     rates: Rates
     metrics: Metrics
     tracing: Tracing

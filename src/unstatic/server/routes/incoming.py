@@ -14,7 +14,7 @@ from fastapi import Depends, Request, Response
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from unstatic.server import forms, jobs, limits, queue
+from unstatic.server import forms, jobs, ledger, limits, queue
 from unstatic.server.accounts import Caller, authenticate
 from unstatic.server.asking import Asking, asking
 from unstatic.server.database import Database
@@ -138,7 +138,7 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
     incoming, form = sent.incoming, sent.form
     server, request = incoming.server, incoming.request
     attempt = attempt_of(request.headers, request.url.path, body, form.files)
-    with asking(server, incoming.account_id, form) as one:
+    with asking(server, incoming.account_id, form, check=lambda: _check_early(incoming)) as one:
 
         def prepare() -> list[Asked]:
             asked = ask(one)
@@ -166,6 +166,15 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
         )
     with server.database.reading() as session:
         return list(session.scalars(select(Job).where(Job.id.in_(made)).order_by(Job.number)))
+
+
+def _check_early(incoming: Incoming) -> None:
+    """Raise ApiError for who may send no files or ask for nothing now, before anything is looked at."""
+    limits.check_upload(incoming.caller.tier)
+    with incoming.database.reading() as session:
+        account = session.get_one(Account, incoming.account_id)
+        limits.check_new_job(session, account, 0.0, incoming.database.now(), incoming.server.settings)
+        ledger.check_balance(account, 1)
 
 
 def make_video(

@@ -19,8 +19,8 @@ class State(BaseModel):
 
 
 @router.get("/healthz")
-def healthz() -> State:
-    """Say that the process answers."""
+async def healthz() -> State:
+    """Say that the process answers; no thread is needed for it."""
     return State()
 
 

@@ -1,0 +1,183 @@
+"""Requests with files: who has a place, what is looked at, and where it lies meanwhile."""
+
+import base64
+import io
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from listening import listening
+from PIL import Image
+from serving import add_key, client_of, write_image
+from starlette.testclient import TestClient
+
+from unstatic.server import asking
+from unstatic.server.database import Database
+from unstatic.server.state import Server
+from unstatic.server.tables import Account
+
+MakeAccount = Callable[..., Account]
+
+
+def picture(folder: Path) -> bytes:
+    return write_image(folder / "a.png").read_bytes()
+
+
+def send(client: Any, png: bytes, **fields: str) -> Any:
+    return client.post("/v1/videos", data={"prompt": "x"} | fields, files={"input_reference": ("a", png)})
+
+
+def stored(server: Server) -> list[str]:
+    return [each.key for each in server.storage.list("uploads")]
+
+
+@contextmanager
+def asker(address: str, key: str) -> Iterator[httpx.Client]:
+    """Yield a client of a server that listens."""
+    headers = {"Authorization": f"Bearer {key}"}
+    with httpx.Client(base_url=address.removesuffix("/v1"), headers=headers, timeout=60) as client:
+        yield client
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    until_s = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < until_s
+        time.sleep(0.02)
+
+
+@contextmanager
+def files_up_to(size_bytes: int) -> Iterator[None]:
+    """Let this process write no larger files, as if there were no room."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_f27_f28_files_that_wait_for_their_turn_keep_nobody_else_waiting(
+    app: FastAPI,
+    server: Server,
+    database: Database,
+    account: Account,
+    make_account: MakeAccount,
+    tmp_path: Path,
+):
+    png, other = picture(tmp_path), make_account()
+    keys = [add_key(database, each.id) for each in (account, other)]
+    answers: list[int] = []
+    with listening(app) as address, asker(address, keys[0]) as ada, asker(address, keys[1]) as bob:
+        uploads = [
+            threading.Thread(target=lambda: answers.append(send(ada, png).status_code)) for _ in range(40)
+        ]
+        with server.turns, server.turns:  # two videos that take minutes
+            for upload in uploads:
+                upload.start()
+            wait_for(lambda: len(answers) >= 36)
+            assert answers == [429] * 36
+            for path in ("/healthz", "/v1/models", "/v1/videos"):
+                assert bob.get(path, timeout=10).status_code == 200
+            one = threading.Thread(target=lambda: answers.append(send(bob, png).status_code))
+            one.start()
+            one.join(0.5)
+            assert one.is_alive()  # he has a place
+        for each in (*uploads, one):
+            each.join()
+    assert sorted(answers) == [200] * 5 + [429] * 36
+    with server.examined.of(account.id, 4):  # all places are free again
+        pass
+
+
+def test_f42_who_may_ask_for_nothing_has_no_file_looked_at(
+    app: FastAPI,
+    server: Server,
+    database: Database,
+    make_account: MakeAccount,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    looked: list[object] = []
+    examine = asking.examine_picture
+
+    def counted(*given: Any, **more: Any) -> Any:
+        looked.append(given)
+        return examine(*given, **more)
+
+    monkeypatch.setattr(asking, "examine_picture", counted)
+    poor, png = make_account(balance=0), picture(tmp_path)
+    with client_of(app, add_key(database, poor.id)) as client:
+        url = "data:image/png;base64," + base64.b64encode(png).decode()
+        answers = [
+            send(client, png),
+            client.post("/v1/videos", json={"prompt": "x", "input_reference": {"image_url": url}}),
+            client.post("/v1/images/edits", data={"prompt": "x"}, files={"image": ("a", png)}),
+        ]
+    assert [each.json()["error"]["code"] for each in answers] == ["insufficient_quota"] * 3
+    assert (looked, stored(server)) == ([], [])
+
+
+def test_f25_f42_what_was_asked_for_once_is_answered_again_when_the_credits_are_spent(
+    app: FastAPI, database: Database, make_account: MakeAccount, tmp_path: Path
+):
+    spent, png = make_account(balance=4), picture(tmp_path)
+    with client_of(app, add_key(database, spent.id)) as client:
+        client.headers["Idempotency-Key"] = "once"
+        first = send(client, png)
+        assert first.status_code == 200
+        assert send(client, png).json()["id"] == first.json()["id"]
+        client.headers["Idempotency-Key"] = "twice"
+        assert send(client, png).json()["error"]["code"] == "insufficient_quota"
+
+
+def test_f8_a_disk_that_is_full_during_an_upload_is_503_and_leaves_nothing(
+    client: TestClient, server: Server, tmp_path: Path
+):
+    raw = io.BytesIO()
+    Image.effect_noise((800, 800), 90).save(raw, "PNG")  # more than the database has
+    png = raw.getvalue()
+    url = "data:image/png;base64," + base64.b64encode(png).decode()
+    asks: list[Callable[[], Any]] = [
+        lambda: send(client, png),
+        lambda: client.post("/v1/videos", json={"prompt": "x", "input_reference": {"image_url": url}}),
+    ]
+    for ask in asks:
+        with files_up_to(len(png) - 1):
+            answer = ask()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_room")
+        assert 1 <= int(answer.headers["Retry-After"]) <= 120
+        assert str(tmp_path) not in answer.text
+        assert not server.spool.exists() or list(server.spool.iterdir()) == []
+        assert stored(server) == []
+        assert ask().status_code == 200  # as soon as there is room again
+        server.storage.delete_tree("uploads")
+
+
+def test_f8_a_request_without_files_needs_no_room(client: TestClient, server: Server):
+    server.spool.write_bytes(b"")  # nothing can be made below it
+    assert client.post("/v1/videos", json={"prompt": "x"}).status_code == 200
+    assert client.post("/v1/videos", data={"prompt": "x"}).status_code == 200
+
+
+def test_f1_all_that_is_kept_of_an_upload_while_it_is_looked_at_lies_in_the_spool(
+    app: FastAPI, server: Server, database: Database, account: Account, tmp_path: Path
+):
+    png, key, answers = picture(tmp_path), add_key(database, account.id), list[Any]()
+    with listening(app) as address, asker(address, key) as client:
+        upload = threading.Thread(target=lambda: answers.append(send(client, png)))
+        with server.turns, server.turns:
+            upload.start()
+            wait_for(lambda: list(server.spool.glob("request-*/unstatic-*/upload")))
+            (folder,) = server.spool.iterdir()
+            assert len(list(folder.iterdir())) == 2
+        upload.join()
+    assert answers[0].status_code == 200
+    assert list(server.spool.iterdir()) == []

@@ -1,0 +1,23 @@
+"""Shares of what is under way."""
+
+import pytest
+
+from unstatic.server.errors import ApiError
+from unstatic.server.shares import Shares
+
+
+def test_f27_nobody_takes_more_than_a_share_and_what_ends_is_given_back():
+    shares = Shares("too much is sent", most=3, in_all=5)
+    with shares.of("ada", 2), shares.of("ada"):
+        with pytest.raises(ApiError) as caught, shares.of("ada"):
+            pass
+        assert (caught.value.status, caught.value.code, caught.value.retry_after_s) == (429, "busy", 5)
+        assert caught.value.message == "too much is sent at the moment: ask again later"
+        with shares.of("bob", 2), pytest.raises(ApiError), shares.of("eve"):
+            pass
+        with shares.of("eve", 2):
+            pass
+    with pytest.raises(ZeroDivisionError), shares.of("ada", 3):
+        raise ZeroDivisionError
+    with shares.of("ada", 3):
+        pass
