@@ -29,7 +29,6 @@ from typing import NamedTuple
 import numpy as np
 
 DAY_S = 86_400
-MOST_FILMS = 400_000  # what is simulated of a day that has more: its busiest hours
 # Numbers of workers over what is busy on average, and at the busiest hour
 OF_THE_MEAN, OF_THE_PEAK = (1.02, 1.25, 1.5), (1.0, 1.125, 1.25, 1.5)
 
@@ -55,9 +54,13 @@ def main() -> None:
     if options.check:
         check()
         return
+    if options.films < 1:
+        raise SystemExit(f"--films is {options.films}: give 1 or more a day")
     rng = np.random.default_rng(options.seed)
     kinds = options.job or [Kind(1.0, options.seconds, options.spread)]
     arrivals = arriving(rng, options.films, options.peak)
+    if not len(arrivals):
+        raise SystemExit("nobody came on that day: take more --films or another --seed")
     services = lasting(rng, len(arrivals), kinds)
     whole = with_losses(rng, services, options.lives * DAY_S, options.start)
     mean = options.films * float(whole.mean()) / DAY_S
@@ -78,11 +81,6 @@ def arriving(rng: np.random.Generator, films: int, peak: float) -> np.ndarray:
     """Return the times of a day at which films are asked for, busiest at noon, of so many films a day."""
     rates = films * hours_of(peak)
     counts = rng.poisson(rates)
-    if counts.sum() > MOST_FILMS:  # the busiest hours decide
-        order = np.argsort(-rates)
-        kept = order[np.cumsum(counts[order]) <= MOST_FILMS]
-        kept = kept if len(kept) else order[:1]
-        counts = np.where(np.isin(np.arange(24), kept), counts, 0)
     times = [(hour + rng.random(count)) * 3600 for hour, count in enumerate(counts)]
     return np.sort(np.concatenate(times))
 
