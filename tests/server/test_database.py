@@ -12,7 +12,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from serving import add_key, application, client_of
-from sqlalchemy import event, func, select, text
+from sqlalchemy import event, func, select, text, update
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from unstatic.core.errors import InputError
@@ -72,6 +72,39 @@ def test_a_glance_locks_nothing_and_sees_what_was_committed(database: Database, 
             assert glance.scalar(select(func.count()).select_from(Job)) == 0
         # Within one transaction this would still be 0
         assert glance.scalar(select(func.count()).select_from(Job)) == 1
+
+
+def test_a_look_sees_one_state_and_changes_nothing(database: Database, make_account: MakeAccount):
+    account = make_account()
+    with database.reading() as look:
+        assert look.scalar(select(func.count()).select_from(Job)) == 0
+        ask(database, account)
+        assert look.scalar(select(func.count()).select_from(Job)) == 0
+    with pytest.raises(DBAPIError, match=r"read-?only"), database.reading() as look:
+        look.execute(update(Job).values(progress=50))
+    if database.is_sqlite:  # where it costs nothing
+        with pytest.raises(DBAPIError, match="readonly"), database.glancing() as glance:
+            glance.execute(update(Job).values(progress=50))
+    ask(database, account)  # with the same connections
+    assert count_jobs(database) == 2
+
+
+def test_f9_no_lock_is_waited_for_without_an_end(
+    database: Database, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+):
+    if database.is_sqlite:
+        pytest.skip("of SQLite another test says that")
+    monkeypatch.setitem(module.PATIENCE, "lock_timeout", "300ms")
+    account = make_account()
+    impatient = Database(database.engine.url.render_as_string(hide_password=False), clock=database.clock)
+    with database.writing() as session:
+        session.get_one(Account, account.id, with_for_update=True)
+        with pytest.raises(OperationalError, match="lock timeout"):
+            ask(impatient, account)
+    ask(impatient, account)
+    with impatient.reading() as session:  # a client that is stopped holds nothing for long
+        assert session.scalar(text("SHOW idle_in_transaction_session_timeout")) == "1min"
+    impatient.close()
 
 
 @contextmanager

@@ -71,6 +71,7 @@ class Known:
     attempts: int = 0
     output: str | None = None
     is_deleted: bool = False
+    sides: int = 0
 
     @property
     def is_active(self) -> bool:
@@ -132,14 +133,14 @@ class Jobs(RuleBasedStateMachine):
 
     # What the model says of an end
 
-    def end(self, job: Known, status: str) -> None:
+    def end(self, job: Known, status: str, *, used: int = 0) -> None:
         job.status, job.holder = status, None
-        purse = self.purses[job.account]
         if status == "completed":
-            job.progress = 100
-            purse.spent += job.cost
-        else:
-            purse.balance += job.cost
+            job.progress, used = 100, job.cost
+        purse = self.purses[job.account]
+        purse.spent += used
+        purse.balance += job.cost - used
+        job.sides = 3 if 0 < used < job.cost else 2
 
     # What clients do
 
@@ -175,7 +176,7 @@ class Jobs(RuleBasedStateMachine):
             (jobs.delete if also_delete else jobs.cancel)(session, job, self.database.now())
         known.is_deleted = also_delete
         if known.is_active:
-            self.end(known, "failed")
+            self.end(known, "failed", used=-(-known.cost * known.progress // 100))
 
     # What workers do
 
@@ -313,7 +314,7 @@ class Jobs(RuleBasedStateMachine):
                 assert pots["house"] == purse.spent - purse.given
                 assert purse.given == purse.balance + reserved + purse.spent
             closed = select(Entry.job_id, func.count()).where(Entry.step == "close").group_by(Entry.job_id)
-            ended = {job_id: 2 for job_id, job in self.known.items() if not job.is_active}
+            ended = {job_id: job.sides for job_id, job in self.known.items() if not job.is_active}
             assert dict(map(tuple, session.execute(closed))) == ended
 
 

@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 
+from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.server import jobs, ledger, queue
 from unstatic.server.database import Database
@@ -155,18 +156,95 @@ def test_f30_failing_and_being_reaped_at_once_pays_back_once(database: Database,
     assert pots(database, account) == (20 - 4 * made, 20 - 4 * made, 0, 4 * made - 20)
 
 
-@pytest.mark.parametrize("settle", [True, False])
+@pytest.mark.parametrize("used", [4, 0, 3])
 def test_f30_the_database_itself_refuses_a_second_close(
-    database: Database, make_account: MakeAccount, settle: bool
+    database: Database, make_account: MakeAccount, used: int
 ):
     account = make_account(balance=4)
     job_id = ask(database, account, 4)
     with database.writing() as session:
-        ledger.close(session, account.id, job_id, 4, database.now(), settle=settle)
+        ledger.close(session, account.id, job_id, 4, database.now(), used=used)
     before = pots(database, account)
-    for again in (True, False):
+    for again in (4, 0, 1):
         with pytest.raises(IntegrityError), database.writing() as session:
-            ledger.close(session, account.id, job_id, 4, database.now(), settle=again)
+            ledger.close(session, account.id, job_id, 4, database.now(), used=again)
         with pytest.raises((IntegrityError, ApiError)), database.writing() as session:
             ledger.reserve(session, account.id, job_id, 4, database.now())
     assert pots(database, account) == before
+
+
+def test_f30_what_its_client_ends_is_paid_for_by_the_share_that_was_made(
+    database: Database, make_account: MakeAccount
+):
+    account, expected = make_account(balance=40), 40
+
+    def end(job_id: str, how: str) -> None:
+        with database.writing() as session:
+            job = jobs.find(session, account.id, job_id, lock=True)
+            assert job is not None
+            match how:
+                case "cancel":
+                    jobs.cancel(session, job, database.now())
+                case "delete":
+                    jobs.delete(session, job, database.now())
+                case _:
+                    jobs.cancel(session, job, database.now(), free=True)
+
+    for how, progress, used in [
+        ("cancel", None, 0),  # nobody had begun
+        ("cancel", 0, 0),
+        ("cancel", 1, 1),
+        ("delete", 50, 5),
+        ("cancel", 41, 5),
+        ("cancel", 99, 10),
+        ("by an operator", 99, 0),
+    ]:
+        job_id = ask(database, account, 10)
+        if progress is not None:
+            lease = claim(database)
+            with database.writing() as session:
+                jobs.beat(session, lease, progress)
+        end(job_id, how)
+        expected -= used
+        assert pots(database, account) == (expected, expected, 0, -expected), (how, progress)
+        with database.reading() as session:
+            kinds = select(Entry.pot, Entry.amount).where(Entry.job_id == job_id, Entry.step == "close")
+            assert sum(amount for _, amount in session.execute(kinds)) == 0
+
+
+def test_f29_cancelling_at_the_end_again_and_again_makes_nothing_for_nothing(
+    database: Database, make_account: MakeAccount
+):
+    account = make_account(balance=4)
+    job_id = ask(database, account, 4)
+    lease = claim(database)
+    with database.writing() as session:
+        jobs.beat(session, lease, 99)
+        job = jobs.find(session, account.id, job_id)
+        assert job is not None
+        jobs.cancel(session, job, database.now())
+    with pytest.raises(ApiError, match="needs 4 credits"):
+        ask(database, account, 4)
+    assert pots(database, account) == (0, 0, 0, 0)
+
+
+def test_f30_ending_a_job_twenty_times_at_once_closes_it_once(database: Database, make_account: MakeAccount):
+    account = make_account(balance=10)
+    job_id = ask(database, account, 10)
+    lease = claim(database)
+    with database.writing() as session:
+        jobs.beat(session, lease, 30)
+
+    def cancel() -> None:
+        with database.writing() as session:
+            job = jobs.find(session, account.id, job_id, lock=True)
+            assert job is not None
+            jobs.cancel(session, job, database.now())
+
+    at_once(*[cancel] * 10)
+    assert pots(database, account) == (7, 7, 0, -7)
+
+
+def test_credits_for_an_account_that_there_is_not_are_refused_as_that(database: Database):
+    with pytest.raises(InputError, match="account 'acct_none' is unknown"), database.writing() as session:
+        ledger.grant(session, "acct_none", 5, "test", database.now())

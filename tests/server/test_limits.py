@@ -1,6 +1,7 @@
 """How much may be asked for, and how long to wait: what is said is when it works again."""
 
 import base64
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from serving import add_key, application, client_of, write_image
 from starlette.testclient import TestClient
 
-from unstatic.server import accounts, jobs, ledger, limits
+from unstatic.server import accounts, jobs, ledger, limits, queue
 from unstatic.server.accounts import TIERS
 from unstatic.server.database import Database
 from unstatic.server.errors import ApiError
@@ -167,6 +168,53 @@ def test_f25_seconds_a_day_of_what_did_not_fail(database: Database, clock: Any):
     check_wait(refusal(database, account, 2.0), "daily_limit_exceeded", 10)
     clock.now_s += 10
     ask(database, account, 8.0)
+
+
+def test_f25_of_what_was_cancelled_the_share_that_was_made_counts(database: Database, clock: Any):
+    viewer = opened(database, "viewer")
+    for progress in (50, 100, 0):
+        for _ in range(8):  # of 8 s each
+            job_id = ask(database, viewer, 8.0)
+            with database.writing() as session:
+                job = jobs.find(session, viewer.id, job_id, lock=True)
+                assert job is not None
+                jobs.transition(session, job, jobs.IN_PROGRESS, database.now())
+                job.progress = progress
+                jobs.cancel(session, job, database.now())
+            clock.now_s += 20
+    for _ in range(3):  # 32 + 64 + 0, and 8 each, of 120
+        ask(database, viewer, 8.0)
+        clock.now_s += 20
+    assert refusal(database, viewer, 1.0).code == "daily_limit_exceeded"
+
+
+def test_f26_many_accounts_at_once_do_not_overfill_the_queue(database: Database):
+    many = [opened(database, "creator") for _ in range(16)]
+    for _ in range(9):
+        ask(database, many[0])
+    together = threading.Barrier(len(many))
+
+    def take(account: Account) -> str:
+        together.wait()
+        try:
+            ask(database, account, max_queue=10)
+        except ApiError as error:
+            return str(error.code)
+        return "made"
+
+    with ThreadPoolExecutor(len(many)) as pool:
+        assert sorted(pool.map(take, many)) == ["made", *["queue_full"] * 15]
+
+
+def test_f26_what_lost_its_worker_waits_again(database: Database):
+    account = opened(database, "creator")
+    ask(database, account)
+    with database.writing() as session:
+        assert queue.claim(session, "one", ["nano"], database.now()) is not None
+        assert queue.waiting(session) == queue.waiting(session, account.id) == 0
+    queue.Reaper(database, lease_s=60, attempts=3).take_from("one")
+    with database.reading() as session:
+        assert queue.waiting(session) == queue.waiting(session, account.id) == 1
 
 
 def test_f26_a_full_queue(database: Database):

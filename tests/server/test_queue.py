@@ -1,12 +1,13 @@
 """Who is served next, and whose workers are lost."""
 
+import time
 from collections.abc import Callable
 
 import pytest
 from sqlalchemy import select
 
 from unstatic.server import jobs, queue
-from unstatic.server.database import Database
+from unstatic.server.database import BUSY_S, Database
 from unstatic.server.jobs import Asked, Lease, LostLeaseError
 from unstatic.server.tables import Account, Job
 
@@ -36,6 +37,11 @@ def must_claim(database: Database, worker: str = "one") -> Lease:
 def owner_of(database: Database, lease: Lease) -> str:
     with database.reading() as session:
         return session.scalars(select(Job).where(Job.id == lease.job_id)).one().account_id
+
+
+def only_postgresql(database: Database) -> None:
+    if database.is_sqlite:
+        pytest.skip("SQLite locks no rows")
 
 
 def complete(database: Database, lease: Lease) -> None:
@@ -199,3 +205,47 @@ def test_f27_an_attempt_that_broke_off_costs_an_account_no_turn(
         reaper.take_from("dies")
     with database.reading() as session:
         assert session.get_one(Account, unlucky.id).virtual_time == 4.0
+
+
+def test_f12_a_reaper_does_not_wait_for_the_row_of_a_worker_that_stands_in_a_beat(
+    database: Database, make_account: MakeAccount
+):
+    only_postgresql(database)
+    stands, silent = make_account(), make_account()
+    for account in (stands, silent):
+        ask(database, account)
+    leases = [must_claim(database, worker) for worker in ("stands", "is silent")]
+    seconds = [0.0]
+    reaper = queue.Reaper(database, lease_s=60.0, attempts=3, monotonic=lambda: seconds[0])
+    reaper.look()
+    seconds[0] = 61
+    with database.writing() as session:
+        jobs.beat(session, leases[0], 5)
+        began_s = time.monotonic()
+        assert reaper.look() == [leases[1]]
+        assert time.monotonic() - began_s < BUSY_S / 2
+        session.rollback()
+    assert reaper.look() == [leases[0]]
+
+
+def test_f6_a_claim_that_gets_nothing_locks_nothing(database: Database, make_account: MakeAccount):
+    only_postgresql(database)
+    account = make_account(balance=10_000)
+    for _ in range(30):
+        ask(database, account)
+    with database.writing() as asking, database.writing() as claiming, database.writing() as other:
+        asking.get_one(Account, account.id, with_for_update={"key_share": True})  # as a POST does
+        assert queue.claim(claiming, "one", ["nano"], database.now()) is None
+        free = other.scalars(select(Job.number).with_for_update(skip_locked=True)).all()
+        assert len(free) == 30
+
+
+def test_f6_an_account_is_served_while_a_film_of_it_ends(database: Database, make_account: MakeAccount):
+    only_postgresql(database)
+    account = make_account()
+    for _ in range(2):
+        ask(database, account)
+    first = must_claim(database)
+    with database.writing() as session:
+        jobs.complete(session, first, jobs.Made(keep_s=100), database.now())
+        must_claim(database, "two")

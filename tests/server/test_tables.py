@@ -29,8 +29,7 @@ MANY = """INSERT INTO jobs (id, account_id, kind, model, prompt, spec, size, sec
     '{{}}', 1, 9, 1, {now} - 900000 + i, {now} - 900000 + i, {now} - 900000 + i, {now}, {now}, {now}
     FROM {rows}"""
 ROWS = {
-    "sqlite": "(WITH RECURSIVE g(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM g WHERE i < {})"
-    " SELECT i FROM g)",
+    "sqlite": "(WITH RECURSIVE g(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM g LIMIT {}) SELECT * FROM g)",
     "postgresql": "generate_series(1, {}) AS i",
 }
 

@@ -304,7 +304,7 @@ def cancel_job(job: JobId, data: Data = None) -> None:
             raise InputError(f"job {job[:80]!r} is unknown: `unstatic admin jobs list` shows all")
         if held.status in jobs.ENDED:
             raise InputError(f"job {job!r} is {held.status}: only one that has not ended can be cancelled")
-        jobs.cancel(session, held, now)
+        jobs.cancel(session, held, now, free=True)
 
 
 # ------------------------------------------------------------------------------------------------- endpoints

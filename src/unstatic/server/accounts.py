@@ -150,7 +150,7 @@ def enable(session: Session, account_id: str) -> Account:
 
 def account_of(session: Session, account_id: str) -> Account:
     """Return an account, to be changed. Raises InputError for one that there is not."""
-    account = session.get(Account, account_id, with_for_update=True)
+    account = session.get(Account, account_id, with_for_update={"key_share": True})
     if account is None:
         raise InputError(f"account {account_id[:80]!r} is unknown: `unstatic admin account list` shows all")
     return account

@@ -19,6 +19,15 @@ from unstatic.core.errors import InputError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_S = 10
+# What PostgreSQL does of itself about clients that are stopped or gone while they hold something: nothing
+PATIENCE = {
+    "lock_timeout": f"{BUSY_S}s",
+    "idle_in_transaction_session_timeout": "60s",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+}
+KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
 # Any number: who migrates holds it
 MIGRATION_LOCK = 7_210_061
 
@@ -45,12 +54,17 @@ class Database:
         if self.is_sqlite:
             _close_to_others(parsed.database)
             _prepare_sqlite(self.engine)
-            _set_pragmas(self._glancer)
+            _set_pragmas(self._glancer, "query_only=ON")
+            self._reader = self.engine
+        else:
+            event.listen(self.engine, "connect", _lose_patience)
+            state = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+            self._reader = self.engine.execution_options(**state)
         self._writer = self.engine.execution_options(writes=True)
 
     def _pool(self) -> dict[str, object]:
         many: dict[str, object] = {"pool_size": 20, "max_overflow": 30}
-        return many | ({"connect_args": {"timeout": BUSY_S}} if self.is_sqlite else {})
+        return many | {"connect_args": {"timeout": BUSY_S} if self.is_sqlite else KEEPALIVES}
 
     def _second_engine(self, url: URL) -> Engine:
         """Return what `glancing` uses: on SQLite connections of its own, as the driver forgets the mode."""
@@ -65,7 +79,7 @@ class Database:
     @contextmanager
     def reading(self) -> Generator[Session]:
         """Look at one state of the database; nothing is changed."""
-        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+        with Session(self._reader, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -86,6 +100,7 @@ class Database:
         config.set_main_option("script_location", str(MIGRATIONS))
         with self._writer.begin() as connection:
             if not self.is_sqlite:
+                connection.execute(text("SET LOCAL lock_timeout = 0"))
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
@@ -112,19 +127,27 @@ def _prepare_sqlite(engine: Engine) -> None:
 
     def on_begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql(f"PRAGMA query_only={'OFF' if writes else 'ON'}")
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "begin", on_begin)
 
 
-def _set_pragmas(engine: Engine) -> None:
+def _set_pragmas(engine: Engine, *more: str) -> None:
     """Let readers and one writer of SQLite work side by side."""
 
     def on_connect(connection: Any, _: object) -> None:
         connection.isolation_level = None  # the driver shall not begin anything itself
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", *more):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
     event.listen(engine, "connect", on_connect)
+
+
+def _lose_patience(connection: Any, _: object) -> None:
+    """Let PostgreSQL wait for nothing without an end, as SQLite does."""
+    was, connection.autocommit = connection.autocommit, True
+    connection.execute("; ".join(f"SET {name} = '{value}'" for name, value in PATIENCE.items()))
+    connection.autocommit = was

@@ -69,7 +69,7 @@ def once(
     prepared = prepare()
     try:
         with database.writing() as session:
-            account = session.get_one(Account, account_id, with_for_update=True)  # one by one
+            account = session.get_one(Account, account_id, with_for_update={"key_share": True})  # one by one
             made = _remembered(session, server, account_id, attempt)
             if made is None:
                 made = write(session, account, prepared)

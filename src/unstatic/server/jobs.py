@@ -4,8 +4,12 @@
 
 A job whose worker is lost is given on while its client goes on seeing "in_progress": a state never goes
 back, progress never falls. Deleting ends what is active first, and leaves a row without words.
+
+What was made is paid for: all of a film that is published, and of one that its client ends the share that was
+made until then, as it can be watched while it is made. What the server ends costs nothing.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +28,7 @@ NEXT = {
     FAILED: (),
 }
 ENDED = (COMPLETED, FAILED)
+CANCELLED = "cancelled"
 MOST_UNTIL_PUBLISHED = 99
 # Clients ask for their films again and again, so these are built once
 _OWN = select(Job).where(
@@ -107,11 +112,11 @@ def create(session: Session, account: Account, asked: Asked, now: int) -> Job:
     return job
 
 
-def transition(session: Session, job: Job, to: str, now: int) -> None:
+def transition(session: Session, job: Job, to: str, now: int, *, used: int = 0) -> None:
     """Change the state of a job that the transaction holds, with all that follows from it.
 
     The end closes what its credits were put aside for and tells the account's endpoints, in one
-    transaction. Deleted jobs tell nobody.
+    transaction. Of what is not completed `used` credits are kept. Deleted jobs tell nobody.
     """
     assert to in NEXT[job.status], f"{job.status} never becomes {to}"
     job.status = to
@@ -119,7 +124,8 @@ def transition(session: Session, job: Job, to: str, now: int) -> None:
         job.started_at = now
         return
     job.worker, job.completed_at = None, now
-    ledger.close(session, job.account_id, job.id, job.cost, now, settle=to == COMPLETED)
+    used = job.cost if to == COMPLETED else used
+    ledger.close(session, job.account_id, job.id, job.cost, now, used=used)
     if job.kind == "video" and job.deleted_at is None:
         _tell(session, job, f"video.{to}", now)
 
@@ -158,10 +164,10 @@ def fail(session: Session, lease: Lease, code: str, message: str, now: int) -> N
     end_failed(session, _held(session, lease), code, message, now)
 
 
-def end_failed(session: Session, job: Job, code: str, message: str, now: int) -> None:
-    """End a job, which the transaction holds, as failed."""
+def end_failed(session: Session, job: Job, code: str, message: str, now: int, *, used: int = 0) -> None:
+    """End a job, which the transaction holds, as failed; `used` of its credits are not given back."""
     job.error_code, job.error_message = code, message
-    transition(session, job, FAILED, now)
+    transition(session, job, FAILED, now, used=used)
 
 
 def give_back(session: Session, lease: Lease) -> None:
@@ -202,10 +208,14 @@ def find(session: Session, account_id: str, job_id: str, *, lock: bool = False) 
     return session.scalars(_OWN_LOCKED if lock else _OWN, wanted).one_or_none()
 
 
-def cancel(session: Session, job: Job, now: int) -> None:
-    """End a job that is still active; one that has ended stays as it is. The transaction holds it."""
+def cancel(session: Session, job: Job, now: int, *, free: bool = False) -> None:
+    """End a job that is still active; one that has ended stays as it is. The transaction holds it.
+
+    The share that was made is paid for, unless it is `free`.
+    """
     if job.status not in ENDED:
-        end_failed(session, job, "cancelled", "the job was cancelled", now)
+        used = 0 if free else math.ceil(job.cost * job.progress / 100)
+        end_failed(session, job, CANCELLED, "the job was cancelled", now, used=used)
 
 
 def delete(session: Session, job: Job, now: int) -> None:

@@ -1,9 +1,9 @@
-"""Credits, kept by double entry: every movement is two rows that add up to nothing.
+"""Credits, kept by double entry: every movement is rows that add up to nothing.
 
     grant    house -> available      somebody gives credits
     reserve  available -> reserved   a job is asked for
-    close    reserved -> house       it was made        (settle)
-             reserved -> available   it was not         (refund)
+    close    reserved -> house       what was made of it (settle)
+             reserved -> available   what was not        (refund)
 
 The database refuses a second reserve or close of one job, and a balance below nothing.
 """
@@ -13,6 +13,7 @@ import math
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
+from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.server.errors import LONGEST_WAIT_S, ApiError
 from unstatic.server.tables import Account, Entry, new_id
@@ -27,23 +28,29 @@ def price(seconds: float | int, size: Size) -> int:
 
 
 def grant(session: Session, account_id: str, amount: int, reason: str, now: int) -> None:
-    """Give credits, or take back where `amount` is below zero. Raises ApiError for more than there are."""
+    """Give credits, or take back where `amount` is below zero.
+
+    Raises ApiError for more than there are, and InputError for an account that there is not.
+    """
     _change_balance(session, account_id, amount)
-    _move(session, account_id, (HOUSE, AVAILABLE), amount, "grant", reason, None, now)
+    _move(session, account_id, {HOUSE: -amount, AVAILABLE: amount}, "grant", reason, None, now)
 
 
 def reserve(session: Session, account_id: str, job_id: str, amount: int, now: int) -> None:
     """Put credits aside for a job. Raises ApiError 429 if there are too few."""
     _change_balance(session, account_id, -amount)
-    _move(session, account_id, (AVAILABLE, RESERVED), amount, "reserve", "job", job_id, now)
+    _move(session, account_id, {AVAILABLE: -amount, RESERVED: amount}, "reserve", "job", job_id, now)
 
 
-def close(session: Session, account_id: str, job_id: str, amount: int, now: int, *, settle: bool) -> None:
-    """Take what was put aside for a job, or give it back."""
-    if not settle:
-        _change_balance(session, account_id, amount)
-    reason, to = ("settle", HOUSE) if settle else ("refund", AVAILABLE)
-    _move(session, account_id, (RESERVED, to), amount, "close", reason, job_id, now)
+def close(session: Session, account_id: str, job_id: str, amount: int, now: int, *, used: int) -> None:
+    """Of what was put aside for a job take what was `used`, and give the rest back, in one movement."""
+    assert 0 <= used <= amount, f"{used} of {amount} credits cannot be used"
+    if used < amount:
+        _change_balance(session, account_id, amount - used)
+    reason = "settle" if used == amount else "share" if used else "refund"
+    to = {HOUSE: used, AVAILABLE: amount - used}
+    sides = {RESERVED: -amount} | {pot: change for pot, change in to.items() if change}
+    _move(session, account_id, sides, "close", reason, job_id, now)
 
 
 def check_balance(account: Account, amount: int) -> None:
@@ -68,6 +75,9 @@ def _change_balance(session: Session, account_id: str, amount: int) -> None:
         .returning(Account.balance)
     ).one_or_none()
     if changed is None:
+        if session.get(Account, account_id) is None:
+            shown = "`unstatic admin account list` shows all"
+            raise InputError(f"account {account_id[:80]!r} is unknown: {shown}")
         raise _too_few(amount)
 
 
@@ -79,15 +89,14 @@ def _too_few(amount: int) -> ApiError:
 def _move(
     session: Session,
     account_id: str,
-    pots: tuple[str, str],
-    amount: int,
+    sides: dict[str, int],
     step: str,
     reason: str,
     job_id: str | None,
     now: int,
 ) -> None:
     movement = new_id("move")
-    for pot, change in zip(pots, (-amount, amount), strict=True):
+    for pot, change in sides.items():
         session.add(
             Entry(
                 movement=movement,

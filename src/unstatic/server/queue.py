@@ -40,7 +40,8 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
         .where(_at_work(Account.id) < Account.concurrency)
         .order_by(Account.virtual_time, Job.number)
         .limit(1)
-        .with_for_update(of=(Job, Account), skip_locked=True)
+        # The account first: else all its jobs are locked where only it is held. Its entries may go on
+        .with_for_update(of=(Account, Job), skip_locked=True, key_share=True)
     )
     if (found := session.execute(waiting).one_or_none()) is None:
         return None
@@ -142,7 +143,9 @@ class Reaper:
             wanted = select(Job).where(
                 Job.id == lease.job_id, Job.fence == lease.fence, Job.worker == lease.worker
             )
-            job = session.scalars(wanted.with_for_update()).one_or_none()
+            # Who died in the middle of a beat may hold the row for a while: a look comes again
+            locked = wanted.with_for_update(skip_locked=beat is not None)
+            job = session.scalars(locked).one_or_none()
             if job is None or (beat is not None and job.beat != beat) or job.status != IN_PROGRESS:
                 return False
             give_on(session, job, self.attempts, self.database.now())
