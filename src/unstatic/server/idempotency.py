@@ -67,7 +67,7 @@ def once(
     """Return the ids of what a wish made: what `write` wrote, now or when it was first sent.
 
     `prepare` does what takes time before the transaction, and `undo` takes that back where it was not needed.
-    When a commit fails the database is asked whether it counts; if it says nothing, all stays for the sweeper.
+    When a commit fails the database is asked whether it counts; if it is silent all stays for the sweeper.
     """
     database = server.database
     with database.reading() as session:
