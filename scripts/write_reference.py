@@ -32,6 +32,7 @@ LIMITS = {
     "longest_s": "longest film, s",
     "waiting": "films that wait",
     "uploads": "may send pictures and videos",
+    "characters": "characters that are kept",
     "credits": "credits at the beginning",
 }
 

@@ -1,6 +1,7 @@
 """From a body to a job: what the model cannot do is refused before there is one."""
 
 import base64
+import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +22,7 @@ from unstatic.server.jobs import Asked
 from unstatic.server.schemas import CreateBody, read_body
 from unstatic.server.spec import Spec, read_spec
 from unstatic.server.state import Server
+from unstatic.server.storage import StorageError
 
 Open = Callable[..., Any]
 CLIP = Clip("jobs/x/1/video.mp4", Size(96, 64), 2.0, "nano")
@@ -163,6 +165,28 @@ def test_f37_f40_other_references_are_refused(opened: Open, reference: dict[str,
         create(opened, input_reference=reference)
     assert caught.value.status == 400
     assert str(caught.value.param).startswith("input_reference")
+
+
+def test_f8_a_storage_that_becomes_full_keeps_nothing_of_a_request(
+    opened: Open, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    put, left = server.storage.place.put, [1]
+
+    def full(key: str, content: Path | bytes) -> None:
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        left[0] -= 1
+        put(key, content)
+
+    monkeypatch.setattr(server.storage.place, "put", full)
+    cards = [{"at": 0, "prompt": "a"}, {"at": 2, "prompt": "b"}]
+    picture = write_image(tmp_path / "a.png")
+    with opened(**{"cards[0][image]": picture, "cards[1][image]": picture}) as one:
+        one.storyboard(read_body(schemas.StoryboardBody, {"seconds": 4, "cards": cards}))
+        with pytest.raises(StorageError) as caught:
+            one.store()
+    assert (caught.value.code, left) == ("storage_full", [0])
+    assert list(server.storage.list("uploads")) == []
 
 
 def test_files_that_nobody_asked_for_are_refused(opened: Open, tmp_path: Path):

@@ -1,15 +1,21 @@
 """One job for one wish: by key, by retries of the official client, at once and after a restart."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from listening import working
 from serving import add_key, application, client_of, finish, write_image
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 from starlette.testclient import TestClient
 
+from unstatic.server import jobs
 from unstatic.server.database import Database
 from unstatic.server.idempotency import attempt_of
 from unstatic.server.schemas import CreateBody, EditBody
@@ -109,6 +115,86 @@ def test_f20_only_retries_of_the_same_body_in_a_short_time_are_taken_for_one(
     clock.now_s += server.settings.retry_window + 1
     ids.add(ask(client, RETRY)["id"])
     assert len(ids) == count(database) == 5
+
+
+def test_f20_pictures_that_are_waited_for_are_not_made_twice(
+    client: TestClient, database: Database, server: Server, tmp_path: Path, clock: Any
+):
+    body = {"prompt": "a red cube", "size": "96x64"}
+
+    def draw(headers: dict[str, str] | None = None) -> Any:
+        return client.post("/v1/images/generations", json=body, headers=headers).json()["data"]
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(draw)  # its client waits for less than the queue is long
+        while count(database) == 0:
+            time.sleep(0.02)
+        clock.now_s += server.settings.retry_window + 1
+        second = pool.submit(draw, RETRY)
+        time.sleep(0.5)
+        with working(server, tmp_path):
+            assert first.result() == second.result()
+    assert count(database) == 1
+    clock.now_s += server.settings.retry_window
+    assert draw(RETRY) == first.result()  # that was the third one's time-out
+    assert count(database) == 1
+    clock.now_s += 1
+    with working(server, tmp_path):
+        draw(RETRY)
+    assert count(database) == 2
+
+
+def test_f8_a_transaction_that_fails_leaves_no_files(
+    client: TestClient, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise OperationalError("INSERT", {}, Exception("the disk is full"))
+
+    files = {"input_reference": ("a.png", write_image(tmp_path / "a.png").read_bytes())}
+    with monkeypatch.context() as patched:
+        patched.setattr(jobs, "create", fail)
+        assert client.post("/v1/videos", data=BODY, files=files).status_code == 503
+    assert list(server.storage.list("uploads")) == []
+
+    engine = server.database.engine
+    for number in (1, 2):  # the first to write is the note that the key was used
+        commits: list[object] = []
+
+        def on_commit(_: object, number: int = number, commits: list[object] = commits) -> None:
+            commits.append(None)
+            if len(commits) == number:
+                fail()
+
+        event.listen(engine, "commit", on_commit)
+        said = client.post("/v1/videos", data=BODY, files=files).status_code
+        event.remove(engine, "commit", on_commit)
+        assert said in (200, 503)
+    assert count(server.database) == len(list(server.storage.list("uploads")))
+
+
+def test_f19_what_was_written_keeps_its_files_though_nobody_could_be_told(
+    client: TestClient, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    files = {"input_reference": ("a.png", write_image(tmp_path / "a.png").read_bytes())}
+    writing, broken = server.database.writing, []
+
+    @contextmanager
+    def breaking() -> Iterator[Session]:
+        with writing() as session:
+            yield session
+            made = session.scalar(select(func.count()).select_from(Job))
+        if made and not broken:
+            broken.append(made)
+            raise OperationalError("COMMIT", {}, Exception("the line is dead"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(server.database, "writing", breaking)
+        assert client.post("/v1/videos", data=BODY, files=files).status_code == 503
+    assert count(server.database) == 1
+    assert len(list(server.storage.list("uploads"))) == 1
+    again = client.post("/v1/videos", data=BODY, files=files, headers=RETRY)
+    assert again.status_code == 200
+    assert count(server.database) == len(list(server.storage.list("uploads"))) == 1
 
 
 def test_what_was_refused_is_not_remembered(

@@ -14,7 +14,7 @@ from unstatic.server.jobs import Asked, Lease
 from unstatic.server.settings import Settings, read_settings
 from unstatic.server.storage import Storage, StorageError
 from unstatic.server.sweep import AT_ONCE, DAY_S, LINGER_S, ROUND_S, STEADY_S, Sweeper
-from unstatic.server.tables import Account, Job, Remembered
+from unstatic.server.tables import Account, Character, Job, Remembered
 
 MakeAccount = Callable[..., Account]
 INPUTS = "uploads/acct_1/one"
@@ -273,6 +273,47 @@ def test_f42_uploads_of_a_request_that_broke_off_go_after_a_day(
     assert sweeper.look() == 1
     assert keys(storage) == ["uploads/acct_1/named/image.png", "uploads/acct_1/young/image.png"]
     assert not half.exists()
+
+
+def test_f42_clips_that_no_character_and_no_active_job_names_go_after_a_day(
+    database: Database, settings: Settings, tmp_path: Path, make_account: MakeAccount, clock
+):
+    storage, account = Storage.at(f"file://{tmp_path}/storage"), make_account()
+    clips = {
+        name: f"characters/{account.id}/{name}/clip.mp4"
+        for name in ("kept", "taken", "orphan", "gone", "young")
+    }
+    for name, clip in clips.items():
+        storage.put_bytes(clip, b"film")
+        if name in ("kept", "gone"):
+            keep_character(database, account, f"char_{name}", clip)
+        if name != "young":
+            os.utime(tmp_path / "storage" / clip, (time.time() - DAY_S - 60,) * 2)
+    film = ask(database, account, video=clips["taken"])
+
+    def left() -> list[str]:
+        return sorted(each.key.split("/")[2] for each in storage.list("characters"))
+
+    sweeper = Sweeper(database, storage, settings, monotonic=clock)
+    for after_s in (0, STEADY_S, ROUND_S - 1):
+        clock.now_s += after_s
+        sweeper.look()
+        assert left() == sorted(clips)  # whoever asked for a film just before it was deleted is served
+    with database.writing() as session:
+        session.delete(session.get_one(Character, "char_gone"))
+    clock.now_s += 1
+    assert sweeper.look() == 1
+    assert left() == ["gone", "kept", "taken", "young"]
+    delete(database, account, film)
+    for _ in range(2):
+        clock.now_s += ROUND_S
+        sweeper.look()
+    assert left() == ["kept", "young"]
+
+
+def keep_character(database: Database, account: Account, name: str, clip: str) -> None:
+    with database.writing() as session:
+        session.add(Character(id=name, account_id=account.id, name="Mossy", clip=clip, created_at=1))
 
 
 def test_two_jobs_that_share_uploads_need_them_both(

@@ -31,7 +31,10 @@ MOST_CREDITS, MOST_YEARS_S = 10**12, 100 * 366 * 86_400
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tier:
-    """What accounts of a kind may do: `films` a minute, `seconds` of film a day, `waiting` jobs at a time."""
+    """What accounts of a kind may do: `films` a minute, `seconds` of film a day, `waiting` jobs at a time.
+
+    They keep up to `characters`, as long as they like.
+    """
 
     concurrency: int
     weight: float | int
@@ -40,6 +43,7 @@ class Tier:
     longest_s: float | int
     waiting: int
     uploads: bool
+    characters: int
     credits: int
 
 
@@ -52,6 +56,7 @@ TIERS = {
         longest_s=60,
         waiting=10_000,
         uploads=True,
+        characters=1_000,
         credits=1_000_000,
     ),
     "red_team": Tier(
@@ -62,6 +67,7 @@ TIERS = {
         longest_s=60,
         waiting=200,
         uploads=True,
+        characters=100,
         credits=5_000,
     ),
     "creator": Tier(
@@ -72,10 +78,19 @@ TIERS = {
         longest_s=60,
         waiting=100,
         uploads=True,
+        characters=50,
         credits=1_000,
     ),
     "viewer": Tier(
-        concurrency=1, weight=0.5, films=4, seconds=120, longest_s=8, waiting=10, uploads=False, credits=100
+        concurrency=1,
+        weight=0.5,
+        films=4,
+        seconds=120,
+        longest_s=8,
+        waiting=10,
+        uploads=False,
+        characters=0,
+        credits=100,
     ),
 }
 

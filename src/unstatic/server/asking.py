@@ -7,7 +7,7 @@ own before its row is written: a source may be deleted while an edit of it waits
 
 import secrets
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from unstatic.server.ledger import price
 from unstatic.server.schemas import CardBody, Named, Reference, Sampling
 from unstatic.server.spec import ONE_FRAME, Card, Spec, Task
 from unstatic.server.state import Server
-from unstatic.server.storage import MissingKeyError
+from unstatic.server.storage import MissingKeyError, StorageError
 from unstatic.server.tables import Character
 
 MAX_DRAWN_SEED = 2**31
@@ -383,13 +383,19 @@ class Asking:
             raise ApiError(400, message, code="unknown_parameter", param=name)
 
     def store(self) -> None:
-        """Copy what the job needs to where it will find it. Raises ApiError if a source has gone."""
-        for key, source in self.waiting.items():
-            try:
+        """Copy what the job needs to where it will find it, all or nothing.
+
+        Raises StorageError, and ApiError if a source has gone.
+        """
+        try:
+            for key, source in self.waiting.items():
                 self.server.storage.put_file(key, self.local(source))
-            except MissingKeyError:
-                self.drop()
-                raise ApiError(400, "the video was deleted meanwhile", code="video_not_usable") from None
+        except MissingKeyError:
+            self.drop()
+            raise ApiError(400, "the video was deleted meanwhile", code="video_not_usable") from None
+        except StorageError:
+            self.drop()
+            raise
 
     def local(self, source: Path | str) -> Path:
         """Return a file on this machine's disk, fetched from the storage if it is a key."""
@@ -400,9 +406,10 @@ class Asking:
         return path
 
     def drop(self) -> None:
-        """Take back what was stored."""
+        """Take back what was stored; what cannot be is swept later."""
         if self.waiting:
-            self.server.storage.delete_tree(self.folder)
+            with suppress(StorageError):
+                self.server.storage.delete_tree(self.folder)
 
 
 def _request(spec: Spec, seconds: float | None = None) -> Request:

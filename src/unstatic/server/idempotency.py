@@ -1,8 +1,12 @@
 """One job for one wish, however often it is sent: after a time-out, at once, or again after a restart.
 
 Who sends an Idempotency-Key gets the first answer to it. Who sends none, but says that it is a retry (as the
-official client does, in x-stainless-retry-count), gets the answer to the same body if that was lately. Both
-are rows of `remembered`, written in the transaction that writes the job.
+official client does, in x-stainless-retry-count), gets the answer to the same body if that was lately, or of
+pictures, which are waited for, if they are still made or lately were. Both are rows of `remembered`, written
+in the transaction that writes the job.
+
+What was made may be deleted when its key is sent again. It is not made a second time then: a film is answered
+as it was at first but for its words, which are forgotten, and all else that is gone is 404.
 """
 
 import hashlib
@@ -13,13 +17,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import delete
+from sqlalchemy import delete, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from unstatic.server.database import Database
 from unstatic.server.errors import ApiError
 from unstatic.server.forms import Upload
 from unstatic.server.state import Server
-from unstatic.server.tables import Account, Remembered
+from unstatic.server.tables import ACTIVE, Account, Job, Remembered
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}", re.ASCII)
 T = TypeVar("T")
@@ -61,12 +67,13 @@ def once(
     """Return the ids of what a wish made: what `write` wrote, now or when it was first sent.
 
     `prepare` does what takes time before the transaction, and `undo` takes that back where it was not needed.
+    When a commit fails the database is asked whether it counts; if it is silent all stays for the sweeper.
     """
     database = server.database
     with database.reading() as session:
         if (made := _remembered(session, server, account_id, attempt)) is not None:
             return made
-    prepared = prepare()
+    prepared, written = prepare(), list[str]()
     try:
         with database.writing() as session:
             account = session.get_one(Account, account_id, with_for_update={"key_share": True})  # one by one
@@ -74,12 +81,25 @@ def once(
             if made is None:
                 made = write(session, account, prepared)
                 _remember(session, account_id, attempt, made, database.now())
-                return made
-    except ApiError:  # after other errors it may have been written: then its files must stay
-        undo(prepared)
+                written = made
+    except BaseException:
+        if not (written and _counts(database, account_id, attempt, written)):
+            undo(prepared)
         raise
-    undo(prepared)
+    if not written:
+        undo(prepared)
     return made
+
+
+def _counts(database: Database, account_id: str, attempt: Attempt, made: list[str]) -> bool:
+    """Return whether a commit that failed may have been one."""
+    try:
+        with database.writing() as session:
+            session.get_one(Account, account_id, with_for_update=True)  # it may not be over yet
+            row = session.get(Remembered, (account_id, _names(attempt)[1]))
+    except SQLAlchemyError:
+        return True
+    return row is not None and row.body["ids"] == made
 
 
 def _names(attempt: Attempt) -> tuple[str | None, str]:
@@ -100,9 +120,17 @@ def _remembered(session: Session, server: Server, account_id: str, attempt: Atte
             return list(row.body["ids"])
         return None
     row = session.get(Remembered, (account_id, by_body)) if attempt.again else None
-    if row is not None and now - row.created_at <= server.settings.retry_window:
-        return list(row.body["ids"])
-    return None
+    if row is None:
+        return None
+    ids, since = list(row.body["ids"]), now - server.settings.retry_window
+    return ids if row.created_at >= since or _are_waited_for(session, ids, since) else None
+
+
+def _are_waited_for(session: Session, ids: list[str], since: int) -> bool:
+    """Return whether a job is a picture that has not ended, or has since then."""
+    lately = ACTIVE | (Job.completed_at >= since)
+    pictures = select(Job.number).where(Job.id.in_(ids), Job.kind == "image", lately)
+    return session.scalar(pictures.limit(1)) is not None
 
 
 def _remember(session: Session, account_id: str, attempt: Attempt, made: list[str], now: int) -> None:

@@ -238,6 +238,14 @@ class CharacterAnswer(BaseModel):
     created_at: int
 
 
+class CharacterDeleted(BaseModel):
+    """A character that is gone."""
+
+    id: str
+    object: Literal["character.deleted"] = "character.deleted"
+    deleted: Literal[True] = True
+
+
 class Picture(BaseModel):
     """A picture, in the answer or at an address."""
 

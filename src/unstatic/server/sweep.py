@@ -2,7 +2,8 @@
 
 The database says what counts, so a sweeper may be killed anywhere: it looks again. What a job has committed
 stays until the film expires or is deleted, and then until no job that is active takes it up. Files of jobs
-that the database does not know are left alone: they might be another server's.
+that the database does not know are left alone: they might be another server's. A clip of a character stays
+as long as a row or an active job names it.
 """
 
 import logging
@@ -18,7 +19,7 @@ from unstatic.server.database import Database
 from unstatic.server.jobs import COMPLETED, ENDED
 from unstatic.server.settings import Settings
 from unstatic.server.storage import Storage, StorageError, Stored
-from unstatic.server.tables import ACTIVE, Job, Remembered
+from unstatic.server.tables import ACTIVE, Character, Job, Remembered
 
 AT_ONCE = 100
 FILES_AT_ONCE = 1_000
@@ -46,7 +47,8 @@ class Sweeper:
         self.database, self.storage, self.settings, self.monotonic = database, storage, settings, monotonic
         self._after = 0
         self._offset_s, self._jumped_s = math.nan, 0.0
-        self._rounds = {"jobs": _Round(-math.inf), "uploads": _Round(-math.inf)}
+        self._rounds = {root: _Round(-math.inf) for root in ("jobs", "uploads", "characters")}
+        self._unnamed_since_s: dict[str, float] = {}
 
     def look(self) -> int:
         """Sweep some of what is due, and return how many jobs, attempts and uploads it was."""
@@ -54,6 +56,7 @@ class Sweeper:
         swept = self._sweep_jobs(steady) + self._sweep_attempts(self._some_files("jobs"))
         if steady:
             swept += self._sweep_uploads(self._some_files("uploads"))
+            swept += self._sweep_characters(self._some_files("characters"))
             self._forget()
         return swept
 
@@ -107,10 +110,14 @@ class Sweeper:
 
     def _is_taken_up(self, job: Job) -> bool:
         """Return whether an active job begins with this one's film."""
-        names_it = cast(Job.spec, Text).contains(f'"jobs/{job.id}/', autoescape=True)
-        taking = select(Job.number).where(Job.account_id == job.account_id, ACTIVE, names_it).limit(1)
+        return self._is_in_use(job.account_id, f"jobs/{job.id}")
+
+    def _is_in_use(self, account_id: str, folder: str) -> bool:
+        """Return whether an active job of an account names a file of a folder."""
+        names_it = cast(Job.spec, Text).contains(f'"{folder}/', autoescape=True)
+        using = select(Job.number).where(Job.account_id == account_id, ACTIVE, names_it).limit(1)
         with self.database.reading() as session:
-            return session.scalar(taking) is not None
+            return session.scalar(using) is not None
 
     def _sweep_attempts(self, files: list[Stored]) -> int:
         """Delete attempts that do not count and were written after their job was swept, or never swept."""
@@ -127,8 +134,22 @@ class Sweeper:
 
     def _sweep_uploads(self, files: list[Stored]) -> int:
         """Delete uploads of requests that broke off before there was a job, or whose job is deleted."""
-        old = {"/".join(each.key.split("/")[:3]) for each in files if each.age_s > DAY_S}
+        old = {_folder_of(each.key) for each in files if each.age_s > DAY_S}
         return sum(self._try_to_delete(folder) for folder in sorted(old - self._named(old)))
+
+    def _sweep_characters(self, files: list[Stored]) -> int:
+        """Delete clips of characters that are gone, or never were, a while after they were seen first."""
+        old = {_folder_of(each.key): each.key.split("/")[1] for each in files if each.age_s > DAY_S}
+        kept = select(Character.clip).where(Character.account_id.in_(set(old.values())))
+        with self.database.reading() as session:
+            named = {_folder_of(clip) for clip in session.scalars(kept)}
+        swept, now_s = 0, self.monotonic()
+        for folder in sorted(old.keys() - named):
+            since_s = self._unnamed_since_s.setdefault(folder, now_s)
+            if now_s - since_s >= LINGER_S and not self._is_in_use(old[folder], folder):
+                del self._unnamed_since_s[folder]
+                swept += self._try_to_delete(folder)
+        return swept
 
     def _named(self, folders: set[str]) -> set[str]:
         """Return which folders of uploads an active job reads."""
@@ -192,6 +213,11 @@ def _is_orphan(attempt: str, job: Job) -> bool:
     if job.status not in ENDED:
         return fence.isdecimal() and int(fence) < job.fence
     return job.swept_at is not None or job.deleted_at is not None or attempt != job.output
+
+
+def _folder_of(key: str) -> str:
+    """Return what was sent together: uploads/<account>/<random> or characters/<account>/<random>."""
+    return "/".join(key.split("/")[:3])
 
 
 def _attempt_of(key: str) -> str:

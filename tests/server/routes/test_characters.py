@@ -1,12 +1,16 @@
 """Characters: kept clips, seen by their account only."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from serving import add_key, client_of, write_film, write_image
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from unstatic.server.accounts import TIERS
 from unstatic.server.state import Server
 from unstatic.server.tables import Account
 
@@ -42,6 +46,65 @@ def test_f15_one_key_makes_one_character(client: TestClient, tmp_path: Path, ser
     assert make(client, film, "Other", **{"Idempotency-Key": "k"}).status_code == 422
 
 
+def test_f18_a_key_of_a_character_that_was_deleted_makes_no_second(
+    client: TestClient, tmp_path: Path, server: Server
+):
+    film, key = write_film(tmp_path / "film.mp4"), {"Idempotency-Key": "k"}
+    made = make(client, film, **key).json()["id"]
+    client.delete(f"/v1/videos/characters/{made}")
+    assert make(client, film, **key).status_code == 404
+    assert make(client, film).json()["id"] != made
+    assert len(list(server.storage.list("characters"))) == 2  # the first one's is swept
+
+
+def test_f21_a_character_is_deleted_once_and_films_that_wait_still_show_it(
+    client: TestClient, server: Server, tmp_path: Path
+):
+    made = make(client, write_film(tmp_path / "film.mp4")).json()["id"]
+    body = {"prompt": "Mossy runs", "characters": [{"id": made}]}
+    assert client.post("/v1/videos", json=body).status_code == 200
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: client.delete(f"/v1/videos/characters/{made}"), range(4)))
+    assert sorted(each.status_code for each in answers) == [200, 404, 404, 404]
+    gone = {"id": made, "object": "character.deleted", "deleted": True}
+    assert gone in [each.json() for each in answers]
+    assert client.get(f"/v1/videos/characters/{made}").status_code == 404
+    assert client.post("/v1/videos", json=body).status_code == 404
+    assert len(list(server.storage.list("characters"))) == 1
+
+
+def test_f42_an_account_keeps_as_many_characters_as_its_tier_may(
+    client: TestClient, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(TIERS, "creator", replace(TIERS["creator"], characters=2))
+    film = write_film(tmp_path / "film.mp4")
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda number: make(client, film, f"Mossy {number}"), range(6)))
+    assert sorted(each.status_code for each in answers) == [200, 200, 403, 403, 403, 403]
+    assert {each.json()["error"]["code"] for each in answers if each.status_code == 403} == {"tier_limit"}
+    assert len(list(server.storage.list("characters"))) == 2
+    kept = next(each.json()["id"] for each in answers if each.status_code == 200)
+    assert client.delete(f"/v1/videos/characters/{kept}").status_code == 200
+    assert make(client, film).status_code == 200
+
+
+@pytest.mark.parametrize("fault", ["database", "storage"])
+def test_f8_a_character_that_could_not_be_kept_leaves_no_clip(
+    client: TestClient, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+):
+    def full(*_: object) -> None:
+        raise (
+            OperationalError("INSERT", {}, Exception("full")) if fault == "database" else OSError(28, "full")
+        )
+
+    if fault == "database":
+        monkeypatch.setattr("unstatic.server.routes.characters._written", full)
+    else:
+        monkeypatch.setattr(server.storage.place, "put", full)
+    assert make(client, write_film(tmp_path / "film.mp4")).status_code == 503
+    assert list(server.storage.list("characters")) == []
+
+
 def test_f32_another_accounts_character_is_not_there(
     client: TestClient, server: Server, make_account: Callable[..., Account], tmp_path: Path
 ):
@@ -53,6 +116,10 @@ def test_f32_another_accounts_character_is_not_there(
         assert answers[0].text.replace(made, missing) == answers[1].text
         body = {"prompt": "Mossy runs", "characters": [{"id": made}]}
         assert stranger.post("/v1/videos", json=body).status_code == 404
+        answers = [stranger.delete(f"/v1/videos/characters/{each}") for each in (made, missing, "../x")]
+        assert [each.status_code for each in answers] == [404] * 3
+        assert answers[0].text.replace(made, missing) == answers[1].text
+    assert client.get(f"/v1/videos/characters/{made}").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["", "x" * 81])

@@ -3,14 +3,15 @@
 import secrets
 
 from fastapi import APIRouter
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from unstatic.server.accounts import tier_of
 from unstatic.server.asking import Asking, Clip, asking
-from unstatic.server.errors import not_found
+from unstatic.server.errors import ApiError, not_found
 from unstatic.server.idempotency import attempt_of, once
 from unstatic.server.routes.incoming import ERRORS, ID, Incoming, Known, WithBody
-from unstatic.server.schemas import CharacterAnswer, CharacterBody, of_body, read_body
+from unstatic.server.schemas import CharacterAnswer, CharacterBody, CharacterDeleted, of_body, read_body
 from unstatic.server.tables import Account, Character, new_id
 
 router = APIRouter(prefix="/v1/videos/characters", tags=["characters"], responses=ERRORS)
@@ -27,7 +28,7 @@ def create_character(sent: WithBody) -> CharacterAnswer:
             incoming.server,
             incoming.account_id,
             attempt,
-            prepare=lambda: _stored(one),
+            prepare=lambda: _stored(one, incoming),
             write=lambda session, account, clip: [_written(session, account, body.name, clip, incoming)],
             undo=lambda _: one.drop(),
         )
@@ -40,8 +41,18 @@ def get_character(character_id: str, incoming: Known) -> CharacterAnswer:
     return _found(incoming, character_id)
 
 
-def _stored(one: Asking) -> str:
+@router.delete("/{character_id}")
+def delete_character(character_id: str, incoming: Known) -> CharacterDeleted:
+    """Forget a character. Films that wait still show it; its clip is swept after them."""
+    with incoming.database.writing() as session:
+        session.delete(_held(session, incoming, character_id, lock=True))
+    return CharacterDeleted(id=character_id)
+
+
+def _stored(one: Asking, incoming: Incoming) -> str:
     """Return the key of the clip that was sent."""
+    with incoming.database.reading() as session:  # rather than look at a clip in vain
+        _check_room(session, one.account_id, incoming.caller.tier)
     one.folder = f"characters/{one.account_id}/{secrets.token_hex(16)}"
     clip: Clip = one.clip("video", None)
     key = one.keep("clip.mp4", clip)
@@ -52,6 +63,7 @@ def _stored(one: Asking) -> str:
 
 
 def _written(session: Session, account: Account, name: str, clip: str, incoming: Incoming) -> str:
+    _check_room(session, account.id, account.tier)
     row = Character(
         id=new_id("char"), account_id=account.id, name=name, clip=clip, created_at=incoming.database.now()
     )
@@ -60,10 +72,26 @@ def _written(session: Session, account: Account, name: str, clip: str, incoming:
     return row.id
 
 
-def _found(incoming: Incoming, character_id: str) -> CharacterAnswer:
+def _check_room(session: Session, account_id: str, tier: str) -> None:
+    """Raise ApiError 403 if an account keeps as many characters as its tier may."""
+    most = tier_of(tier).characters
+    kept = select(func.count()).select_from(Character).where(Character.account_id == account_id)
+    if (session.scalar(kept) or 0) >= most:
+        message = f"accounts of the tier {tier} keep up to {most} characters: delete one"
+        raise ApiError(403, message, code="tier_limit")
+
+
+def _held(session: Session, incoming: Incoming, character_id: str, *, lock: bool = False) -> Character:
+    """Return a character of the caller. Raises ApiError 404 for all others alike."""
     own = select(Character).where(Character.id == character_id, Character.account_id == incoming.account_id)
-    with incoming.database.reading() as session:
-        row = session.scalars(own).one_or_none() if ID.fullmatch(character_id) else None
+    own = own.with_for_update() if lock else own
+    row = session.scalars(own).one_or_none() if ID.fullmatch(character_id) else None
     if row is None:
         raise not_found("character", character_id)
+    return row
+
+
+def _found(incoming: Incoming, character_id: str) -> CharacterAnswer:
+    with incoming.database.reading() as session:
+        row = _held(session, incoming, character_id)
     return CharacterAnswer(id=row.id, name=row.name, created_at=row.created_at)

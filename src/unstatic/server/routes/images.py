@@ -1,7 +1,8 @@
 """/v1/images: pictures, made as films are, while the request waits.
 
-Whoever hangs up and asks again waits for the same pictures. An address of a picture carries the time until
-which it is good and a signature (HMAC-SHA256), so that a page can show it without a key.
+Whoever hangs up and asks again waits for the same pictures, as long as they are made and a while longer
+(`idempotency.py`). An address of a picture carries the time until which it is good and a signature
+(HMAC-SHA256), so that a page can show it without a key.
 """
 
 import asyncio
