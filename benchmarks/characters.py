@@ -97,10 +97,12 @@ def _subject(look: Thing | str) -> Subject:
 
 
 def cases(count: int) -> list[Case]:
-    """Draw cases: three of five are objects."""
+    """Draw cases, three of five of objects; who is seen well in no other place has none."""
     objects, animals = (list(load_suite(name).prompts) for name in ("objects", "animals"))
     found: list[Case] = []
-    for number in range(count):
+    number = -1
+    while len(found) < count:
+        number += 1
         spec = (animals if number % 5 > 2 else objects)[number].spec
         right, rng = truth(spec), numpy_generator("character", number, 0)
         look = right.animal or right.objects[0]
@@ -110,13 +112,18 @@ def cases(count: int) -> list[Case]:
         else:
             events, tint = list(EVENTS[look.shape]), look.colour
         event = str(rng.choice([each for each in events if each != spec.event]))
-        light = str(rng.choice([each for each in LIGHTS if each != spec.sky]))
-        grounds = [
-            each
-            for each in GROUNDS
-            if each != spec.floor and stands_out([tint], each, floor_colours(each, "", ""), light)
+        places = [
+            (ground, light)
+            for ground in GROUNDS
+            for light in LIGHTS
+            if ground != spec.floor
+            and light != spec.sky
+            and stands_out([tint], ground, floor_colours(ground, "", ""), light)
         ]
-        scene = Scene(things=(_subject(look),), event=event, floor=str(rng.choice(grounds)), sky=light)
+        if not places:
+            continue
+        ground, light = places[rng.integers(len(places))]
+        scene = Scene(things=(_subject(look),), event=event, floor=ground, sky=light)
         found.append(Case(number, spec, look, scene))
     return found
 

@@ -28,7 +28,7 @@ def create_character(sent: WithBody) -> CharacterAnswer:
             incoming.account_id,
             attempt,
             prepare=lambda: _stored(one),
-            write=lambda session, account, clip: [_written(session, account, body.name, clip, incoming)],
+            write=lambda session, account, clip: [_written(session, account, body, clip, incoming)],
             undo=lambda _: one.drop(),
         )
     return _found(incoming, made[0])
@@ -51,9 +51,14 @@ def _stored(one: Asking) -> str:
     return key
 
 
-def _written(session: Session, account: Account, name: str, clip: str, incoming: Incoming) -> str:
+def _written(session: Session, account: Account, body: CharacterBody, clip: str, incoming: Incoming) -> str:
     row = Character(
-        id=new_id("char"), account_id=account.id, name=name, clip=clip, created_at=incoming.database.now()
+        id=new_id("char"),
+        account_id=account.id,
+        name=body.name,
+        description=body.description,
+        clip=clip,
+        created_at=incoming.database.now(),
     )
     session.add(row)
     session.flush()
@@ -66,4 +71,4 @@ def _found(incoming: Incoming, character_id: str) -> CharacterAnswer:
         row = session.scalars(own).one_or_none() if ID.fullmatch(character_id) else None
     if row is None:
         raise not_found("character", character_id)
-    return CharacterAnswer(id=row.id, name=row.name, created_at=row.created_at)
+    return CharacterAnswer(id=row.id, name=row.name, description=row.description, created_at=row.created_at)
