@@ -1,17 +1,19 @@
 """Whether a new film keeps how a character looks, and still shows what the new prompt says.
 
     python benchmarks/characters.py
-    python benchmarks/characters.py --cases 16 --ways named,read --sheet sheet.png
+    python benchmarks/characters.py --cases 12 --ways "words read;lead of 17" --sheets .
 
 A character is a render of a scene of the evaluation, of an object or an animal; the new prompt names another
 event, another ground and another light, and its subject by a name that says nothing. Every way makes the same
-films with the same seeds. What is judged: the look (colour and shape, or the kind of animal) and the event by
-both parsers of the evaluation, which must agree; ground and light by the likest renders of other scenes,
-whose own share of right answers is printed. Prints a Markdown table with 95% Wilson intervals.
+films with the same seeds, in few steps. What is judged: the look (colour and shape, or the kind of animal)
+and the event by both parsers of the evaluation, which must agree, and the look by the second parser alone,
+because the words are read by the first; the size by the pixels covered, within a factor of SAME_SIZE; ground
+and light by the likest renders of other scenes, whose own share of right answers is printed. Prints a
+Markdown table with 95% Wilson intervals.
 """
 
 import argparse
-import time
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,20 +23,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from films import film
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from PIL import Image
 
 from unstatic.core.seeds import numpy_generator
 from unstatic.diffusion.condition import Condition, Cue, LatentState
-from unstatic.diffusion.process import Latent
+from unstatic.diffusion.process import Latent, mix
 from unstatic.evals import classical
+from unstatic.evals.classical import ClassicalParser
 from unstatic.evals.classical_pixels import chances_of, moment_numbers, moments
 from unstatic.evals.intervals import Score
-from unstatic.evals.parser import load_parser
+from unstatic.evals.parser import Parser, load_parser
 from unstatic.evals.prompts import load_suite
-from unstatic.evals.readings import Frames, Reader, Reading, Thing, truth
+from unstatic.evals.readings import Frames, Thing, truth
 from unstatic.generate.footage import Footage
-from unstatic.generate.known import first_frame
 from unstatic.generate.load import load_engine
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.prompts.scene import Scene
@@ -43,16 +45,19 @@ from unstatic.generate.prompts.wording import caption_of
 from unstatic.generate.request import Request
 from unstatic.media.frames import contact_sheet, pick_evenly
 from unstatic.models.manifest import find_model
+from unstatic.server.characters import look_in
 from unstatic.world.animals import motions
+from unstatic.world.casting import stands_out
 from unstatic.world.clip import make_clip
 from unstatic.world.held_out import held_out_motion
 from unstatic.world.mix import floor_colours
-from unstatic.world.casting import stands_out
-from unstatic.world.spec import ANIMALS, MOTIONS, SceneSpec
+from unstatic.world.spec import MOTIONS, SceneSpec
 from unstatic.world.staging import COATS
+from unstatic.world.vocabulary import FLOOR_WORDS, SKY_WORDS
 
 NAME = "Zibby"
 SECONDS, LEAD, CLIP_FRAMES = 2.0, 17, 33
+SAME_SIZE = 2.0
 GROUNDS, LIGHTS = ("grass", "sand", "snow", "wood"), ("day", "sunset", "night")
 EVENTS = {
     "ball": ("roll", "bounce", "fall"),
@@ -134,12 +139,18 @@ def cases(count: int) -> list[Case]:
 class Verdict(NamedTuple):
     """What was right in a film."""
 
-    look: bool
     colour: bool
     kind: bool
+    second: bool
+    size: bool
     event: bool
     ground: bool
     light: bool
+
+    @property
+    def look(self) -> bool:
+        """Whether it is that character, of whatever size."""
+        return self.colour and self.kind
 
     @property
     def prompt(self) -> bool:
@@ -191,24 +202,41 @@ def place_scenes(first: int, count: int) -> list[SceneSpec]:
     ]
 
 
-def verdict(case: Case, frames: Frames, readers: Sequence[Reader], places: Places) -> Verdict:
-    """Judge a film: parsers must agree."""
-    readings = [reader.read(frames) for reader in readers]
-    ground, light = places.read(frames)
-    look = case.look
-    if isinstance(look, str):
-        kind = colour = all(each.animal == look for each in readings)
-    else:
-        colour = all(not each.animal and each.colour == look.colour for each in readings)
-        kind = all(not each.animal and each.shape == look.shape for each in readings)
-    return Verdict(
-        look=colour and kind,
-        colour=colour,
-        kind=kind,
-        event=all(each.event == case.scene.event for each in readings),
-        ground=ground == case.scene.floor,
-        light=light == case.scene.sky,
-    )
+@dataclass(frozen=True, slots=True)
+class Judges:
+    """Who judges: the network that also reads clips, a parser that shares nothing with it, and places."""
+
+    network: Parser
+    classical: ClassicalParser
+    places: Places
+
+    def verdict(self, case: Case, clip: Frames, frames: Frames) -> Verdict:
+        """Judge a film: parsers must agree; `second` is the look by the one that reads no clips."""
+        readings = [self.network.read(frames), self.classical.read(frames)]
+        ground, light = self.places.read(frames)
+        look, animal = case.look, isinstance(case.look, str)
+        if isinstance(look, str):
+            colours = kinds = [each.animal == look for each in readings]
+        else:
+            colours = [not each.animal and each.colour == look.colour for each in readings]
+            kinds = [not each.animal and each.shape == look.shape for each in readings]
+        before, after = (seen_in(each, self.classical, animal=animal).pixels for each in (clip, frames))
+        return Verdict(
+            colour=all(colours),
+            kind=all(kinds),
+            second=colours[1] and kinds[1],
+            size=before / SAME_SIZE <= after <= before * SAME_SIZE,
+            event=all(each.event == case.scene.event for each in readings),
+            ground=ground == case.scene.floor,
+            light=light == case.scene.sky,
+        )
+
+
+def seen_in(frames: Frames, parser: ClassicalParser, *, animal: bool) -> classical.Seen:
+    """Return where the second parser sees the animal, or the object of the clearest colour."""
+    pictures, tables = moments(frames), parser.tables
+    found = classical.scene_of(pictures, chances_of(pictures.now, tables["pixel"], tables["context"]))
+    return found.animal if animal else found.objects[0]
 
 
 # ------------------------------------------------------------------------------------------------------- ways
@@ -216,18 +244,13 @@ def verdict(case: Case, frames: Frames, readers: Sequence[Reader], places: Place
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a way may look at: the clip, and what was read in it."""
+    """What a way may look at: the clip, and the words that the server reads in it."""
 
     case: Case
     clip: Frames
-    reading: Reading
+    read: str
     engine: NativeEngine
-
-    @property
-    def read(self) -> str:
-        """The look as the parser read it, in words."""
-        of_animal = self.reading.event in MOTIONS or not self.reading.objects
-        return in_words(self.reading.animal if of_animal else self.reading.objects[0])
+    judges: Judges
 
     def request(self, words: str) -> Request:
         """Return a plain request for the new film, with these words for the subject."""
@@ -255,7 +278,7 @@ class Noised:
         given = self.latent.shape[2]
         clean, sigma = state.clean.clone(), state.sigma.clone()
         clean[:, :, :given], sigma[:, :, :given] = self.latent.to(clean), self.level
-        return state._restarted(clean=clean, sigma=sigma, keep_mask=state.keep_mask)  # pyright: ignore
+        return replace(state, latent=mix(clean, state.noise, sigma), sigma=sigma, clean=clean, estimate=clean)
 
 
 def noised(known: Known, asked: Request, frames: Frames, level: float) -> Request:
@@ -270,35 +293,33 @@ def to_video(frames: Frames) -> Float[torch.Tensor, "1 3 t h w"]:
     return torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 
-def subject_of(frames: Frames, reading: Reading) -> tuple[int, Bool[np.ndarray, "h w"]]:
+def subject_of(known: Known) -> tuple[int, Bool[np.ndarray, "h w"]]:
     """Return the frame in which the subject is seen best, and where it is there."""
-    tables = READERS[1].tables
-    pictures = moments(frames)
-    found = classical.scene_of(pictures, chances_of(pictures.now, tables["pixel"], tables["context"]))
-    seen = found.animal if reading.event in MOTIONS else found.objects[0]
+    seen = seen_in(known.clip, known.judges.classical, animal=isinstance(known.case.look, str))
     best = int(classical.quality(seen).argmax())
     cover = F.max_pool2d((seen.cover[best] > 0.3)[None, None].float(), 3, 1, 1)
-    where = F.interpolate(cover, size=frames.shape[1:3])[0, 0] > 0
-    return int(moment_numbers(len(frames))[classical_moments() + best]), where.numpy()
+    where = F.interpolate(cover, size=known.clip.shape[1:3])[0, 0] > 0
+    _, now = moment_numbers(len(known.clip)).chunk(2)
+    return int(now[best]), where.numpy()
 
 
-def classical_moments() -> int:
-    """Return how many moments come first in the numbers of frames."""
-    return len(moment_numbers(33)) // 2
+def in_new_place(known: Known, *, empty: bool = False) -> Request:
+    """Make a still in which all but the subject is new, and a film that begins with it.
 
-
-def in_new_place(known: Known) -> Request:
-    """Make a still in which all but the subject is new, and a film that begins with it."""
-    number, where = subject_of(known.clip, known.reading)
-    asked = known.request(known.read)
+    In an `empty` place the still is asked for without naming the subject, which is there already.
+    """
+    number, where = subject_of(known)
+    asked, scene = known.request(known.read), known.case.scene
     still = replace(asked, seconds=0, source=known.clip[number][None], mask=~where)
-    picture = film(known.engine, still)[0]
-    return replace(asked, image=picture)
+    if empty:
+        words = f"on {FLOOR_WORDS[scene.floor].seen[0]} {SKY_WORDS[scene.sky].seen[0]}"
+        still = replace(still, prompt=words, expand=False)
+    return replace(asked, image=film(known.engine, still)[0])
 
 
 def best_frame(known: Known) -> Frames:
     """Return the frame in which the subject is seen best."""
-    number, _ = subject_of(known.clip, known.reading)
+    number, _ = subject_of(known)
     return known.clip[number][None]
 
 
@@ -331,12 +352,14 @@ WAYS: Mapping[str, Way] = {
         it, it.request(it.read), it.clip[:LEAD], 0.7
     ),
     "words read, subject in a new still": in_new_place,
+    "words read, subject in an empty still": lambda it: in_new_place(it, empty=True),
+    "words read, frame at 0.95 of static": lambda it: noised(it, it.request(it.read), best_frame(it), 0.95),
 }
 
 
 # ------------------------------------------------------------------------------------------------------- main
 
-READERS = (load_parser(), classical.load_classical())
+COLUMNS = ("look", "colour", "kind", "second", "size", "event", "ground", "light", "prompt", "both")
 
 
 def main() -> None:
@@ -344,49 +367,45 @@ def main() -> None:
     options = parsed()
     engine = load_engine(find_model(options.model), device="cpu")
     assert isinstance(engine, NativeEngine), "history is noised in our own engine only"
-    wanted = options.ways.split(";") if options.ways else list(WAYS)
-    places, other = Places(place_scenes(0, 12)), place_scenes(12, 6)
-    right = [places.read(make_clip(scene).frames) for scene in other]
-    for part, word in enumerate(("ground", "light")):
-        hits = sum(read[part] == (scene.floor, scene.sky)[part] for read, scene in zip(right, other, strict=True))
-        print(f"{word} of renders: {Score(hits, len(other))}", flush=True)
+    ways = options.ways.split(";") if options.ways else list(WAYS)
+    judges = Judges(load_parser(), classical.load_classical(), Places(place_scenes(0, 12)))
+    print_places(judges.places)
 
-    found: dict[str, list[Verdict]] = {way: [] for way in wanted}
-    looks: list[bool] = []
-    shown: dict[str, list[UInt8[np.ndarray, "t h w 3"]]] = {way: [] for way in wanted}
+    found: dict[str, list[Verdict]] = {way: [] for way in ways}
+    right: list[bool] = []
     for case in cases(options.cases):
         clip = make_clip(replace(case.clip, frames=CLIP_FRAMES), enlarge=2).frames
-        known = Known(case, clip, READERS[0].read(clip), engine)
-        looks.append(known.read == in_words(case.look))
-        print(f"{case.number} {case.told} | read: {known.read}", flush=True)
-        for way in wanted:
-            started = time.process_time()
-            frames = film(engine, WAYS[way](known))
-            found[way].append(verdict(case, frames, READERS, places))
-            shown[way].append(pick_evenly(frames, 5))
-            print(f"  {time.process_time() - started:.1f} s {way}: {tuple(map(int, found[way][-1]))}", flush=True)
-        if options.sheet:
-            sheet(options.sheet / f"{case.number}.png", clip, case, shown, found)
+        known = Known(case, clip, look_in(clip), engine, judges)
+        right.append(known.read == in_words(case.look))
+        films = {way: film(engine, WAYS[way](known)) for way in ways}
+        for way, frames in films.items():
+            found[way].append(judges.verdict(case, clip, frames))
+        if options.sheets:
+            captions = ["clip", *(f"{way}: {said(found[way][-1])}" for way in ways)]
+            pictures = [pick_evenly(each, 5) for each in (clip, *films.values())]
+            sheet = contact_sheet(pictures, captions, columns=3)
+            Image.fromarray(sheet).save(options.sheets / f"{case.number}.png")
+        print(f"{case.told}; read in the clip: {known.read}", file=sys.stderr, flush=True)
 
-    print(f"\nlook read right in the clip: {Score(sum(looks), len(looks))}\n")
-    columns = ("look", "colour", "kind", "event", "ground", "light", "prompt", "both")
-    print(f"| {options.cases} films | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
-    for way in wanted:
-        scores = [Score(sum(getattr(each, column) for each in found[way]), len(found[way])) for column in columns]
-        print(f"| {way} | {' | '.join(map(str, scores))} |")
+    print(f"look read right in the clip: {Score(sum(right), len(right))}\n")
+    print(f"| {options.cases} films | {' | '.join(COLUMNS)} |\n|---|{'---|' * len(COLUMNS)}")
+    for way, verdicts in found.items():
+        counts = [sum(getattr(each, column) for each in verdicts) for column in COLUMNS]
+        print(f"| {way} | {' | '.join(str(Score(count, len(verdicts))) for count in counts)} |")
 
 
-def sheet(
-    path: Path,
-    clip: Frames,
-    case: Case,
-    shown: Mapping[str, Sequence[Frames]],
-    found: Mapping[str, Sequence[Verdict]],
-) -> None:
-    """Draw the clip and the films of a case."""
-    captions = ["clip", *(f"{way}: {''.join(str(int(x)) for x in found[way][-1])}" for way in shown)]
-    pictures = [pick_evenly(clip, 5), *(each[-1] for each in shown.values())]
-    Image.fromarray(contact_sheet(pictures, captions, columns=3)).save(path)
+def print_places(places: Places) -> None:
+    """Print how often grounds and lights of other renders are told right."""
+    scenes = place_scenes(12, 6)
+    read = [places.read(make_clip(scene).frames) for scene in scenes]
+    grounds = sum(ground == scene.floor for (ground, _), scene in zip(read, scenes, strict=True))
+    lights = sum(light == scene.sky for (_, light), scene in zip(read, scenes, strict=True))
+    print(f"ground of renders: {Score(grounds, len(scenes))}, light: {Score(lights, len(scenes))}")
+
+
+def said(verdict: Verdict) -> str:
+    """List what was right."""
+    return ", ".join(column for column in COLUMNS if getattr(verdict, column)) or "nothing"
 
 
 def parsed() -> argparse.Namespace:
@@ -394,8 +413,8 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measure ways to keep a character's look.")
     parser.add_argument("--model", default="nano")
     parser.add_argument("--cases", type=int, default=40)
-    parser.add_argument("--ways", help="names of ways, with semicolons between them")
-    parser.add_argument("--sheet", type=Path, help="a folder for pictures")
+    parser.add_argument("--ways", help="names of ways, with semicolons between them; without it all")
+    parser.add_argument("--sheets", type=Path, help="a folder for pictures of the films")
     return parser.parse_args()
 
 
