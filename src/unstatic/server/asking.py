@@ -99,6 +99,9 @@ class Asking:
             image=None if picture is None else _black(picture.size),
         )
         if any(goes_on(role, manifest) for role in spec.characters):
+            if manifest.given not in ("frames", "beginning"):
+                message = f"{manifest.name} goes on from no clips: take characters that have a description"
+                raise ApiError(400, message, code="invalid_value", param="characters")
             known = _footage(0, 2 * manifest.compression.time + 1, manifest)
             request = replace(request, footage=(known,), lead=known.stop)
         return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0)

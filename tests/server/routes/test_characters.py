@@ -1,6 +1,7 @@
 """Characters: kept clips, seen by their account only."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_a_description_goes_with_the_job(client: TestClient, server: Server, tmp
     many = body | {"prompt": "Mossy " * 2_000}
     said = client.post("/v1/videos", json=many)
     assert (said.status_code, "shorten it" in said.json()["error"]["message"]) == (400, True)
+
+
+def test_a_model_that_goes_on_from_no_clips_wants_words(client: TestClient, server: Server, tmp_path: Path):
+    nano = server.manifests["nano"]
+    server.manifests["wan"] = replace(nano, name="wan", expander="", given="nothing")
+    files = {"video": ("x.mp4", write_film(tmp_path / "film.mp4").read_bytes())}
+    answers = []
+    for description in ({}, {"description": "a frog"}):
+        data = {"name": "Mossy"} | description
+        made = client.post("/v1/videos/characters", data=data, files=files).json()
+        body = {"prompt": "Mossy rolls", "model": "wan", "characters": [{"id": made["id"]}]}
+        answers.append(client.post("/v1/videos", json=body))
+    assert [each.status_code for each in answers] == [400, 200]
+    assert "wan goes on from no clips" in answers[0].json()["error"]["message"]
 
 
 @pytest.mark.parametrize("description", ["", "x" * 501])
