@@ -24,7 +24,7 @@ from unstatic.server.database import Database
 from unstatic.server.filming import picture_bytes
 from unstatic.server.jobs import Asked, LostLeaseError
 from unstatic.server.settings import Settings
-from unstatic.server.spec import Spec
+from unstatic.server.spec import Role, Spec
 from unstatic.server.storage import Storage
 from unstatic.server.tables import Account, Job
 from unstatic.server.tracing import Tracing, provider_of
@@ -121,6 +121,23 @@ def test_a_film_of_one_frame_fails_and_is_paid_back(
     assert list(storage.list("jobs")) == []
     with database.reading() as session:
         assert session.get_one(Account, account.id).balance == 1_000
+
+
+def test_a_character_is_filmed_in_words(
+    worker: Worker, database: Database, storage: Storage, make_account: MakeAccount, tmp_path: Path
+):
+    storage.put_file("characters/x/clip.mp4", write_film(tmp_path / "clip.mp4"))
+    roles = (
+        Role(name="Mossy", clip="characters/x/clip.mp4", description="a green ball"),
+        Role(name="Rex", clip="characters/x/clip.mp4"),
+    )
+    prompt = "Mossy rolls to the left on grass in daylight. Rex is behind it."
+    ask(database, make_account(), replace(SPEC, prompt=prompt, characters=roles))
+    worker.work_once()
+    job = row(database)
+    assert (job.status, job.error_message) == ("completed", None)
+    assert job.facts["text"].startswith("a green ball rolls")
+    assert any(each.startswith("Rex is filmed as a") for each in job.facts["warnings"])
 
 
 def test_a_still_is_a_picture(

@@ -24,6 +24,7 @@ from unstatic.generate.footage import Footage
 from unstatic.generate.request import Request, plan
 from unstatic.models.manifest import Manifest
 from unstatic.server import jobs, schemas
+from unstatic.server.characters import goes_on, is_named, recast
 from unstatic.server.errors import ApiError, not_found
 from unstatic.server.fetching import FetchError, Policy, fetch
 from unstatic.server.forms import Form
@@ -31,7 +32,7 @@ from unstatic.server.intake import IntakeError, Limits, examine_picture, examine
 from unstatic.server.jobs import Asked
 from unstatic.server.ledger import price
 from unstatic.server.schemas import CardBody, Named, Reference, Sampling
-from unstatic.server.spec import ONE_FRAME, Card, Spec, Task
+from unstatic.server.spec import ONE_FRAME, Card, Role, Spec, Task
 from unstatic.server.state import Server
 from unstatic.server.storage import MissingKeyError, StorageError
 from unstatic.server.tables import Character
@@ -101,8 +102,16 @@ class Asking:
             image=self.keep("image.png", picture),
             characters=self.characters(body),
         )
-        request = replace(_request(spec), image=None if picture is None else _black(picture.size))
-        if spec.characters:  # the film goes on from their clips
+        told = {role.name: role.description for role in spec.characters if role.description is not None}
+        request = replace(
+            _request(spec),
+            prompt=recast(spec.prompt, told),
+            image=None if picture is None else _black(picture.size),
+        )
+        if any(goes_on(role, manifest) for role in spec.characters):
+            if manifest.given not in ("frames", "beginning"):
+                message = f"{manifest.name} goes on from no clips: take characters that have a description"
+                raise ApiError(400, message, code="invalid_value", param="characters")
             known = _footage(0, 2 * manifest.compression.time + 1, manifest)
             request = replace(request, footage=(known,), lead=known.stop)
         return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0, words=body.prompt)
@@ -309,8 +318,8 @@ class Asking:
         model = job.model if job.model in self.server.manifests else None
         return Clip(f"{job.output}/{VIDEO}", Size.parse(job.size), job.seconds, model)
 
-    def characters(self, body: schemas.CreateBody) -> tuple[str, ...]:
-        """Return the clips of the characters that a prompt names. Raises ApiError."""
+    def characters(self, body: schemas.CreateBody) -> tuple[Role, ...]:
+        """Return the characters of a film, which its prompt names. Raises ApiError."""
         wanted = [each.id for each in body.characters]
         with self.server.database.reading() as session:
             own = select(Character).where(Character.account_id == self.account_id, Character.id.in_(wanted))
@@ -318,10 +327,14 @@ class Asking:
         for name in wanted:
             if name not in rows:
                 raise not_found("character", name)
-            if rows[name].name.casefold() not in body.prompt.casefold():
+            if not is_named(body.prompt, rows[name].name):
                 message = f"the prompt does not name the character {rows[name].name!a}: say what it does"
                 raise ApiError(400, message, code="invalid_value", param="characters")
-        return tuple(rows[name].clip for name in wanted)
+        found = [rows[name] for name in wanted]
+        if len({row.name.casefold() for row in found}) < len(found):
+            message = f"two characters are called {found[0].name!a}: take one of them"
+            raise ApiError(400, message, code="invalid_value", param="characters")
+        return tuple(Role(name=row.name, clip=row.clip, description=row.description) for row in found)
 
     def card(self, number: int, body: CardBody) -> Card:
         """Return a card of a storyboard."""

@@ -26,7 +26,8 @@ from unstatic.media.fragments import FragmentWriter
 from unstatic.media.sheets import SheetMaker
 from unstatic.media.write import VideoWriter
 from unstatic.models.manifest import Manifest
-from unstatic.server.spec import ONE_FRAME, Spec
+from unstatic.server.characters import goes_on, look_in, recast
+from unstatic.server.spec import ONE_FRAME, Role, Spec
 from unstatic.server.storage import Storage, StorageError
 
 VIDEO, THUMBNAIL, SHEET, PICTURE = "video.mp4", "thumbnail.webp", "spritesheet.jpg", "picture.png"
@@ -98,15 +99,34 @@ def _asked(spec: Spec, manifest: Manifest, local: Local) -> tuple[Request, tuple
             for card in spec.cards
         )
         return on_board(asked, Storyboard(cards=cards, seconds=spec.seconds), manifest)
-    return (_after(asked, spec, manifest, local) if spec.characters else asked), ()
+    return _cast(asked, spec.characters, manifest, local)
 
 
-def _after(asked: Request, spec: Spec, manifest: Manifest, local: Local) -> Request:
-    """Let a film go on from the clips of its characters, which are not shown: it keeps how they look."""
+def _cast(
+    asked: Request, roles: tuple[Role, ...], manifest: Manifest, local: Local
+) -> tuple[Request, tuple[str, ...]]:
+    """Let a film show its characters, and return warnings: what was read in their clips.
+
+    Words say how they look, which leaves the scene to the prompt. Without words the film goes on from the
+    clips, scene and all.
+    """
+    looks = {role.name: role.description for role in roles if role.description is not None}
+    read: dict[str, str] = {}
+    for role in roles:
+        if role.name not in looks and not goes_on(role, manifest):
+            read[role.name] = look_in(read_source(local(role.clip), manifest).frames)
+    asked = replace(asked, prompt=recast(asked.prompt, looks | read))
+    clips = [local(role.clip) for role in roles if goes_on(role, manifest)]
+    said = (f"{name} is filmed as {look}: its clip shows that" for name, look in read.items())
+    return _after(asked, clips, manifest), tuple(said)
+
+
+def _after(asked: Request, clips: list[Path], manifest: Manifest) -> Request:
+    """Let a film go on from clips, which are not shown."""
     group, lead = manifest.compression.time, 0
     footage: list[Footage] = []
-    for key in spec.characters:
-        frames = read_source(local(key), manifest).frames[:CHARACTER_FRAMES]
+    for clip in clips:
+        frames = read_source(clip, manifest).frames[:CHARACTER_FRAMES]
         whole = (
             frames[: len(frames) - (len(frames) - 1) % group]
             if not lead

@@ -10,6 +10,7 @@ from unstatic.server.tables import Job
 
 SIZE = re.compile(r"[1-9][0-9]{0,5}x[1-9][0-9]{0,5}", re.ASCII)
 MAX_PROMPT, MAX_SEED, MAX_CARDS = 32_000, 2**63 - 1, 30
+MAX_DESCRIPTION = 500
 
 
 def _size(text: str) -> str:
@@ -162,9 +163,10 @@ class StoryboardBody(Sized):
 
 
 class CharacterBody(Body):
-    """The name of a character; its clip is the file `video`."""
+    """The name of a character, and how it looks in words; its clip is the file `video`."""
 
     name: Annotated[str, Field(min_length=1, max_length=80)]
+    description: Annotated[str, Field(min_length=1, max_length=MAX_DESCRIPTION)] | None = None
 
 
 class ImageBody(Sized):
@@ -235,6 +237,7 @@ class CharacterAnswer(BaseModel):
     id: str
     object: Literal["character"] = "character"
     name: str
+    description: str | None
     created_at: int
 
 

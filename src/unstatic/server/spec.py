@@ -32,13 +32,22 @@ class Card:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Role:
+    """A character of a film: what the prompt calls it, its clip (a key), and its look in words if known."""
+
+    name: str
+    clip: str
+    description: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Spec:
     """Everything that decides about the frames, so that a second attempt makes the same ones.
 
     `seconds` is the length of the whole for "create" and "storyboard", and of the new part for "extend",
     "loop" and "blend". What is None is the model's own choice. `image`, `last_image`, `video`, `other` (the
-    second of two that are blended), `mask` and `characters` (clips) are keys of the storage; those that were
-    sent with the job lie under `inputs`, which is swept when it has ended.
+    second of two that are blended), `mask` and the clips of `characters` are keys of the storage; those that
+    were sent with the job lie under `inputs`, which is swept when it has ended.
     """
 
     task: Task
@@ -64,7 +73,7 @@ class Spec:
     before: float = 0.0
     after: float = 0.0
     cards: tuple[Card, ...] = ()
-    characters: tuple[str, ...] = ()
+    characters: tuple[Role, ...] = ()
     inputs: str | None = None
 
     def to_json(self) -> dict[str, Any]:

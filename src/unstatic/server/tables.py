@@ -139,13 +139,14 @@ Index("jobs_unswept", Job.number, postgresql_where=UNSWEPT, sqlite_where=UNSWEPT
 
 
 class Character(Table):
-    """A named clip whose look later films may take up."""
+    """A named clip whose look later films may take up; its `description` is that look in words."""
 
     __tablename__ = "characters"
 
     id: Mapped[str] = mapped_column(primary_key=True)
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.id"), index=True)
     name: Mapped[str]
+    description: Mapped[str | None]
     clip: Mapped[str]
     created_at: Mapped[int]
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from serving import add_key, client_of, write_film, write_image
+from serving import add_key, begin, client_of, write_film, write_image
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
@@ -26,6 +26,7 @@ def test_a_character_is_kept_and_used(client: TestClient, server: Server, tmp_pa
         "id": made["id"],
         "object": "character",
         "name": "Mossy",
+        "description": None,
         "created_at": server.database.now(),
     }
     assert client.get(f"/v1/videos/characters/{made['id']}").json() == made
@@ -36,6 +37,59 @@ def test_a_character_is_kept_and_used(client: TestClient, server: Server, tmp_pa
     assert said.status_code == 200
     said = client.post("/v1/videos", json=body | {"prompt": "a dog runs"})
     assert (said.status_code, said.json()["error"]["param"]) == (400, "characters")
+    said = client.post("/v1/videos", json=body | {"prompt": "Mossyfoot runs"})
+    assert (said.status_code, said.json()["error"]["param"]) == (400, "characters")
+
+
+def test_a_description_goes_with_the_job(client: TestClient, server: Server, tmp_path: Path):
+    film = write_film(tmp_path / "film.mp4").read_bytes()
+    asked = {"name": "Mossy", "description": "a small green ball"}
+    made = client.post("/v1/videos/characters", data=asked, files={"video": ("x.mp4", film)}).json()
+    assert made["description"] == asked["description"]
+    body = {"prompt": "Mossy rolls", "characters": [{"id": made["id"]}]}
+    assert client.post("/v1/videos", json=body).status_code == 200
+    found = begin(server)
+    assert found is not None
+    (role,) = found[1].spec["characters"]
+    assert (role["name"], role["description"]) == ("Mossy", asked["description"])
+    assert role["clip"].endswith("clip.mp4")
+    assert found[1].prompt == "Mossy rolls"
+
+    # As long as its prompt is what the model reads
+    many = body | {"prompt": "Mossy " * 2_000}
+    said = client.post("/v1/videos", json=many)
+    assert (said.status_code, "shorten it" in said.json()["error"]["message"]) == (400, True)
+
+
+def test_a_model_that_goes_on_from_no_clips_wants_words(client: TestClient, server: Server, tmp_path: Path):
+    nano = server.manifests["nano"]
+    server.manifests["wan"] = replace(nano, name="wan", expander="", given="nothing")
+    files = {"video": ("x.mp4", write_film(tmp_path / "film.mp4").read_bytes())}
+    answers = []
+    for description in ({}, {"description": "a frog"}):
+        data = {"name": "Mossy"} | description
+        made = client.post("/v1/videos/characters", data=data, files=files).json()
+        body = {"prompt": "Mossy rolls", "model": "wan", "characters": [{"id": made["id"]}]}
+        answers.append(client.post("/v1/videos", json=body))
+    assert [each.status_code for each in answers] == [400, 200]
+    assert "wan goes on from no clips" in answers[0].json()["error"]["message"]
+
+
+@pytest.mark.parametrize("description", ["", "x" * 501])
+def test_descriptions_have_1_to_500_characters(client: TestClient, tmp_path: Path, description: str):
+    files = {"video": ("x.mp4", write_film(tmp_path / "film.mp4").read_bytes())}
+    data = {"name": "Mossy", "description": description}
+    answer = client.post("/v1/videos/characters", data=data, files=files)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "description")
+
+
+def test_two_characters_of_a_film_have_two_names(client: TestClient, tmp_path: Path):
+    film = write_film(tmp_path / "film.mp4")
+    ids = [{"id": make(client, film, name).json()["id"]} for name in ("Mossy", "MOSSY", "Rex")]
+    same, other = {"characters": ids[:2]}, {"characters": ids[1:]}
+    said = client.post("/v1/videos", json={"prompt": "Mossy meets Rex"} | same)
+    assert (said.status_code, said.json()["error"]["param"]) == (400, "characters")
+    assert client.post("/v1/videos", json={"prompt": "Mossy meets Rex"} | other).status_code == 200
 
 
 def test_f15_one_key_makes_one_character(client: TestClient, tmp_path: Path, server: Server):

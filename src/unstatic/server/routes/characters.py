@@ -29,7 +29,7 @@ def create_character(sent: WithBody) -> CharacterAnswer:
             incoming.account_id,
             attempt,
             prepare=lambda: _stored(one, incoming),
-            write=lambda session, account, clip: [_written(session, account, body.name, clip, incoming)],
+            write=lambda session, account, clip: [_written(session, account, body, clip, incoming)],
             undo=lambda _: one.drop(),
         )
     return _found(incoming, made[0])
@@ -62,10 +62,15 @@ def _stored(one: Asking, incoming: Incoming) -> str:
     return key
 
 
-def _written(session: Session, account: Account, name: str, clip: str, incoming: Incoming) -> str:
+def _written(session: Session, account: Account, body: CharacterBody, clip: str, incoming: Incoming) -> str:
     _check_room(session, account.id, account.tier)
     row = Character(
-        id=new_id("char"), account_id=account.id, name=name, clip=clip, created_at=incoming.database.now()
+        id=new_id("char"),
+        account_id=account.id,
+        name=body.name,
+        description=body.description,
+        clip=clip,
+        created_at=incoming.database.now(),
     )
     session.add(row)
     session.flush()
@@ -94,4 +99,4 @@ def _held(session: Session, incoming: Incoming, character_id: str, *, lock: bool
 def _found(incoming: Incoming, character_id: str) -> CharacterAnswer:
     with incoming.database.reading() as session:
         row = _held(session, incoming, character_id)
-    return CharacterAnswer(id=row.id, name=row.name, created_at=row.created_at)
+    return CharacterAnswer(id=row.id, name=row.name, description=row.description, created_at=row.created_at)
