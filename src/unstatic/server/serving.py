@@ -81,7 +81,7 @@ def _household(settings: Settings, stores: Stores, sender: Sender, metrics: Metr
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
-    chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
+    chores = [Chore(SWEEP_S, sweeper.sweep), Chore(TELL_S, sender.look)]
     count_deaths = metrics.worker_restarts.inc
     return Household(_pool(settings, stores), reaper, chores, count_deaths=count_deaths)
 
