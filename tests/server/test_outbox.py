@@ -7,9 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import func, select, update
+from sqlalchemy import event, func, select, update
 from webhook_receiver import Receiver, end_a_job, listen, look, post, post_hastily, row, until_told
 
 from unstatic.server import jobs, outbox, queue, webhooks
@@ -362,3 +363,39 @@ def test_f21_an_endpoint_removed_while_it_is_told(
     sender.close()
     assert results == ["dropped"]
     end_a_job(database, account)
+
+
+def test_tidying_waits_for_nobody_who_removes_an_endpoint_and_goes_on_until_little_is_left(
+    database: Database, make_account: MakeAccount, sender: Sender, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(outbox, "AT_ONCE", 3)
+    account = make_account()
+    with database.writing() as session:
+        endpoint = webhooks.make(session, account.id, "http://x.example/", database.now())
+        webhooks.rotate(endpoint, database.now() - 2 * DAY_S)
+        for number in range(8):
+            old = {"delivered_at": database.now() - WEEK_S, "created_at": 1, "next_at": None}
+            names = {"event": "video.failed", "job_id": "video_1"}
+            session.add(Delivery(id=f"evt_{number}", endpoint_id=endpoint.id, **names, **old))
+    tidying, removing = threading.Event(), threading.Event()
+
+    def pause(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith("UPDATE endpoints"):
+            tidying.set()
+            removing.wait(5)
+
+    event.listen(database.engine, "before_cursor_execute", pause)
+    with ThreadPoolExecutor(1) as pool:
+        tidied = pool.submit(sender._tidy)
+        assert tidying.wait(20)
+        if not database.is_sqlite:  # which lets one write at a time
+            with database.writing() as session:
+                found = webhooks.find(session, account.id, endpoint.id, lock=True)
+                assert found is not None
+                removing.set()
+                webhooks.remove(session, found)
+        removing.set()
+        tidied.result()
+    event.remove(database.engine, "before_cursor_execute", pause)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Delivery)) == 0

@@ -264,7 +264,8 @@ def test_f36_a_symbolic_link_is_not_followed(local: Storage, folder: Path, tmp_p
             local.put_bytes(key, b"bad")
     with pytest.raises(StorageError):
         local.delete_tree("jobs/folder/file")
-    local.sweep(-1)
+    for prefix in ("jobs", "linked"):
+        list(local.sweep(prefix, -1))
     assert {path.name for path in secret.iterdir()} == {"file"}
 
     # A link itself is replaced or deleted
@@ -376,19 +377,30 @@ def test_f3_a_process_that_is_killed_before_the_rename_leaves_no_file(local: Sto
     assert keys(local, "jobs") == [FILM]
     assert len(all_below(folder)) == 2
 
-    local.sweep(60)
+    list(local.sweep("jobs", 60))
     assert len(all_below(folder)) == 2, "it may be a put that is under way"
-    local.sweep(-1)
+    list(local.sweep("jobs", -1))
     assert all_below(folder) == [folder / FILM]
+
+
+def test_sweeping_is_bit_by_bit_and_keeps_to_its_prefix(local: Storage, folder: Path):
+    for name in ("jobs/job_1", "jobs/job_2", "uploads/acct_1"):
+        (folder / name).mkdir(parents=True)
+    sweep = local.sweep("jobs", -1)
+    next(sweep)
+    assert len(list((folder / "jobs").iterdir())) == 1
+    list(sweep)
+    assert list((folder / "jobs").iterdir()) == []
+    assert (folder / "uploads/acct_1").exists()
 
 
 def test_sweeping_takes_empty_folders_once_they_are_old(local: Storage, folder: Path):
     local.put_bytes(FILM, b"x")
     local.put_bytes("jobs/job_2/1/video.mp4", b"x")
     local.delete_tree("jobs/job_2/1")
-    local.sweep(60)
+    list(local.sweep("jobs", 60))
     assert (folder / "jobs/job_2").exists()
-    local.sweep(-1)
+    list(local.sweep("jobs", -1))
     assert not (folder / "jobs/job_2").exists()
     assert keys(local, "jobs") == [FILM]
 

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from sqlalchemy import func, select
 
 from unstatic.generate.api import Model
 from unstatic.media.probe import probe
-from unstatic.server import jobs, ledger
+from unstatic.server import jobs, ledger, queue
 from unstatic.server.database import Database
 from unstatic.server.jobs import Asked
 from unstatic.server.queue import Reaper
@@ -28,7 +29,7 @@ from unstatic.server.settings import Settings
 from unstatic.server.spec import Spec
 from unstatic.server.state import Server
 from unstatic.server.storage import Storage
-from unstatic.server.supervise import ChildPool, Household, dead_of_this_machine
+from unstatic.server.supervise import ChildPool, Chore, Household, dead_of_this_machine
 from unstatic.server.sweep import Sweeper
 from unstatic.server.tables import Account, Entry, Job
 from unstatic.server.worker import Worker
@@ -203,6 +204,67 @@ def strike(pool: ChildPool, database: Database, number: int) -> float:
     took_s = time.monotonic() - struck_s
     until(lambda: not lives(process.pid), "the end of it")
     return took_s
+
+
+class Workers:
+    """A pool that notes which workers it is told to end."""
+
+    def __init__(self) -> None:
+        self.looks, self.ended = 0, list[str]()
+
+    def look_after(self) -> list[str]:
+        self.looks += 1
+        return []
+
+    def end(self, name: str) -> None:
+        self.ended.append(name)
+
+    def stop(self) -> list[str]:
+        return []
+
+
+def test_f12_only_a_worker_that_beats_for_nothing_is_ended(database: Database, make_account: MakeAccount):
+    account = make_account(concurrency=3)
+    for _ in range(3):
+        ask(database, account)
+
+    def claim(worker: str) -> jobs.Lease:
+        with database.writing() as session:
+            found = queue.claim(session, worker, ["nano"], database.now())
+        assert found is not None
+        return found[0]
+
+    left, hung, beats = claim("busy"), claim("hangs"), claim("busy")  # the first is one it could not end
+    seconds = [0.0]
+    reaper = Reaper(database, lease_s=60, attempts=3, monotonic=lambda: seconds[0])
+    workers = Workers()
+    running = Household(workers, reaper, [])
+    running._look_for_lost()
+    seconds[0] = 61
+    with database.writing() as session:
+        jobs.beat(session, beats, 50)
+    running._look_for_lost()
+    assert workers.ended == ["hangs"]
+    with database.reading() as session:
+        held = {job.id: job.worker for job in session.scalars(select(Job))}
+    assert held == {left.job_id: None, hung.job_id: None, beats.job_id: "busy"}
+
+
+@SQLITE_ONLY
+def test_f12_a_chore_that_hangs_keeps_nobody_from_looking_after_workers(database: Database):
+    hangs, begun, workers = threading.Event(), threading.Event(), Workers()
+
+    def hang() -> None:
+        begun.set()
+        hangs.wait(SOON_S)
+
+    running = Household(workers, Reaper(database, lease_s=60, attempts=3), [Chore(0.1, hang)])
+    running.start()
+    assert begun.wait(SOON_S)
+    looks = workers.looks
+    until(lambda: workers.looks > looks + 2, "a look after the workers")
+    hangs.set()
+    running.stop()
 
 
 @SQLITE_ONLY

@@ -447,3 +447,30 @@ def test_f18_keys_are_remembered_as_long_as_the_settings_say(
     assert left() == 3
     sweeper.look()
     assert left() == 1
+
+
+def test_f20_what_tells_retries_apart_goes_as_soon_as_nothing_is_a_retry_of_it(
+    database: Database, sweeper: Sweeper, make_account: MakeAccount, settings: Settings, clock
+):
+    account = make_account()
+    with database.writing() as session:
+        for key in ("key one", "body one", "body two"):
+            written = {"digest": "d", "status": 200, "body": {}, "created_at": database.now()}
+            session.add(Remembered(account_id=account.id, key=key, **written))
+    clock.now_s += settings.retry_window
+    assert sweeper.look() == 0
+    clock.now_s += 1
+    assert sweeper.look() == 2
+    with database.reading() as session:
+        assert session.scalars(select(Remembered.key)).all() == ["key one"]
+
+
+def test_sweeping_goes_on_until_little_is_left(
+    database: Database, settings: Settings, tmp_path: Path, make_account: MakeAccount, clock
+):
+    account, storage = make_account(), Storage.at(f"file://{tmp_path}/storage")
+    for _ in range(2 * AT_ONCE + 5):
+        delete(database, account, ask(database, account))
+    Sweeper(database, storage, settings, monotonic=clock).sweep()
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).where(Job.swept_at.is_(None))) == 0

@@ -207,19 +207,23 @@ class Sender:
     def _tidy(self) -> None:
         """Forget what was delivered a week ago, secrets that are over, and what disabled ones should hear."""
         now = self.database.now()
+        self._forget(Delivery.delivered_at <= now - WEEK_S)
         disabled = select(Endpoint.id).where(Endpoint.disabled_at.is_not(None))
-        over = or_(
-            Delivery.delivered_at <= now - WEEK_S,
-            Delivery.delivered_at.is_(None) & Delivery.endpoint_id.in_(disabled),
-        )
+        self._forget(Delivery.delivered_at.is_(None) & Delivery.endpoint_id.in_(disabled))
         with self.database.writing() as session:
-            some = select(Delivery.id).where(over).limit(AT_ONCE)
-            session.execute(delete(Delivery).where(Delivery.id.in_(some)))
             session.execute(
                 update(Endpoint)
                 .where(Endpoint.old_secret_until <= now)
                 .values(old_secret=None, old_secret_until=None)
             )
+
+    def _forget(self, over: ColumnElement[bool]) -> None:
+        """Delete deliveries until few are left; it holds no endpoint, and waits for none that others hold."""
+        some = select(Delivery.id).where(over).limit(AT_ONCE).with_for_update(skip_locked=True)
+        gone, found = delete(Delivery).where(Delivery.id.in_(some)).returning(Delivery.id), AT_ONCE
+        while found == AT_ONCE:
+            with self.database.writing() as session:
+                found = len(session.execute(gone).all())
 
 
 def wait_after(attempt: int, share: float) -> int:

@@ -62,8 +62,8 @@ class Place(Protocol):
         """Delete a file and all below it, if there is any."""
         ...
 
-    def sweep(self, older_than_s: float | int) -> None:
-        """Delete what killed processes left, if it is old enough."""
+    def sweep(self, prefix: str, older_than_s: float | int) -> Iterator[None]:
+        """Delete what killed processes left below a prefix, if it is old enough, one after the other."""
         ...
 
 
@@ -120,15 +120,16 @@ class Folder:
                 else:
                     path.unlink()
 
-    def sweep(self, older_than_s: float | int) -> None:
+    def sweep(self, prefix: str, older_than_s: float | int) -> Iterator[None]:
         """Delete the temporary files of `atomic_path`, and folders that are empty."""
-        before_s = time.time() - older_than_s
-        for folder, folders, names in os.walk(self.root, topdown=False):
+        before_s, top = time.time() - older_than_s, self._path(prefix)
+        for folder, folders, names in () if top.is_symlink() else os.walk(top, topdown=False):
             hidden = (name for name in names if name.startswith("."))
             for path in (Path(folder, name) for name in (*hidden, *folders)):
                 with suppress(OSError):  # it is in use: a folder that is not empty, say
                     if path.lstat().st_mtime < before_s:
                         (path.rmdir if path.is_dir() else path.unlink)()
+                yield
 
     def _path(self, key: str) -> Path:
         path = self.root / key
@@ -179,8 +180,10 @@ class Bucket:
             with suppress(FileNotFoundError):  # another process is deleting it too
                 self.filesystem.rm(names)
 
-    def sweep(self, older_than_s: float | int) -> None:
+    def sweep(self, prefix: str, older_than_s: float | int) -> Iterator[None]:
         """Do nothing: a rule of the bucket says for how long unfinished uploads are kept."""
+        del prefix, older_than_s
+        return iter(())
 
     def _name(self, key: str) -> str:
         return f"{self.root}/{key}"

@@ -101,7 +101,10 @@ def work(session: Session) -> Work:
 
 
 class Reaper:
-    """Finds workers that are silent for `lease_s` by its own clock: no two clocks are compared."""
+    """Finds workers that are silent for `lease_s` by its own clock: no two clocks are compared.
+
+    `alive` are those that hold a job for which they beat: one for which they do not is theirs by mistake.
+    """
 
     def __init__(
         self,
@@ -113,6 +116,7 @@ class Reaper:
     ) -> None:
         self.database, self.lease_s, self.attempts, self.monotonic = database, lease_s, attempts, monotonic
         self._seen: dict[str, tuple[int, int, float]] = {}
+        self.alive: frozenset[str] = frozenset()
 
     def look(self) -> list[Lease]:
         """Give on what lost workers held, and return their leases."""
@@ -121,13 +125,17 @@ class Reaper:
         now_s = self.monotonic()
         before, self._seen = self._seen, {}
         lost: list[tuple[Lease, int]] = []
+        alive: set[str] = set()
         for job_id, worker, fence, beat in rows:
             since_s = now_s
             if job_id in before and before[job_id][:2] == (fence, beat):
                 since_s = before[job_id][2]
-            if now_s - since_s >= self.lease_s and worker is not None:
+            if worker is not None and now_s - since_s < self.lease_s:
+                alive.add(worker)
+            elif worker is not None:
                 lost.append((Lease(job_id, worker, fence), beat))
             self._seen[job_id] = (fence, beat, since_s)
+        self.alive = frozenset(alive)
         return [lease for lease, beat in lost if self._take(lease, beat)]
 
     def take_from(self, worker: str) -> list[Lease]:

@@ -83,7 +83,7 @@ def _household(settings: Settings, stores: Stores, sender: Sender, metrics: Metr
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
-    chores = [Chore(SWEEP_S, sweeper.look), Chore(TELL_S, sender.look)]
+    chores = [Chore(SWEEP_S, sweeper.sweep), Chore(TELL_S, sender.look)]
     count_deaths = metrics.worker_restarts.inc
     # With Ray the one child keeps the actors, and ends them when it is asked to end
     pool = ChildPool(settings) if settings.ray is None else ChildPool(settings, 1, grace_s=3 * GRACE_S)

@@ -174,9 +174,13 @@ class Storage:
         with self._explained(prefix, reads=False):
             self.place.delete_tree(prefix)
 
-    def sweep(self, older_than_s: float | int) -> None:
-        """Delete what killed processes left half written, and empty folders, if they are old enough."""
-        self.place.sweep(older_than_s)
+    def sweep(self, prefix: str, older_than_s: float | int) -> Iterator[None]:
+        """Delete what killed processes left half written below a prefix, and empty folders, if they are old.
+
+        One goes with every turn of the iterator. Raises StorageError.
+        """
+        with self._explained(prefix, reads=True):
+            yield from self.place.sweep(prefix, older_than_s)
 
     @contextmanager
     def _explained(self, key: str, *, reads: bool) -> Generator[None]:

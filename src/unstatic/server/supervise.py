@@ -53,7 +53,7 @@ class Chore:
 
 
 class Household:
-    """Looks after the workers and does the chores, in a thread of its own."""
+    """Looks after the workers in a thread of its own; each of the chores has one too, as it may take long."""
 
     def __init__(
         self,
@@ -66,27 +66,34 @@ class Household:
         self.pool, self.reaper, self.count_deaths = pool, reaper, count_deaths
         self.dead: list[str] = []
         looking = Chore(reaper.lease_s / LOOKS_A_LEASE, self._look_for_lost)
-        self.chores = [Chore(LOOK_S, self._look_after_workers), looking, *chores]
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self._run, name="household", daemon=True)
+        self.thread = self._thread("household", Chore(LOOK_S, self._look_after_workers), looking)
+        self.chores = [self._thread("chore", each) for each in chores]
 
     def start(self) -> None:
         """Begin, with what died with the server before this one."""
         for name in dead_of_this_machine(self.reaper.database):
             self.reaper.take_from(name)
-        self.thread.start()
+        for thread in (self.thread, *self.chores):
+            thread.start()
 
     def stop(self) -> None:
-        """End the workers and the thread."""
+        """End the workers and the threads; a chore that takes too long may be broken off anywhere."""
         self.over.set()
         self.thread.join()
         for name in self.pool.stop():
             self.reaper.take_from(name)
+        until_s = time.monotonic() + GRACE_S
+        for thread in self.chores:
+            thread.join(max(0.0, until_s - time.monotonic()))
 
-    def _run(self) -> None:
+    def _thread(self, name: str, *chores: Chore) -> threading.Thread:
+        return threading.Thread(target=self._run, args=(chores,), name=name, daemon=True)
+
+    def _run(self, chores: Sequence[Chore]) -> None:
         while not self.over.wait(LOOK_S / 2):
             now_s = time.monotonic()
-            for chore in self.chores:
+            for chore in chores:
                 if now_s >= chore.due_s:
                     chore.due_s = now_s + chore.every_s
                     self._do(chore)
@@ -110,7 +117,8 @@ class Household:
     def _look_for_lost(self) -> None:
         for lease in self.reaper.look():
             log.warning("worker %s is silent: %s goes to another", lease.worker, lease.job_id)
-            self.pool.end(lease.worker)
+            if lease.worker not in self.reaper.alive:
+                self.pool.end(lease.worker)
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ from unstatic.server.database import Database
 from unstatic.server.jobs import COMPLETED, ENDED
 from unstatic.server.settings import Settings
 from unstatic.server.storage import Storage, StorageError, Stored
-from unstatic.server.tables import ACTIVE, Character, Job, Remembered
+from unstatic.server.tables import ACTIVE, BODIES, Character, Job, Remembered
 
 AT_ONCE = 100
 FILES_AT_ONCE = 1_000
@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 
 
 class Sweeper:
-    """Sweeps a little with every `look`. Any number of sweepers share a database and a storage."""
+    """Sweeps a little with every `look`, and `sweep` until little is left.
+
+    Any number of sweepers share a database and a storage.
+    """
 
     def __init__(
         self,
@@ -50,14 +53,18 @@ class Sweeper:
         self._rounds = {root: _Round(-math.inf) for root in ("jobs", "uploads", "characters")}
         self._unnamed_since_s: dict[str, float] = {}
 
+    def sweep(self) -> None:
+        """Look again as long as there is much to do."""
+        while self.look() >= AT_ONCE:
+            pass
+
     def look(self) -> int:
-        """Sweep some of what is due, and return how many jobs, attempts and uploads it was."""
+        """Sweep some of what is due, and return how many jobs, attempts, uploads and old answers it was."""
         steady = self._clock_is_steady()
-        swept = self._sweep_jobs(steady) + self._sweep_attempts(self._some_files("jobs"))
+        swept = self._sweep_jobs(steady) + self._sweep_attempts(self._some_files("jobs", steady))
         if steady:
-            swept += self._sweep_uploads(self._some_files("uploads"))
-            swept += self._sweep_characters(self._some_files("characters"))
-            self._forget()
+            swept += self._sweep_uploads(self._some_files("uploads", steady)) + self._forget()
+            swept += self._sweep_characters(self._some_files("characters", steady))
         return swept
 
     def _clock_is_steady(self) -> bool:
@@ -165,38 +172,51 @@ class Sweeper:
             return 0
         return 1
 
-    def _some_files(self, root: str) -> list[Stored]:
-        """Return the next files of a round through the storage, which begins now and then."""
+    def _some_files(self, root: str, steady: bool) -> list[Stored]:
+        """Return the next files of a round through the storage, which begins now and then.
+
+        By a clock that is right it also takes what was never finished.
+        """
         a_round = self._rounds[root]
         if a_round.files is None:
             if self.monotonic() < a_round.next_s:
                 return []
             a_round.next_s, a_round.files = self.monotonic() + ROUND_S, self.storage.list(root)
-            if root == "uploads":
-                self.storage.sweep(DAY_S)
+            a_round.halves = self.storage.sweep(root, DAY_S) if steady else iter(())
+        found: list[Stored] = []
+        halves = 0
         try:
             found = list(islice(a_round.files, FILES_AT_ONCE))
+            halves = sum(1 for _ in islice(a_round.halves, FILES_AT_ONCE))
         except StorageError as error:
             log.warning("%s cannot be listed: %s", root, error)
-            found = []
-        if len(found) < FILES_AT_ONCE:
+        if max(len(found), halves) < FILES_AT_ONCE:
             a_round.files = None
         return found
 
-    def _forget(self) -> None:
-        """Delete answers to keys that are remembered no longer."""
-        old = Remembered.created_at < self.database.now() - self.settings.remember
+    def _forget(self) -> int:
+        """Delete answers to keys, and to what is sent again without one, that are remembered no longer."""
+        now, written = self.database.now(), Remembered.created_at
+        again = BODIES & (written < now - self.settings.retry_window)
+        return self._forget_some(written < now - self.settings.remember) or self._forget_some(again)
+
+    def _forget_some(self, old: ColumnElement[bool]) -> int:
         names = (Remembered.account_id, Remembered.key)
         with self.database.writing() as session:
             some = select(*names).where(old).limit(AT_ONCE)
-            session.execute(delete(Remembered).where(tuple_(*names).in_(some)))
+            gone = delete(Remembered).where(tuple_(*names).in_(some)).returning(Remembered.key)
+            return len(session.execute(gone).all())
 
 
 class _Round:
-    """A way through all files below a prefix: those still to come, and when the next one begins."""
+    """A way through all files below a prefix: those still to come, and when the next one begins.
+
+    `halves` deletes what was never finished.
+    """
 
     def __init__(self, next_s: float) -> None:
         self.files: Iterator[Stored] | None = None
+        self.halves: Iterator[None] = iter(())
         self.next_s = next_s
 
 

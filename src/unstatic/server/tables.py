@@ -12,6 +12,7 @@ from sqlalchemy import (
     Integer,
     Text,
     UniqueConstraint,
+    func,
     literal_column,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -184,6 +185,11 @@ class Remembered(Table):
     created_at: Mapped[int] = mapped_column(index=True)
 
 
+# Needed for a short time only, and there is one for every POST
+BODIES = func.substr(Remembered.key, 1, 5) == literal_column("'body '", Text)
+Index("remembered_bodies", Remembered.created_at, postgresql_where=BODIES, sqlite_where=BODIES)
+
+
 class Endpoint(Table):
     """Where an account wants to be told which events, and the secrets that sign them; the old for a while."""
 
@@ -214,4 +220,4 @@ class Delivery(Table):
     created_at: Mapped[int]
     attempts: Mapped[int] = mapped_column(default=0)
     next_at: Mapped[int | None] = mapped_column(index=True)
-    delivered_at: Mapped[int | None] = mapped_column(default=None)
+    delivered_at: Mapped[int | None] = mapped_column(default=None, index=True)

@@ -9,6 +9,7 @@ down_revision = None
 
 ACTIVE = sa.text("status IN ('queued', 'in_progress')")
 HELD = sa.text("worker IS NOT NULL")
+BODIES = sa.text("substr(key, 1, 5) = 'body '")
 UNSWEPT = sa.text("swept_at IS NULL")
 
 
@@ -143,6 +144,9 @@ def _make_jobs() -> None:
         sa.PrimaryKeyConstraint("account_id", "key"),
     )
     op.create_index("ix_remembered_created_at", "remembered", ["created_at"])
+    op.create_index(
+        "remembered_bodies", "remembered", ["created_at"], postgresql_where=BODIES, sqlite_where=BODIES
+    )
     op.create_table(
         "characters",
         sa.Column("id", sa.Text(), nullable=False),
@@ -188,5 +192,6 @@ def _make_endpoints() -> None:
         sa.ForeignKeyConstraint(["endpoint_id"], ["endpoints.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
+    op.create_index("ix_deliveries_delivered_at", "deliveries", ["delivered_at"])
     op.create_index("ix_deliveries_endpoint_id", "deliveries", ["endpoint_id"])
     op.create_index("ix_deliveries_next_at", "deliveries", ["next_at"])
