@@ -126,7 +126,7 @@ def _remembered(session: Session, server: Server, account_id: str, attempt: Atte
     return ids if row.created_at >= since or _are_waited_for(session, ids, since) else None
 
 
-def _are_waited_for(session: Session, ids: list[str], since: int) -> bool:
+def _are_waited_for(session: Session, ids: list[str], since: float | int) -> bool:
     """Return whether a job is a picture that has not ended, or has since then."""
     lately = ACTIVE | (Job.completed_at >= since)
     pictures = select(Job.number).where(Job.id.in_(ids), Job.kind == "image", lately)
