@@ -117,6 +117,30 @@ def test_f31_without_a_key_nothing_is_read(app: FastAPI):
             error_of(answer, 401)
 
 
+def test_f22_a_parameter_of_the_query_that_is_unknown_is_an_error(client: TestClient, app: FastAPI):
+    name = client.post("/v1/videos", json={"prompt": "a ball"}).json()["id"]
+    for method, path in (
+        ("GET", "/v1/videos?limt=3"),
+        ("POST", "/v1/videos?model=nano"),
+        ("GET", f"/v1/videos/{name}?limit=3"),
+        ("GET", f"/v1/videos/{name}/content?variant=video&quality=best"),
+        ("GET", f"/v1/videos/{name}/events?after=1"),
+        ("POST", f"/v1/videos/{name}/cancel?soon=1"),
+        ("DELETE", f"/v1/videos/{name}?force=true"),
+        ("GET", "/v1/models?%F0%9F%90%88=1"),
+        ("GET", "/v1/webhook_endpoints?order=asc"),
+        ("GET", "/v1/videos/characters/x?y="),
+        ("GET", "/v1/images/x?expires=1&signature=x&size=8x8"),
+    ):
+        answer = client.request(method, path)
+        assert error_of(answer, 400)["code"] == "unknown_parameter", path
+    assert client.get("/v1/videos?limit=3&order=asc").status_code == 200
+    assert client.head(f"/v1/videos/{name}/content?quality=best").status_code == 400
+    assert client.head(f"/v1/videos/{name}/content?variant=video").status_code == 404  # it is not ready
+    with client_of(app) as stranger:  # and a key in the query is none
+        error_of(stranger.get("/v1/videos?api_key=sk-unstatic-x"), 401)
+
+
 def test_a_single_users_server_answers_to_no_page_from_elsewhere(tmp_path: Path):
     with client_of(application(tmp_path)) as client:
         assert client.get("/v1/videos").status_code == 200

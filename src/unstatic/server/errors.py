@@ -60,6 +60,12 @@ def not_found(what: str, name: str) -> ApiError:
     return ApiError(404, f"no {what} has the id {name[:80]!a}", code="not_found")
 
 
+def unknown(name: str) -> ApiError:
+    """Return the answer for a field or a parameter that is not known: it would be without effect."""
+    shown = ascii(name)[1:-1]
+    return ApiError(400, f"{shown} is not known here: leave it out", code="unknown_parameter", param=shown)
+
+
 def add_handlers(app: FastAPI) -> None:
     """Let every error of an application be answered in the one shape."""
     handlers = {
@@ -87,7 +93,7 @@ def first_fault(faults: list[Any]) -> ApiError:
     path = [str(each) for each in faults[0]["loc"] if each not in ("body", "query", "path")]
     name = (path[0] + "".join(f"[{each}]" for each in path[1:]))[:200] if path else "request"
     if faults[0]["type"] == "extra_forbidden":
-        return ApiError(400, f"{name} is not known here: leave it out", code="unknown_parameter", param=name)
+        return unknown(name)
     why = str(faults[0]["msg"]).removeprefix("Value error, ")
     return ApiError(400, f"{name}: {why}"[:400], code="invalid_value", param=name)
 

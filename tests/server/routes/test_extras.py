@@ -1,13 +1,22 @@
 """Stopping, following, and the tasks that the frozen contract does not have."""
 
+import asyncio
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from serving import begin, complete, finish, write_film
+import httpx
+import pytest
+from fastapi import FastAPI
+from listening import listening
+from serving import add_key, begin, complete, finish, write_film
 from starlette.testclient import TestClient
 
 from unstatic.server import jobs
+from unstatic.server.routes import extras
 from unstatic.server.state import Server
 from unstatic.server.tables import Account
 
@@ -41,7 +50,20 @@ def test_f21_a_film_that_is_stopped_is_failed_and_paid_back(
     assert client.post(f"/v1/videos/{done['id']}/cancel").json()["status"] == "completed"
 
 
-def test_a_film_is_followed_to_its_end(client: TestClient, server: Server, tmp_path: Path, clock: Any):
+@contextmanager
+def following(app: FastAPI, key: str, name: str) -> Iterator[Iterator[str]]:
+    """Yield the lines that are told of a film while they come; it fails where nothing comes for long."""
+    headers = {"Authorization": f"Bearer {key}"}
+    with (
+        listening(app) as address,
+        httpx.stream("GET", f"{address}/videos/{name}/events", headers=headers, timeout=10) as answer,
+    ):
+        yield answer.iter_lines()
+
+
+def test_a_film_is_followed_to_its_end(
+    app: FastAPI, client: TestClient, server: Server, account: Account, tmp_path: Path, clock: Any
+):
     said = ask(client)
     finish(server, tmp_path)
     ((event, state),) = events_of(client, said["id"])
@@ -52,21 +74,19 @@ def test_a_film_is_followed_to_its_end(client: TestClient, server: Server, tmp_p
         None,
     )
 
-    said, seen = ask(client), []
+    said = ask(client)
     found = begin(server)
     assert found is not None
     clock.now_s += 30
     with server.database.writing() as session:
         jobs.beat(session, found[0], 75)
-    with client.stream("GET", f"/v1/videos/{said['id']}/events") as answer:
-        for line in answer.iter_lines():
-            seen.append(line)
-            if len(seen) == 1:
-                complete(server, found[0], tmp_path)
-    assert [line[7:] for line in seen if line.startswith("event")] in (
-        ["progress", "completed"],
-        ["completed"],
-    )
+    with following(app, add_key(server.database, account.id), said["id"]) as lines:
+        assert next(lines) == "event: progress"
+        told = json.loads(next(lines).removeprefix("data: "))
+        assert (told["status"], told["progress"], told["time_left_s"]) == ("in_progress", 75, 10)
+        assert told["preview"].endswith("/content?variant=preview")
+        complete(server, found[0], tmp_path)
+        assert [line for line in lines if line.startswith("event")] == ["event: completed"]
 
 
 def test_the_time_that_is_left_is_told(client: TestClient, server: Server, clock: Any):
@@ -84,10 +104,33 @@ def test_the_time_that_is_left_is_told(client: TestClient, server: Server, clock
     assert said["id"] == job.id
 
 
-def test_a_film_that_is_deleted_ends_its_events(client: TestClient):
+def test_f21_a_film_that_is_deleted_ends_its_events(
+    app: FastAPI, client: TestClient, server: Server, account: Account
+):
     said = ask(client)
-    client.delete(f"/v1/videos/{said['id']}")
+    with following(app, add_key(server.database, account.id), said["id"]) as lines:
+        assert next(lines) == "event: progress"
+        client.delete(f"/v1/videos/{said['id']}")
+        assert [line for line in lines if line][-2:] == ["event: deleted", "data: {}"]
     assert client.get(f"/v1/videos/{said['id']}/events").status_code == 404
+
+
+def test_who_follows_a_film_hears_something_every_15_seconds(
+    app: FastAPI, client: TestClient, server: Server, account: Account, monkeypatch: pytest.MonkeyPatch
+):
+    said, slept = ask(client), [0.0]
+
+    async def sleep(seconds: float | int) -> None:
+        """Let time pass quickly, but not for ever."""
+        slept[0] += seconds
+        assert slept[0] < 60
+        await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(extras, "asyncio", SimpleNamespace(sleep=sleep))
+    with following(app, add_key(server.database, account.id), said["id"]) as lines:
+        for number in range(1, 4):
+            next(line for line in lines if line.startswith(":"))
+            assert slept[0] <= number * 16
 
 
 def test_tasks_with_several_videos(client: TestClient, server: Server, tmp_path: Path):

@@ -22,7 +22,16 @@ from starlette.responses import Response
 
 from unstatic.server import jobs
 from unstatic.server.errors import ApiError, not_found
-from unstatic.server.routes.incoming import ERRORS, ID, Incoming, Sent, WithBody, make_jobs, server_of
+from unstatic.server.routes.incoming import (
+    ERRORS,
+    ID,
+    Incoming,
+    Sent,
+    WithBody,
+    check_query,
+    make_jobs,
+    server_of,
+)
 from unstatic.server.schemas import ImageBody, Picture, Pictures, of_body, read_body
 from unstatic.server.state import Server
 from unstatic.server.storage import MissingKeyError
@@ -56,6 +65,7 @@ def show(
     output_format: Annotated[Format, Query(alias="format")] = "png",
 ) -> Response:
     """Answer with a picture at a signed address."""
+    check_query(request)
     server = server_of(request)
     right = hmac.compare_digest(_signature(server, image_id, expires, output_format), signature.encode())
     if not right or expires <= server.database.now():

@@ -18,7 +18,7 @@ from unstatic.server import forms, jobs, ledger, limits, queue
 from unstatic.server.accounts import Caller, authenticate
 from unstatic.server.asking import Asking, asking
 from unstatic.server.database import Database
-from unstatic.server.errors import ApiError, not_found
+from unstatic.server.errors import ApiError, not_found, unknown
 from unstatic.server.idempotency import attempt_of, once
 from unstatic.server.jobs import Asked
 from unstatic.server.schemas import AnyBody, Body, Error, Video, first_answer, read_body
@@ -72,7 +72,20 @@ def let_in(session: Session, request: Request) -> Incoming:
     if caller.key_id is None:
         check_origin(request)
     server.rates.take(caller.key_id or caller.account_id)
+    check_query(request)
     return Incoming(server, caller, request)
+
+
+def check_query(request: Request) -> None:
+    """Raise ApiError 400 for a parameter of the query that the schema of the route does not have."""
+    if not request.query_params:
+        return
+    method = "get" if request.method == "HEAD" else request.method.lower()
+    said: dict[str, Any] = request.app.openapi()["paths"][request.scope["route"].path][method]
+    known = {each["name"] for each in said.get("parameters", ()) if each["in"] == "query"}
+    for name in request.query_params:
+        if name not in known:
+            raise unknown(name[:200])
 
 
 def check_origin(request: Request) -> None:
