@@ -250,3 +250,33 @@ def test_f28_others_are_answered_while_a_large_picture_is_read(tmp_path: Path):
 
     asyncio.run(run())
     assert max(gaps) < 0.5
+
+
+@pytest.mark.parametrize("content_type", ["application/json", MULTIPART])
+def test_f28_a_body_that_stands_still_or_drips_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str
+):
+    monkeypatch.setattr(forms, "PAUSE_S", 0.2)
+    sent: list[int] = []
+
+    def request(pause_s: float) -> Request:
+        async def receive() -> dict[str, Any]:
+            body = b"x" if sent else part("prompt", b"").removesuffix(b"\r\n")
+            await asyncio.sleep(pause_s if sent else 0)
+            sent.append(1)
+            return {"type": "http.request", "body": body, "more_body": True}
+
+        headers = [(b"content-type", content_type.encode())]
+        return Request({"type": "http", "method": "POST", "headers": headers}, receive)
+
+    async def run(pause_s: float) -> None:
+        sent.clear()
+        async with forms.reading(request(pause_s), spool=tmp_path, max_bytes=10**6):
+            pass
+
+    for pause_s in (3600, 0.02):
+        with pytest.raises(ApiError, match="slowly") as caught:
+            asyncio.run(run(pause_s))
+        assert caught.value.status == 400  # which clients do not repeat
+    assert len(sent) > 2
+    assert list(tmp_path.iterdir()) == []

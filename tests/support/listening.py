@@ -15,9 +15,9 @@ from unstatic.server.state import Server
 
 
 @contextmanager
-def listening(app: FastAPI) -> Iterator[str]:
-    """Run an application on a free port of this machine, and yield its address."""
-    runner = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="none"))
+def listening(app: FastAPI, config: uvicorn.Config | None = None) -> Iterator[str]:
+    """Run an application on a free port of this machine, or as `config` says, and yield its address."""
+    runner = uvicorn.Server(config or uvicorn.Config(app, port=0, log_level="error", ws="none"))
     thread = threading.Thread(target=runner.run, daemon=True)
     thread.start()
     while not runner.started:

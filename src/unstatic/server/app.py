@@ -25,6 +25,8 @@ from unstatic.server.tracing import trace_to
 
 # Of 40 threads that answer, at most so many wait for files of strangers, and two work on them
 EXAMINED_AT_ONCE, MOST_EXAMINED, MOST_OF_ONE = 2, 10, 4
+# What an account may have under way: so many of the largest requests, and so many films that it follows
+MOST_UPLOADS, MOST_STREAMS = 4, 16
 
 
 def create_app(
@@ -78,6 +80,8 @@ def open_server(
         secret=read_secret(settings.data / "secret"),
         turns=threading.BoundedSemaphore(EXAMINED_AT_ONCE),
         examined=Shares("too many files are looked at", most=MOST_OF_ONE, in_all=MOST_EXAMINED),
+        uploads=Shares("this account sends too much", most=MOST_UPLOADS * settings.max_upload),
+        streams=Shares(f"this account follows {MOST_STREAMS} films", most=MOST_STREAMS),
         rates=Rates(settings.reads),
         metrics=Metrics(database),
         tracing=trace_to(settings.otlp_endpoint),

@@ -24,7 +24,28 @@ log = logging.getLogger(__name__)
 
 
 class Stream(StreamingResponse):
-    """A body in pieces. If the storage fails meanwhile it has no end, which the client will notice."""
+    """A body in pieces. If the storage fails meanwhile it has no end, which the client will notice.
+
+    `release` is called after the answer, also if the client goes away.
+    """
+
+    def __init__(
+        self,
+        content: AsyncIterator[bytes | str],
+        status: int = 200,
+        headers: dict[str, str] | None = None,
+        *,
+        media_type: str | None = None,
+        release: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(content, status, headers, media_type)
+        self.release = release
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self.release()
 
     async def stream_response(self, send: Send) -> None:
         try:
@@ -34,17 +55,11 @@ class Stream(StreamingResponse):
 
 
 class Download(Stream):
-    """A stretch of a file that is open; it is closed after the answer, also if the client goes away."""
+    """A stretch of a file that is open; it is closed after the answer."""
 
     def __init__(self, opened: Opened, start: int, stop: int, status: int, headers: dict[str, str]) -> None:
-        self.opened = opened
-        super().__init__(iterate_in_threadpool(opened.pieces(start, stop)), status, headers)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self.opened.close()
+        pieces = iterate_in_threadpool(opened.pieces(start, stop))
+        super().__init__(pieces, status, headers, release=opened.close)
 
 
 def download(

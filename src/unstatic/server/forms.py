@@ -7,11 +7,13 @@ Nothing is believed: bytes are counted while they arrive, what is no file is bou
 and files go into a folder of their own that is gone when the request is over.
 """
 
+import asyncio
 import hashlib
 import json
 import re
 import secrets
 import shutil
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -35,6 +37,7 @@ MAX_PARSED_BYTES = 30_000_000  # what is no file: a picture of 20 MB in base64, 
 # Whatever makes a parser slow or its result large; base64 has some of the second kind
 MAX_SIGNS, MAX_ESCAPES = 200_000, 1_000_000
 AT_ONCE_BYTES = 65_536
+PAUSE_S, SLOWEST_BYTES = 30.0, 10_000
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\[[A-Za-z0-9_]{0,64}\]){0,4}", re.ASCII)
 PARTS = re.compile(r"[A-Za-z0-9_]+|\[\]")
 
@@ -133,14 +136,26 @@ def refuse(message: str, name: str | None = None) -> NoReturn:
 
 
 async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
-    """Yield a body piece by piece. Raises ApiError 413 as soon as it is, or says that it is, too large."""
+    """Yield a body piece by piece. Raises ApiError 413 as soon as it is, or says that it is, too large.
+
+    One that stands still, or comes too slowly for long, is refused with 400, which clients do not repeat.
+    """
     said, count = request.headers.get("content-length", "0"), 0
     if not said.isascii() or not said.isdigit():
         refuse("the Content-Length is no number")
     too_large = ApiError(413, f"a request has at most {max_bytes:,} bytes", code="request_too_large")
     if len(said) > 18 or int(said) > max_bytes:
         raise too_large
-    async for piece in request.stream():
+    pieces, began_s = request.stream(), time.monotonic()
+    while True:
+        left_s = count / SLOWEST_BYTES + PAUSE_S - (time.monotonic() - began_s)
+        try:
+            async with asyncio.timeout(min(left_s, PAUSE_S)):
+                piece = await anext(pieces, None)
+        except TimeoutError:
+            refuse(f"the body came too slowly: send at least {SLOWEST_BYTES:,} bytes a second")
+        if piece is None:
+            return
         count += len(piece)
         if count > max_bytes:
             raise too_large

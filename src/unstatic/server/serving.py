@@ -9,23 +9,26 @@ import sys
 from functools import partial
 
 import uvicorn
+from fastapi import FastAPI
 
 from unstatic.core.errors import InputError
 from unstatic.server.accounts import is_single_user
 from unstatic.server.app import create_app
+from unstatic.server.connections import TAKE_S, Connection, most_connections
 from unstatic.server.fetching import post
 from unstatic.server.metrics import Metrics
 from unstatic.server.outbox import Sender
 from unstatic.server.queue import Reaper
 from unstatic.server.ray_pool import check_ray
 from unstatic.server.settings import Settings
+from unstatic.server.spool import clear_spool
 from unstatic.server.stores import Stores, open_stores
 from unstatic.server.supervise import GRACE_S, ChildPool, Chore, Household
 from unstatic.server.sweep import Sweeper
 from unstatic.server.telemetry import log_to
 from unstatic.server.webhooks import policy_of
 
-SWEEP_S, TELL_S, CLOSE_S, BACKLOG = 30.0, 0.5, 5, 2048
+SWEEP_S, TELL_S, CLEAR_S, CLOSE_S, BACKLOG = 30.0, 0.5, 3600.0, 5, 2048
 # Longer than proxies and clients keep idle connections, so that none closes as a request comes
 IDLE_S = 75
 log = logging.getLogger(__name__)
@@ -43,16 +46,7 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
     send = partial(post, policy=policy_of(settings))
     sender = Sender(stores.database, send, count=app.state.server.metrics.count_webhook)
     household = _household(settings, stores, sender, app.state.server.metrics)
-    config = uvicorn.Config(
-        app,
-        access_log=False,
-        log_config=None,
-        server_header=False,
-        timeout_graceful_shutdown=CLOSE_S,
-        timeout_keep_alive=IDLE_S,
-    )
-
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config_of(app, most=most_connections()))
 
     def hear(number: int, _: object) -> None:
         """Stop before the server takes signals itself; it raises them again at its end."""
@@ -73,6 +67,21 @@ def run(settings: Settings, *, host: str, port: int, expose: bool = False) -> No
         stores.database.close()
 
 
+def config_of(app: FastAPI, *, most: int) -> uvicorn.Config:
+    """Return how an application is served on at most so many connections."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        limit_concurrency=most,
+        timeout_graceful_shutdown=CLOSE_S,
+        timeout_keep_alive=IDLE_S,
+    )
+
+
 def _address(listening: socket.socket) -> str:
     """Return what clients call the base of all addresses."""
     where, port = listening.getsockname()[:2]
@@ -83,7 +92,8 @@ def _household(settings: Settings, stores: Stores, sender: Sender, metrics: Metr
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
-    chores = [Chore(SWEEP_S, sweeper.sweep), Chore(TELL_S, sender.look)]
+    clear = partial(clear_spool, settings.data)
+    chores = [Chore(SWEEP_S, sweeper.sweep), Chore(TELL_S, sender.look), Chore(CLEAR_S, clear)]
     count_deaths = metrics.worker_restarts.inc
     # With Ray the one child keeps the actors, and ends them when it is asked to end
     pool = ChildPool(settings) if settings.ray is None else ChildPool(settings, 1, grace_s=3 * GRACE_S)
@@ -117,6 +127,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
         # Else the second packet of an answer waits 40 ms: asyncio only knows sockets that name their protocol
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":  # what is left of an answer when it ends is not kept for ever
+            listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(TAKE_S * 1000))
         return listening
     except (OSError, OverflowError) as error:
         if isinstance(error, OSError) and error.errno in (socket.EAI_NONAME, socket.EAI_AGAIN):

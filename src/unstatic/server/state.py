@@ -22,7 +22,8 @@ class Server:
     """What every request may use. `manifests` are the models on offer, the first is the default.
 
     `spool` is where uploads lie while their request lasts. Those are looked at that have one of the `turns`,
-    for which only requests wait that have a share of `examined`. `secret` signs addresses of pictures.
+    for which only requests wait that have a share of `examined`. `uploads` counts the bytes that are sent at
+    a moment, `streams` the films that are followed. `secret` signs addresses of pictures.
     """
 
     settings: Settings
@@ -33,6 +34,8 @@ class Server:
     secret: bytes
     turns: threading.BoundedSemaphore
     examined: Shares
+    uploads: Shares
+    streams: Shares
     rates: Rates
     metrics: Metrics
     tracing: Tracing

@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +16,9 @@ from serving import add_key, begin, complete, finish, write_film
 from starlette.testclient import TestClient
 
 from unstatic.server import jobs
-from unstatic.server.routes import extras
+from unstatic.server.accounts import make_key, revoke_key
+from unstatic.server.database import Database
+from unstatic.server.routes import extras, incoming
 from unstatic.server.state import Server
 from unstatic.server.tables import Account
 
@@ -158,3 +160,59 @@ def test_a_storyboard_in_brackets_and_in_json(client: TestClient):
         "cards[1][prompt]": "a cube",
     }
     assert client.post("/v1/videos/storyboards", data=form).json()["prompt"] == said["prompt"]
+
+
+def test_f28_an_account_follows_so_many_films_at_a_time(
+    app: FastAPI,
+    database: Database,
+    account: Account,
+    make_account: Callable[..., Account],
+    client: TestClient,
+):
+    path = f"/v1/videos/{ask(client)['id']}/events"
+    headers = [
+        {"Authorization": f"Bearer {add_key(database, each.id)}"} for each in (account, make_account())
+    ]
+    with listening(app) as address, httpx.Client(base_url=address.removesuffix("/v1"), timeout=30) as asker:
+
+        def follow(stack: ExitStack) -> int:
+            return stack.enter_context(asker.stream("GET", path, headers=headers[0])).status_code
+
+        with ExitStack() as stack:
+            assert [follow(stack) for _ in range(16)] == [200] * 16
+            answer = asker.get(path, headers=headers[0])
+            assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+            assert asker.get("/v1/videos", headers=headers[0]).status_code == 200
+            assert asker.get(path, headers=headers[1]).status_code == 404  # his own share is free
+        for _ in range(600):  # who has gone is noticed when there is something to say
+            with ExitStack() as stack:
+                if (status := follow(stack)) == 200:
+                    break
+        assert status == 200
+
+
+def test_f31_who_follows_is_shut_out_when_the_key_is_revoked(
+    app: FastAPI,
+    client: TestClient,
+    server: Server,
+    database: Database,
+    account: Account,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(incoming, "AGAIN_S", 0.3)
+    films = [ask(client)["id"] for _ in range(2)]
+    assert begin(server) is not None
+    with database.writing() as session:
+        key, text = make_key(session, account.id, "one", database.now())
+    headers = {"Authorization": f"Bearer {text}"}
+    paths = (f"{films[0]}/content?variant=preview", f"{films[1]}/events")
+    with listening(app) as address, ExitStack() as stack:
+        asker = stack.enter_context(httpx.Client(base_url=address, headers=headers, timeout=30))
+        streams = [stack.enter_context(asker.stream("GET", f"/videos/{path}")) for path in paths]
+        assert [each.status_code for each in streams] == [200, 200]
+        with database.writing() as session:
+            revoke_key(session, key.id, database.now())
+        preview, events = (each.read() for each in streams)  # they end
+    assert preview == b""
+    assert events.count(b"event: progress") == 1
+    assert b"deleted" not in events

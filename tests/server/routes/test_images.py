@@ -7,14 +7,18 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
-from listening import working
+from fastapi import FastAPI
+from listening import listening, working
 from PIL import Image
-from serving import client_of, fail, write_image
+from serving import add_key, client_of, fail, write_image
 from starlette.testclient import TestClient
 
 from unstatic.server import queue
+from unstatic.server.database import Database
 from unstatic.server.state import Server
+from unstatic.server.tables import Account
 
 BODY = {"prompt": "a red cube", "size": "96x64"}
 
@@ -109,3 +113,20 @@ def test_films_and_pictures_are_told_apart(client: TestClient, server: Server, t
     assert client.get("/v1/videos").json()["data"] == []
     assert client.get(f"/v1/videos/{name}").status_code == 404
     assert client.delete(f"/v1/videos/{name}").status_code == 404
+
+
+def test_f28_nobody_goes_on_waiting_for_a_client_that_has_gone(
+    app: FastAPI, server: Server, database: Database, account: Account, tmp_path: Path
+):
+    files = {"image": ("a.png", write_image(tmp_path / "a.png").read_bytes())}
+    headers = {"Authorization": f"Bearer {add_key(database, account.id)}"}
+    with listening(app) as address:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{address}/images/edits", data={"prompt": "x"}, files=files, headers=headers, timeout=10
+            )
+        assert waiting(server) == 1
+        until_s = time.monotonic() + 10
+        while list(server.spool.iterdir()) and time.monotonic() < until_s:
+            time.sleep(0.05)
+        assert list(server.spool.iterdir()) == []

@@ -3,6 +3,7 @@
 import base64
 import io
 import resource
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -181,3 +182,62 @@ def test_f1_all_that_is_kept_of_an_upload_while_it_is_looked_at_lies_in_the_spoo
         upload.join()
     assert answers[0].status_code == 200
     assert list(server.spool.iterdir()) == []
+
+
+def begun(address: str, key: str, size_bytes: int) -> socket.socket:
+    """Return the connection of a request that says its size and stands still after the first bytes."""
+    host = address.removeprefix("http://").removesuffix("/v1")
+    name, _, port = host.partition(":")
+    opened = socket.create_connection((name, int(port)))
+    opened.sendall(
+        f"POST /v1/videos HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
+        "Content-Type: multipart/form-data; boundary=B\r\n"
+        f"Content-Length: {size_bytes}\r\n\r\n--B\r\n".encode()
+    )
+    return opened
+
+
+def test_f42_nobody_has_more_than_a_share_of_uploads_under_way(
+    app: FastAPI, server: Server, database: Database, account: Account, make_account: MakeAccount
+):
+    keys = [add_key(database, each.id) for each in (account, make_account())]
+    size_bytes = server.settings.max_upload
+    with listening(app) as address, asker(address, keys[0]) as ada, asker(address, keys[1]) as bob:
+
+        def is_full() -> bool:
+            return ada.post("/v1/videos", json={"prompt": "x"}).status_code == 429
+
+        uploads = [begun(address, keys[0], size_bytes) for _ in range(4)]
+        wait_for(is_full)
+        answer = ada.post("/v1/videos", json={"prompt": "x"})
+        assert (answer.json()["error"]["code"], answer.headers["Retry-After"]) == ("busy", "5")
+        assert bob.post("/v1/videos", json={"prompt": "x"}).status_code == 200
+        assert ada.get("/v1/videos").status_code == 200
+        uploads.pop().close()
+        wait_for(lambda: not is_full())
+        for upload in uploads:
+            upload.close()
+        wait_for(lambda: not server.spool.exists() or not list(server.spool.iterdir()))
+
+
+def test_f22_who_expects_to_be_told_sends_a_body_only_when_it_is_wanted(
+    app: FastAPI, database: Database, account: Account
+):
+    body = b'{"prompt": "a ball"}'
+    with listening(app) as address:
+        host = address.removeprefix("http://").removesuffix("/v1")
+        name, _, port = host.partition(":")
+        for key, told, status in (
+            (add_key(database, account.id), b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200"),
+            ("sk-unstatic-wrong", b"", b"HTTP/1.1 401"),
+        ):
+            with socket.create_connection((name, int(port)), timeout=30) as opened:
+                opened.sendall(
+                    f"POST /v1/videos HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
+                    "Content-Type: application/json\r\nExpect: 100-continue\r\n"
+                    f"Content-Length: {len(body)}\r\n\r\n".encode()
+                )
+                if told:
+                    assert opened.recv(len(told)) == told
+                    opened.sendall(body)
+                assert opened.recv(10_000).startswith(status)

@@ -1,14 +1,24 @@
 """Health and figures."""
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 from fastapi import FastAPI
-from serving import client_of
+from serving import add_key, application, client_of
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
+from unstatic.server.accounts import change_tier
+from unstatic.server.database import Database
+from unstatic.server.tables import Account
 
-def test_health_and_figures_need_no_key(client: TestClient, app: FastAPI):
+LOCAL = ("127.0.0.1", 50_000)
+
+
+def test_on_this_machine_health_and_figures_need_no_key(client: TestClient, app: FastAPI):
     client.post("/v1/videos", json={"prompt": "a secret ball"})
-    with client_of(app) as operator:
+    with TestClient(app, base_url="http://localhost", client=LOCAL) as operator:
         assert operator.get("/healthz").json() == {"status": "ok"}
         assert operator.get("/readyz").json() == {"status": "ok"}
         said = operator.get("/metrics")
@@ -34,8 +44,6 @@ def test_f8_a_server_without_its_storage_lives_but_is_not_ready(
 def test_f9_a_server_without_its_database_lives_but_is_not_ready(
     app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
 ):
-    from sqlalchemy.exc import OperationalError
-
     def broken(*_: object) -> None:
         raise OperationalError("SELECT 1", {}, Exception("the disk is gone"))
 
@@ -44,3 +52,41 @@ def test_f9_a_server_without_its_database_lives_but_is_not_ready(
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert "disk" not in answer.text
+
+
+@pytest.mark.usefixtures("client")
+def test_f31_f34_figures_are_for_this_machine_and_for_who_administers(
+    app: FastAPI, database: Database, make_account: Callable[..., Account]
+):
+    admin, other = make_account(), make_account()
+    with database.writing() as session:
+        change_tier(session, admin.id, "admin")
+    for account, status in ((None, 401), (other, 403), (admin, 200)):
+        with client_of(app, None if account is None else add_key(database, account.id)) as stranger:
+            assert stranger.get("/metrics").status_code == status
+            assert stranger.get("/healthz").json() == stranger.get("/readyz").json() == {"status": "ok"}
+    with TestClient(app, client=("::1", 1)) as local:
+        assert local.get("http://[::1]:8000/metrics").status_code == 200
+        assert local.get("http://evil.example/metrics").status_code == 401  # a name that leads here
+        headers = {"Origin": "https://evil.example"}
+        assert local.get("http://localhost/metrics", headers=headers).status_code == 401
+
+
+def test_f34_without_accounts_no_page_from_elsewhere_reads_figures(tmp_path: Path):
+    with TestClient(application(tmp_path), base_url="http://localhost", client=LOCAL) as local:
+        assert local.get("/metrics").status_code == 200
+        assert local.get("/metrics", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_f9_figures_are_told_while_the_database_is_gone(
+    app: FastAPI, client: TestClient, monkeypatch: pytest.MonkeyPatch
+):
+    del client
+
+    def broken(*_: object) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("the disk is gone"))
+
+    for way in ("reading", "glancing", "writing"):
+        monkeypatch.setattr(app.state.server.database, way, broken)
+    with TestClient(app, base_url="http://localhost", client=LOCAL) as operator:
+        assert "unstatic_database_up 0.0" in operator.get("/metrics").text

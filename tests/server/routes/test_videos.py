@@ -116,6 +116,18 @@ def test_the_preview_is_watched_while_the_film_is_made(client: TestClient, serve
         assert read + b"".join(pieces) == b"onetwo"
 
 
+def test_f43_head_of_a_film_that_grows_ends_at_once(client: TestClient, server: Server):
+    said = ask(client)
+    assert begin(server) is not None
+    answer = client.head(f"/v1/videos/{said['id']}/content?variant=preview")
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert (answer.headers["content-type"], answer.headers["x-content-type-options"]) == (
+        "video/mp4",
+        "nosniff",
+    )
+    assert "content-length" not in answer.headers
+
+
 def test_how_a_film_looks_meanwhile_is_its_thumbnail(client: TestClient, server: Server):
     said = ask(client)
     found = begin(server)

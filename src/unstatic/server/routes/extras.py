@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -11,12 +12,14 @@ from starlette.responses import StreamingResponse
 
 from unstatic.server import jobs
 from unstatic.server.asking import Asking
+from unstatic.server.content import Stream
 from unstatic.server.errors import ApiError
 from unstatic.server.jobs import Asked
 from unstatic.server.routes.incoming import (
     ERRORS,
     Incoming,
     Known,
+    Watch,
     WithBody,
     find_job,
     held_job,
@@ -87,17 +90,26 @@ async def events(video_id: str, incoming: Known) -> StreamingResponse:
     """Follow a film (server-sent events): `progress` whenever it changed, and its end."""
     await run_in_threadpool(find_job, incoming, video_id)
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_told(incoming, video_id), media_type="text/event-stream", headers=headers)
+    held = ExitStack()
+    held.enter_context(incoming.server.streams.of(incoming.account_id))
+    told = _told(incoming, video_id)
+    return Stream(told, 200, headers, media_type="text/event-stream", release=held.close)
 
 
 async def _told(incoming: Incoming, video_id: str) -> AsyncGenerator[str]:
     """Yield events until the film has ended or is deleted; a comment now and then keeps the line open."""
-    last, silent_s = None, 0.0
+    last, silent_s, watch = None, 0.0, Watch(incoming)
+
+    def look() -> dict[str, Any] | None:
+        return None if watch.is_out() else _state(incoming, video_id)
+
     while True:
         try:
-            said = await run_in_threadpool(_state, incoming, video_id)
+            said = await run_in_threadpool(look)
         except ApiError:
             yield "event: deleted\ndata: {}\n\n"
+            return
+        if said is None:
             return
         if (said["status"], said["progress"]) != last:
             last, silent_s = (said["status"], said["progress"]), 0.0

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Query
 from PIL import Image
 from sqlalchemy import select
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from unstatic.server import jobs
@@ -105,6 +105,8 @@ async def _ended(incoming: Incoming, ids: list[str]) -> list[Job]:
             raise not_found("image", ids[0])
         if all(job.status in jobs.ENDED for job in found):
             return found
+        if await incoming.request.is_disconnected():
+            raise ClientDisconnect
         await asyncio.sleep(LOOK_S)
     message = "the pictures are not there yet: ask again, they are being made"
     raise ApiError(503, message, code="not_ready", retry_after_s=AGAIN_S)

@@ -4,6 +4,7 @@ Who asks is known before a byte of the body is read.
 """
 
 import re
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,7 @@ from unstatic.server.tables import Account, Job
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Error}, "5XX": {"model": Error}}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 ID = re.compile(r"[a-z]{1,12}_[0-9a-f]{32}", re.ASCII)
-POLL_AFTER_MS = "500"
+POLL_AFTER_MS, AGAIN_S = "500", 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,26 @@ def check_query(request: Request) -> None:
             raise unknown(name[:200])
 
 
+class Watch:
+    """Looks now and then whether somebody who follows something for hours would still be let in."""
+
+    def __init__(self, incoming: Incoming) -> None:
+        self.incoming, self.due_s = incoming, time.monotonic() + AGAIN_S
+
+    def is_out(self) -> bool:
+        """Return whether the key opens nothing any more; most calls need not look."""
+        if time.monotonic() < self.due_s:
+            return False
+        self.due_s = time.monotonic() + AGAIN_S
+        try:
+            with self.incoming.database.glancing() as session:
+                header = self.incoming.request.headers.get("authorization")
+                authenticate(session, self.incoming.database, header)
+        except ApiError:
+            return True
+        return False
+
+
 def check_origin(request: Request) -> None:
     """Raise ApiError 403 if a page from elsewhere asks: without keys a browser could be made to."""
     host = _hostname(f"//{request.headers.get('host', '')}")
@@ -137,10 +158,13 @@ async def sent_of(incoming: Known) -> AsyncGenerator[Sent]:
     """Yield a request whose body is read; its files are gone when it has been answered. Raises ApiError."""
     server = incoming.server
     most = server.settings.max_upload
-    async with forms.reading(incoming.request, spool=server.spool, max_bytes=most) as form:
-        if form.files:
-            limits.check_upload(incoming.caller.tier)
-        yield Sent(incoming, form)
+    said = incoming.request.headers.get("content-length", "")
+    size_bytes = min(int(said), most) if said.isdecimal() and len(said) < 18 else most
+    with server.uploads.of(incoming.account_id, size_bytes):
+        async with forms.reading(incoming.request, spool=server.spool, max_bytes=most) as form:
+            if form.files:
+                limits.check_upload(incoming.caller.tier)
+            yield Sent(incoming, form)
 
 
 WithBody = Annotated[Sent, Depends(sent_of)]

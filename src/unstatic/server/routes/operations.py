@@ -1,5 +1,6 @@
 """What whoever operates the server asks: whether it lives, whether it can work, and how it fares."""
 
+import ipaddress
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -7,7 +8,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import BaseModel
 from sqlalchemy import select
 
-from unstatic.server.routes.incoming import ERRORS, server_of
+from unstatic.server.errors import ApiError
+from unstatic.server.routes.incoming import ERRORS, caller_of, check_origin, server_of
 
 router = APIRouter(tags=["operations"], responses=ERRORS)
 
@@ -36,5 +38,21 @@ def readyz(request: Request) -> State:
 
 @router.get("/metrics", response_class=Response)
 def metrics(request: Request) -> Response:
-    """Tell Prometheus how many jobs and requests there are; nobody's name is among it."""
+    """Tell Prometheus how many jobs and requests there are; nobody's name is among it.
+
+    It asks from this machine, by a name of this machine, or with a key of the tier admin.
+    """
+    if not _is_local(request) and caller_of(request).caller.tier != "admin":
+        message = "figures are for this machine and for keys of the tier admin"
+        raise ApiError(403, message, code="tier_limit")
     return Response(server_of(request).metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _is_local(request: Request) -> bool:
+    """Return whether a program of this machine asks, and no page in its browser that another host sent."""
+    try:
+        peer = ipaddress.ip_address(request.client.host if request.client else "")
+        check_origin(request)
+    except (ValueError, ApiError):
+        return False
+    return peer.is_loopback

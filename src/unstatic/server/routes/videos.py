@@ -1,5 +1,6 @@
 """/v1/videos: the frozen contract."""
 
+from contextlib import ExitStack
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -17,6 +18,7 @@ from unstatic.server.routes.incoming import (
     FoundVideo,
     Incoming,
     Known,
+    Watch,
     WithBody,
     find_job,
     held_job,
@@ -183,6 +185,12 @@ def _look(incoming: Incoming, job: Job) -> Response:
 def _preview(incoming: Incoming, job: Job) -> Response:
     """Answer with what there is of a film, and what follows, until it or this attempt at it ends."""
     prefix = f"{jobs.Lease(job.id, '', job.fence).prefix}/preview"
+    headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    if incoming.request.method == "HEAD":
+        answer = Response(headers=headers, media_type="video/mp4")
+        del answer.headers["content-length"]  # nobody knows it
+        return answer
+    watch = Watch(incoming)
 
     def next_piece(number: int) -> bytes | None:
         try:
@@ -191,9 +199,13 @@ def _preview(incoming: Incoming, job: Job) -> Response:
             return None
 
     def is_over() -> bool:
+        if watch.is_out():
+            return True
         with incoming.database.glancing() as session:
             now = jobs.find(session, incoming.account_id, job.id)
         return now is None or (now.status, now.fence) != (jobs.IN_PROGRESS, job.fence)
 
-    headers = {"Cache-Control": "no-store"}
-    return Stream(growing(next_piece, is_over), media_type="video/mp4", headers=headers)
+    held = ExitStack()
+    held.enter_context(incoming.server.streams.of(incoming.account_id))
+    pieces = growing(next_piece, is_over)
+    return Stream(pieces, 200, headers, media_type="video/mp4", release=held.close)
