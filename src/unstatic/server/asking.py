@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from sqlalchemy import select
 
 from unstatic.core.errors import InputError
@@ -20,7 +19,6 @@ from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.edit import new_frames, whole_groups
-from unstatic.generate.footage import Footage
 from unstatic.generate.request import Request, plan
 from unstatic.models.manifest import Manifest
 from unstatic.server import jobs, schemas
@@ -33,6 +31,7 @@ from unstatic.server.jobs import Asked
 from unstatic.server.ledger import price
 from unstatic.server.schemas import CardBody, Named, Reference, Sampling
 from unstatic.server.spec import ONE_FRAME, Card, Role, Spec, Task
+from unstatic.server.standins import begin_of_card, black, black_footage, size_as
 from unstatic.server.state import Server
 from unstatic.server.storage import MissingKeyError, StorageError
 from unstatic.server.tables import Character
@@ -106,13 +105,13 @@ class Asking:
         request = replace(
             _request(spec),
             prompt=recast(spec.prompt, told),
-            image=None if picture is None else _black(picture.size),
+            image=None if picture is None else black(picture.size),
         )
         if any(goes_on(role, manifest) for role in spec.characters):
             if manifest.given not in ("frames", "beginning"):
                 message = f"{manifest.name} goes on from no clips: take characters that have a description"
                 raise ApiError(400, message, code="invalid_value", param="characters")
-            known = _footage(0, 2 * manifest.compression.time + 1, manifest)
+            known = black_footage(0, 2 * manifest.compression.time + 1, manifest)
             request = replace(request, footage=(known,), lead=known.stop)
         return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0, words=body.prompt)
 
@@ -125,12 +124,12 @@ class Asking:
             raise ApiError(400, message, code="invalid_value", param="mask")
         spec = Spec(
             **self.sampling(body, "remix" if mask is None else "repaint", body.prompt),
-            size=str(_as_source(clip, manifest)),
+            size=str(size_as(clip.size, manifest)),
             strength=body.strength,
             video=self.keep(VIDEO, clip),
             mask=self.keep("mask.png", mask),
         )
-        request = replace(_request(spec, clip.seconds), source=_black(Size(16, 16))[None])
+        request = replace(_request(spec, clip.seconds), source=black(Size(16, 16))[None])
         return self.asked(manifest, spec, request, made_s=clip.seconds, remixed_from=remixed_from)
 
     def extend(self, body: schemas.ExtensionBody, clip: Clip) -> list[Asked]:
@@ -138,7 +137,7 @@ class Asking:
         new, old = new_frames(body.seconds, manifest), round(clip.seconds * manifest.fps)
         spec = self.spec_of(body, "extend", clip, manifest, seconds=body.seconds, backward=body.backward)
         request = _request(spec, (old + new) / manifest.fps)
-        footage = _footage(new if body.backward else 0, old, manifest)
+        footage = black_footage(new if body.backward else 0, old, manifest)
         return self.asked(manifest, spec, replace(request, footage=(footage,)), made_s=body.seconds)
 
     def loop(self, body: schemas.LoopBody, clip: Clip) -> list[Asked]:
@@ -148,7 +147,7 @@ class Asking:
             raise InputError(f"video lasts {clip.seconds:g} seconds: a loop needs a longer one to begin with")
         spec = self.spec_of(body, "loop", clip, manifest, seconds=body.seconds)
         request = _request(spec, (old + new) / manifest.fps)
-        footage = _footage(0, old, manifest)
+        footage = black_footage(0, old, manifest)
         return self.asked(manifest, spec, replace(request, footage=(footage,)), made_s=body.seconds)
 
     def blend(self, body: schemas.BlendBody, clip: Clip, other: Clip) -> list[Asked]:
@@ -158,8 +157,8 @@ class Asking:
         spec = self.spec_of(body, "blend", clip, manifest, seconds=body.seconds)
         spec = replace(spec, other=self.keep("other.mp4", other))
         request = _request(spec, (one + new + two) / manifest.fps)
-        footage = _footage(0, one, manifest), _footage(one + new, two, manifest)
-        request = replace(request, footage=footage, source=_black(Size(16, 16))[None])
+        footage = black_footage(0, one, manifest), black_footage(one + new, two, manifest)
+        request = replace(request, footage=footage, source=black(Size(16, 16))[None])
         return self.asked(manifest, spec, request, made_s=body.seconds)
 
     def recut(self, body: schemas.RecutBody, clip: Clip) -> list[Asked]:
@@ -175,7 +174,7 @@ class Asking:
         kept = (body.start, body.end)
         spec = self.spec_of(body, "recut", clip, manifest, keep=kept, before=body.before, after=body.after)
         request = _request(spec, body.end - body.start + body.before + body.after)
-        footage = (_footage(first, end - begin, manifest),)
+        footage = (black_footage(first, end - begin, manifest),)
         made_s = body.before + body.after
         return self.asked(manifest, spec, replace(request, footage=footage), made_s=made_s)
 
@@ -192,9 +191,9 @@ class Asking:
             cards=cards,
         )
         cues = tuple(Cue(at=each.at, prompt=each.prompt) for each in cards if each.prompt and each.at)
-        seen = {_snapped(each.at, body.seconds, manifest) for each in cards if each.image or each.video}
+        seen = {begin_of_card(each.at, body.seconds, manifest) for each in cards if each.image or each.video}
         group = manifest.compression.time
-        footage = tuple(_footage(each, group if each else 1, manifest) for each in sorted(seen))
+        footage = tuple(black_footage(each, group if each else 1, manifest) for each in sorted(seen))
         request = replace(_request(spec), cues=cues, footage=footage)
         words = " / ".join(each.prompt for each in cards if each.prompt)[: schemas.MAX_PROMPT]
         return self.asked(manifest, spec, request, made_s=body.seconds, words=words)
@@ -218,7 +217,7 @@ class Asking:
         request = _request(spec)
         if picture is not None:  # a model remixes a few frames, the first of which is the picture
             few_s = manifest.compression.frames(2) / manifest.fps
-            request = replace(request, seconds=few_s, source=_black(picture.size)[None])
+            request = replace(request, seconds=few_s, source=black(picture.size)[None])
         specs = [replace(spec, variation=each) for each in range(body.n)]
         made = [
             self.asked(manifest, each, request, made_s=0.0, words=body.prompt, is_still=True)[0]
@@ -251,7 +250,7 @@ class Asking:
 
     def spec_of(self, body: Any, task: Task, clip: Clip, manifest: Manifest, **more: Any) -> Spec:
         """Return the spec of an edit of a video."""
-        size, key = str(_as_source(clip, manifest)), self.keep(VIDEO, clip)
+        size, key = str(size_as(clip.size, manifest)), self.keep(VIDEO, clip)
         return Spec(**self.sampling(body, task, body.prompt), size=size, video=key, **more)
 
     def picture(self, name: str, named: Reference | None) -> Picture | None:
@@ -457,38 +456,6 @@ def _seconds(body: schemas.CreateBody, manifest: Manifest) -> float:
 
 def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
-
-
-def _as_source(clip: Clip, manifest: Manifest) -> Size:
-    """Return the size of a film made from another: the same, if the model makes it."""
-    even = Size(clip.size.width + clip.size.width % 2, clip.size.height + clip.size.height % 2)
-    try:
-        return plan(Request(prompt="a film", size=even), manifest).size
-    except InputError:
-        picture = _black(clip.size)
-        return plan(Request(prompt="a film", image=picture), manifest).size
-
-
-def _black(size: Size) -> np.ndarray:
-    """Return a black picture of a shape, small: plans look at shapes only."""
-    small = max(1.0, max(size.width, size.height) / 256)
-    width, height = (
-        max(16, round(each / small)) if each >= 16 else each for each in (size.width, size.height)
-    )
-    return np.zeros((height, width, 3), np.uint8)
-
-
-def _footage(first: int, frames: int, manifest: Manifest) -> Footage:
-    """Return black footage where a video will be: as much as decides whether the model can go on from it."""
-    few = min(frames, 2 * manifest.compression.time + 1)
-    return Footage(first=first, frames=np.zeros((few, 16, 16, 3), np.uint8))
-
-
-def _snapped(at: float, seconds: float, manifest: Manifest) -> int:
-    """Return about which frame a card's picture begins with, as `storyboard.on_board` does."""
-    group, end = manifest.compression.time, round(seconds * manifest.fps)
-    latest = 1 + group * max(0, (end - 1) // group - 1)
-    return min(latest, 1 + group * max(0, round((at * manifest.fps - 1) / group))) if at else 0
 
 
 def _check_cards(cards: tuple[Card, ...], seconds: float) -> None:
