@@ -474,3 +474,29 @@ def test_sweeping_goes_on_until_little_is_left(
     Sweeper(database, storage, settings, monotonic=clock).sweep()
     with database.reading() as session:
         assert session.scalar(select(func.count()).where(Job.swept_at.is_(None))) == 0
+
+
+def test_f30_what_waits_for_a_model_that_nobody_offers_fails_after_a_while_and_is_paid_back(
+    database: Database, make_account: MakeAccount, storage: Storage, settings: Settings, clock, caplog
+):
+    account, other = make_account(), make_account()
+    offered, gone, elsewhere = [ask(database, account) for _ in range(3)]
+    made = ask(database, other)
+    with database.writing() as session:
+        for job_id, model in ((gone, "gone"), (elsewhere, "elsewhere"), (made, "elsewhere")):
+            session.execute(update(Job).where(Job.id == job_id).values(model=model))
+        assert queue.claim(session, "another server's", ["elsewhere"], database.now()) is not None
+    sweeper = Sweeper(database, storage, settings, monotonic=clock)
+    sweeper.look()
+    clock.now_s += STEADY_S
+    for _ in range(2):
+        sweeper.look()
+    assert caplog.text.count("wait for models that nobody offers") == 1
+    assert row(database, gone).status == "queued"
+    clock.now_s += settings.unoffered
+    sweeper.look()
+    job = row(database, gone)
+    assert (job.status, job.error_code) == ("failed", "model_not_found")
+    assert {row(database, each).status for each in (offered, elsewhere, made)} == {"queued", "in_progress"}
+    with database.reading() as session:
+        assert session.get_one(Account, account.id).balance == 1_000 - 2

@@ -133,7 +133,8 @@ class _Jobs(Collector):
         """
         with self.database.reading() as session:
             last = session.scalar(select(func.max(Job.number))) or 0
-            oldest = session.scalar(select(func.min(Job.number)).where(ACTIVE)) or last + 1
+            active = select(func.min(Job.number)).where(ACTIVE, Job.number > self._counted)
+            oldest = session.scalar(active) or last + 1
             settled = max(self._counted, min(oldest - 1, last - LATE))
             self._sums = _added(self._sums, _between(session, self._counted, settled))
             self._counted = settled

@@ -7,16 +7,17 @@ nothing.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import ScalarSelect, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from unstatic.server.database import Database
-from unstatic.server.jobs import IN_PROGRESS, QUEUED, Lease, give_on, transition
+from unstatic.server.jobs import IN_PROGRESS, QUEUED, Lease, end_failed, give_on, transition
 from unstatic.server.tables import ACTIVE, HELD, Account, Job
 
+MOST_UNOFFERED = 100
 # Idle workers ask this many times a second, so it is built once
 _WAITING = (
     select(Job.number)
@@ -79,6 +80,25 @@ def waiting(session: Session, account_id: str | None = None) -> int:
     """Return how many jobs nobody works on, or no longer, of one account or of all."""
     count = select(func.count()).where(ACTIVE, Job.worker.is_(None))
     return session.scalar(count if account_id is None else count.where(Job.account_id == account_id)) or 0
+
+
+def unoffered(session: Session, models: Collection[str], before: int) -> list[str]:
+    """Return jobs asked for until then that nobody makes: for none of these models, nor for one in work."""
+    other = aliased(Job)
+    in_work = select(other.number).where(other.worker.is_not(None), other.model == Job.model)
+    wanted = select(Job.id).where(ACTIVE, Job.worker.is_(None), Job.created_at <= before)
+    wanted = wanted.where(Job.model.not_in(models), ~in_work.exists())
+    return list(session.scalars(wanted.limit(MOST_UNOFFERED)))
+
+
+def end_unoffered(session: Session, job_id: str, now: int) -> bool:
+    """End a job that nobody offers to make, with its credits given back, unless somebody has begun it."""
+    wanted = select(Job).where(Job.id == job_id, ACTIVE, Job.worker.is_(None))
+    job = session.scalars(wanted.with_for_update(skip_locked=True)).one_or_none()
+    if job is not None:
+        message = f"the model {job.model} is not offered any more: ask for another"
+        end_failed(session, job, "model_not_found", message, now)
+    return job is not None
 
 
 class Work(NamedTuple):

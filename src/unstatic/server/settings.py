@@ -79,6 +79,9 @@ class Settings(BaseSettings):
     worker_cpus: float = Field(default=1, ge=0, description="Cores that Ray keeps for a worker.")
     worker_gpus: float = Field(default=0, ge=0, description="GPUs that Ray keeps for a worker.")
     attempts: Count = Field(default=3, description="How often a job is begun before it counts as failed.")
+    unoffered: Seconds = Field(
+        default=86_400, description="How long a job waits for a model that nobody offers; then it fails."
+    )
     poll: Seconds = Field(default=0.05, description="How often an idle worker looks for a job.")
     drain: Seconds = Field(default=30, description="How long a job may go on after a SIGTERM.")
 

@@ -15,6 +15,8 @@ from itertools import islice
 from sqlalchemy import ColumnElement, Text, cast, delete, or_, select, tuple_, update
 from sqlalchemy.orm import Session
 
+from unstatic.generate.load import find
+from unstatic.server import queue
 from unstatic.server.database import Database
 from unstatic.server.jobs import COMPLETED, ENDED
 from unstatic.server.settings import Settings
@@ -48,7 +50,9 @@ class Sweeper:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.database, self.storage, self.settings, self.monotonic = database, storage, settings, monotonic
-        self._after = 0
+        # Jobs call a model by its own name
+        self.offered = frozenset(find(each).manifest.name for each in settings.models)
+        self._after, self._warned = 0, False
         self._offset_s, self._jumped_s = math.nan, 0.0
         self._rounds = {root: _Round(-math.inf) for root in ("jobs", "uploads", "characters")}
         self._unnamed_since_s: dict[str, float] = {}
@@ -65,7 +69,23 @@ class Sweeper:
         if steady:
             swept += self._sweep_uploads(self._some_files("uploads", steady)) + self._forget()
             swept += self._sweep_characters(self._some_files("characters", steady))
+            swept += self._end_unoffered()
         return swept
+
+    def _end_unoffered(self) -> int:
+        """Fail jobs that waited long for a model that nobody offers, and warn of those that begin to wait."""
+        now = self.database.now()
+        with self.database.reading() as session:
+            waiting = queue.unoffered(session, self.offered, now)
+            over = queue.unoffered(session, self.offered, now - int(self.settings.unoffered))
+        if waiting and not self._warned:
+            log.warning("jobs wait for models that nobody offers (%s): after a while they fail", waiting[0])
+        self._warned = bool(waiting)
+        ended = 0
+        for job_id in over:  # one by one: their accounts are held in no order
+            with self.database.writing() as session:
+                ended += queue.end_unoffered(session, job_id, now)
+        return ended
 
     def _clock_is_steady(self) -> bool:
         """Return whether the clock went on as time does, for a while."""
