@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from unstatic.core.errors import InputError, UnstaticError
@@ -28,6 +29,10 @@ def open_stores(settings: Settings) -> Stores:
     database = Database(settings.database_url)
     try:
         database.migrate()
+    except CommandError:
+        raise UnstaticError(
+            "the server's database was made by a newer unstatic: install that, or go back to a backup"
+        ) from None
     except DBAPIError as error:
         reason = str(error.orig).partition("\n")[0]
         raise UnstaticError(f"the server's database cannot be used: {reason}") from None
