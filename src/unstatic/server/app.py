@@ -14,7 +14,7 @@ from unstatic.server.database import Database
 from unstatic.server.errors import add_handlers
 from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
-from unstatic.server.routes import characters, endpoints, extras, images, models, operations, videos
+from unstatic.server.routes import characters, endpoints, extras, images, invites, models, operations, videos
 from unstatic.server.settings import Settings
 from unstatic.server.shares import Shares
 from unstatic.server.spool import open_spool
@@ -55,7 +55,7 @@ def create_app(
     app.state.server = server
     add_handlers(app)
     # characters, edits and extensions come before the ids of videos
-    for routes in (characters, extras, videos, images, models, operations, endpoints):
+    for routes in (characters, extras, videos, images, models, operations, endpoints, invites):
         app.include_router(routes.router)
     app.add_middleware(Telemetry, metrics=server.metrics, tracing=server.tracing)
     return app
