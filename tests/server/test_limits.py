@@ -212,7 +212,7 @@ def test_f26_what_lost_its_worker_waits_again(database: Database):
     with database.writing() as session:
         assert queue.claim(session, "one", ["nano"], database.now()) is not None
         assert queue.waiting(session) == queue.waiting(session, account.id) == 0
-    queue.Reaper(database, lease_s=60, attempts=3).take_from("one")
+    queue.Reaper(database, lease_s=60.0, attempts=3).take_from("one")
     with database.reading() as session:
         assert queue.waiting(session) == queue.waiting(session, account.id) == 1
 

@@ -92,7 +92,7 @@ def test_nothing_that_runs_often_looks_at_all_jobs(
     storage = Storage.at(f"file://{tmp_path}/storage")
     sweeper = Sweeper(database, storage, read_settings(data=tmp_path), monotonic=clock)
     metrics, sender = Metrics(database, monotonic=clock), Sender(database, lambda *_: pytest.fail("sent"))
-    reaper = queue.Reaper(database, lease_s=60, attempts=3, monotonic=clock)
+    reaper = queue.Reaper(database, lease_s=60.0, attempts=3, monotonic=clock)
     with explained(database) as plans:
         ask(database, account)
         with database.glancing() as session:
