@@ -4,15 +4,52 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import httpx
 import pytest
+from listening import working
+
+from unstatic.server.app import open_server
+from unstatic.server.settings import Settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.plain]
 
-# These wait for a film: nobody makes one here
-WAITING = r"/images/(generations|edits)|/events$"
 CHECKS = "not_a_server_error,response_schema_conformance,content_type_conformance,status_code_conformance"
+# The wildest bodies are not led by these: here much is right, so that what is wrong gets far
+HOOKS = """
+import schemathesis
+
+@schemathesis.hook
+def map_path_parameters(context, path_parameters):
+    if path_parameters and "video_id" in path_parameters and context.operation.method.upper() != "DELETE":
+        if len(str(path_parameters["video_id"])) % 2:
+            path_parameters["video_id"] = "VIDEO"
+    return path_parameters
+
+FILMS = {"video": {"id": "VIDEO"}, "other": {"id": "VIDEO"}}
+NUMBERS = {"seconds": 1, "start": 0, "end": 1}
+
+@schemathesis.hook
+def map_body(context, body):
+    names = WANTED.get(context.operation.path)
+    if names is None or not isinstance(body, dict):
+        return body
+    said = {name: value for name, value in body.items() if name in (*NUMBERS, "before", "after", "strength")}
+    said |= {"prompt": "a red ball"} | {name: FILMS[name] for name in names if name in FILMS}
+    if len(str(body)) % 3:
+        said |= {name: NUMBERS[name] for name in names if name in NUMBERS}
+    return said
+
+WANTED = {
+    "/v1/videos/edits": ("video",),
+    "/v1/videos/extensions": ("video", "seconds"),
+    "/v1/videos/loops": ("video", "seconds"),
+    "/v1/videos/blends": ("video", "other", "seconds"),
+    "/v1/videos/recuts": ("video", "start", "end"),
+}
+"""
 
 
 def test_f22_f24_whatever_is_sent_is_answered_as_the_schema_says(tmp_path: Path):
@@ -20,6 +57,8 @@ def test_f22_f24_whatever_is_sent_is_answered_as_the_schema_says(tmp_path: Path)
         "UNSTATIC_SERVE_DATA": str(tmp_path),
         "UNSTATIC_SERVE_READS": "10000000",
         "UNSTATIC_SERVE_WORKERS": "0",
+        "SCHEMATHESIS_HOOKS": "hooks",
+        "PYTHONPATH": os.pathsep.join((str(tmp_path), *sys.path)),
     }
     serve = [sys.executable, "-m", "unstatic", "serve", "--port", "0"]
     with (
@@ -28,14 +67,24 @@ def test_f22_f24_whatever_is_sent_is_answered_as_the_schema_says(tmp_path: Path)
     ):
         assert server.stdout is not None
         address = server.stdout.readline().decode().strip().removesuffix("/v1")
-        schemathesis = Path(sys.executable).with_name("schemathesis")
-        fuzz = [schemathesis, "run", f"{address}/openapi.json", "--max-examples", "10", "--seed", "1"]
-        fuzz += ["--phases", "examples,coverage,fuzzing,stateful", "--checks", CHECKS]
-        fuzz += ["--exclude-path-regex", WAITING, "--no-color"]
-        said = subprocess.run(fuzz, capture_output=True, text=True, cwd=tmp_path)
+        beside = open_server(Settings(data=tmp_path))  # what a worker has: the database and the files
+        with working(beside, tmp_path) as made:
+            asked = {"prompt": "a red ball", "size": "96x64"}
+            name = httpx.post(f"{address}/v1/videos", json=asked).json()["id"]
+            until_s = time.monotonic() + 60
+            while httpx.get(f"{address}/v1/videos/{name}").json()["status"] != "completed":
+                assert time.monotonic() < until_s
+                time.sleep(0.05)
+            (tmp_path / "hooks.py").write_text(HOOKS.replace("VIDEO", name))
+            schemathesis = Path(sys.executable).with_name("schemathesis")
+            fuzz = [schemathesis, "run", f"{address}/openapi.json", "--max-examples", "6", "--seed", "1"]
+            fuzz += ["--phases", "examples,coverage,fuzzing,stateful", "--checks", CHECKS, "--no-color"]
+            said = subprocess.run(fuzz, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        beside.database.close()
         server.terminate()
     assert said.returncode == 0, said.stdout[-5000:]
-    made = re.search(r"(\d+) generated, (\d+) passed", said.stdout)
-    assert made is not None
-    assert made[1] == made[2]
-    assert int(made[1]) > 1_000
+    found = re.search(r"(\d+) generated, (\d+) passed", said.stdout)
+    assert found is not None
+    assert found[1] == found[2]
+    assert int(found[1]) > 1_000
+    assert {"image", "remix", "extend", "loop", "blend", "recut"} <= {each["task"] for each in made}

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import uvicorn
 from fastapi import FastAPI
 from serving import begin, complete
 
+from unstatic.server.jobs import LostLeaseError
 from unstatic.server.state import Server
 
 
@@ -40,7 +41,8 @@ def working(server: Server, folder: Path) -> Iterator[list[dict[str, Any]]]:
                 over.wait(0.02)
                 continue
             specs.append(found[1].spec)
-            complete(server, found[0], folder, kind=found[1].kind)
+            with suppress(LostLeaseError):  # it was deleted meanwhile
+                complete(server, found[0], folder, kind=found[1].kind)
 
     worker = threading.Thread(target=work)
     worker.start()
