@@ -1,10 +1,15 @@
 """Health and figures."""
 
+import threading
+import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi import FastAPI
+from listening import listening
 from serving import add_key, application, client_of
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
@@ -90,3 +95,34 @@ def test_f9_figures_are_told_while_the_database_is_gone(
         monkeypatch.setattr(app.state.server.database, way, broken)
     with TestClient(app, base_url="http://localhost", client=LOCAL) as operator:
         assert "unstatic_database_up 0.0" in operator.get("/metrics").text
+
+
+def _is_ready(base: str) -> bool:
+    """Return whether a thread is left that answers."""
+    try:
+        return httpx.get(f"{base}/readyz", timeout=1).status_code == 200
+    except httpx.ReadTimeout:
+        return False
+
+
+def test_f27_a_server_whose_threads_are_all_at_work_still_says_that_it_lives(app: FastAPI):
+    over = threading.Event()
+
+    @app.get("/work")
+    def work() -> None:
+        over.wait(60)
+
+    with listening(app) as address, ExitStack() as stack:
+        base = address.removesuffix("/v1")
+        busy: list[threading.Thread] = []
+        for _ in range(45):
+            busy.append(threading.Thread(target=lambda: httpx.get(f"{base}/work", timeout=90)))
+            busy[-1].start()
+        stack.callback(over.set)
+        until_s = time.monotonic() + 60
+        while _is_ready(base):
+            assert time.monotonic() < until_s
+        assert httpx.get(f"{base}/healthz", timeout=20).status_code == 200
+        over.set()
+        for each in busy:
+            each.join()
