@@ -77,7 +77,7 @@ def test_f22_f24_whatever_is_sent_is_answered_as_the_schema_says(tmp_path: Path)
                 time.sleep(0.05)
             (tmp_path / "hooks.py").write_text(HOOKS.replace("VIDEO", name))
             schemathesis = Path(sys.executable).with_name("schemathesis")
-            fuzz = [schemathesis, "run", f"{address}/openapi.json", "--max-examples", "6", "--seed", "1"]
+            fuzz = [schemathesis, "run", f"{address}/openapi.json", "--max-examples", "10", "--seed", "1"]
             fuzz += ["--phases", "examples,coverage,fuzzing,stateful", "--checks", CHECKS, "--no-color"]
             said = subprocess.run(fuzz, capture_output=True, text=True, cwd=tmp_path, env=environment)
         beside.database.close()
