@@ -39,7 +39,7 @@ from unstatic.server.tables import Character
 MAX_DRAWN_SEED = 2**31
 VIDEO = "video.mp4"
 BLANK = "a film"
-LONGEST_LOOK_S = 30  # at a picture; a video may take longer
+LONGEST_LOOK_S = 30.0  # at a picture; a video may take longer
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,9 @@ anything, said half the head of a request, or takes no answer in. Slow bodies ar
 """
 
 import sys
-from asyncio import AbstractEventLoop, BaseTransport, TimerHandle
+from asyncio import AbstractEventLoop
 from heapq import nsmallest
-from typing import Any, cast
+from typing import Any, Protocol, runtime_checkable
 
 from starlette.types import Receive, Scope, Send
 from uvicorn.config import Config
@@ -19,6 +19,15 @@ from unstatic.server.errors import BUSY_WAIT_S, ApiError, answer
 HEAD_S, TAKE_S = 20.0, 60.0
 # Of the files that a process may have open, so many are the database's and others'; a connection may need two
 MOST_FILES, OTHER_FILES, FEWEST = 20_000, 256, 32
+
+
+@runtime_checkable
+class Timer(Protocol):
+    """What `call_later` returns, also uvloop's, which is no asyncio.TimerHandle."""
+
+    def cancel(self) -> object:
+        """Stop it."""
+        ...
 
 
 class Connection(HttpToolsProtocol):
@@ -38,17 +47,17 @@ class Connection(HttpToolsProtocol):
         super().__init__(config, server_state, app_state, _loop)
         self.most, self.limit_concurrency = self.limit_concurrency, None
         self.heard_s, self.has_asked = self.loop.time(), False
-        self.head: TimerHandle | None = None
-        self.take: TimerHandle | None = None
+        self.head: Timer | None = None
+        self.take: Timer | None = None
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is asked at the moment."""
         return not self.has_asked or self.cycle.response_complete
 
-    def connection_made(self, transport: BaseTransport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def connection_made(self, transport: Any) -> None:  # uvloop's is no asyncio.Transport
         """Wait for a request, if there is room for it."""
-        super().connection_made(cast(Any, transport))
+        super().connection_made(transport)
         self._wait()
         if self.most is not None and len(self.connections) > self.most and not self._make_room(self.most):
             self.app = _full
@@ -104,7 +113,7 @@ class Connection(HttpToolsProtocol):
         return bool(some)
 
 
-def _stopped(timer: TimerHandle | None) -> None:
+def _stopped(timer: Timer | None) -> None:
     if timer is not None:
         timer.cancel()
 
