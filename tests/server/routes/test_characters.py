@@ -63,6 +63,7 @@ def test_a_description_goes_with_the_job(client: TestClient, server: Server, tmp
 
 def test_a_model_that_goes_on_from_no_clips_wants_words(client: TestClient, server: Server, tmp_path: Path):
     nano = server.manifests["nano"]
+    assert isinstance(server.manifests, dict)
     server.manifests["wan"] = replace(nano, name="wan", expander="", given="nothing")
     files = {"video": ("x.mp4", write_film(tmp_path / "film.mp4").read_bytes())}
     answers = []
