@@ -4,10 +4,11 @@
     python benchmarks/server_load.py --jobs 40 --seconds 4 --repeats 1
 
 Starts `unstatic serve` and `unstatic worker` on this machine with folders of their own, and prints three
-Markdown tables. Overhead: from POST to "completed", asked 50 times a second, less what the same film takes in
-this process with as many threads and the same files written. Workers: films a minute with one worker of one
-thread and with two, the same films. Reading: GET of one job, of the list and of a thumbnail, 200 a second in
-all, while nothing is made and while a worker of one thread makes films without a pause.
+Markdown tables. Overhead: from POST to "completed", asked 50 times a second once the film could be there,
+less what the same film takes in this process with as many threads and the same files written. Workers: films
+a minute with one worker of one thread and with two, the same films, an even number, once all are seen at
+work. Reading: GET of one job, of the list and of a thumbnail, 200 a second in all, while nothing is made and
+while a worker of one thread makes films without a pause.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -46,6 +47,10 @@ PROMPT = "a red ball bounces on grass"
 def main() -> None:
     """Print the tables."""
     options = parsed()
+    if options.alone:
+        torch.set_num_threads(1)
+        films_alone(options, ready=lambda: (print("ready", flush=True), sys.stdin.readline()))
+        return
     for part in options.parts:
         {"overhead": overheads, "workers": workers, "reading": reading}[part](options)
 
@@ -99,21 +104,23 @@ def overheads(options: argparse.Namespace) -> None:
     """Print how long a job takes beyond its film."""
     print("| | job, s | film alone, s | overhead, ms |\n|---|---|---|---|")
     for repeat in range(options.repeats):
+        by_itself = statistics.median(films_alone(options))
         with tempfile.TemporaryDirectory() as name, serving(Path(name), workers=1) as client:
             wait_for(client, [asked(client, options.seconds, 0)])
             took = []
             for seed in range(options.jobs):
                 begun = time.perf_counter()
-                wait_for(client, [asked(client, options.seconds, seed)])
+                job = asked(client, options.seconds, seed)
+                time.sleep(by_itself)  # it cannot be there yet, and asking takes the film's own cores
+                wait_for(client, [job])
                 took.append(time.perf_counter() - begun)
-        alone = films_alone(options)
-        job, by_itself = statistics.median(took), statistics.median(alone)
-        print(f"| run {repeat + 1} | {job:.3f} | {by_itself:.3f} | {1000 * (job - by_itself):.0f} |")
+        job_s = statistics.median(took)
+        print(f"| run {repeat + 1} | {job_s:.3f} | {by_itself:.3f} | {1000 * (job_s - by_itself):.0f} |")
     print()
 
 
-def films_alone(options: argparse.Namespace) -> list[float]:
-    """Return how long each of the films takes here."""
+def films_alone(options: argparse.Namespace, ready: Callable[[], object] = lambda: None) -> list[float]:
+    """Return how long each of the films takes here; `ready` is called after one that does not count."""
     model, took = load("nano"), []
     with tempfile.TemporaryDirectory() as name:
         storage = Storage.at(f"file://{name}/files", {})
@@ -124,12 +131,15 @@ def films_alone(options: argparse.Namespace) -> list[float]:
                 made = plan_of(spec, model, Path)
                 film(model, made, storage, f"jobs/video_{seed + 1}/1", Path(scratch), lambda _: None)
                 took.append(time.perf_counter() - begun)
+            if seed < 0:
+                ready()
     return took[1:]
 
 
 def workers(options: argparse.Namespace) -> None:
     """Print how many films a minute one worker and two make."""
-    print("| | one worker, films a minute | two | ratio |\n|---|---|---|---|")
+    print("| | one worker, films a minute | two | ratio | the same films without a server, ratio |")
+    print("|---|---|---|---|---|")
     for repeat in range(options.repeats):
         rates = []
         for count in (1, 2):
@@ -138,12 +148,45 @@ def workers(options: argparse.Namespace) -> None:
                 client = stack.enter_context(serving(folder, workers=0))
                 for _ in range(count):
                     stack.enter_context(working(folder))
-                wait_for(client, [asked(client, options.seconds, seed) for seed in range(2 * count)], 0.2)
+                wait_for_workers(client, options.seconds, count)
                 begun = time.perf_counter()
                 wait_for(client, [asked(client, options.seconds, seed) for seed in range(options.jobs)], 0.2)
                 rates.append(60 * options.jobs / (time.perf_counter() - begun))
-        print(f"| run {repeat + 1} | {rates[0]:.1f} | {rates[1]:.1f} | {rates[1] / rates[0]:.2f} |")
+        one, two = (processes_alone(options, count) for count in (1, 2))
+        ratios = f"{rates[1] / rates[0]:.2f} | {two / one:.2f}"
+        print(f"| run {repeat + 1} | {rates[0]:.1f} | {rates[1]:.1f} | {ratios} |")
     print()
+
+
+def processes_alone(options: argparse.Namespace, count: int) -> float:
+    """Return how many of the same films a second processes of one thread make, with nothing beside them."""
+    command = [sys.executable, __file__, "--jobs", str(options.jobs // count), "--alone"]
+    command += ["--seconds", str(options.seconds)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, **pipes) for _ in range(count)]
+    for process in running:
+        assert process.stdout is not None
+        process.stdout.readline()  # it is ready
+    begun = time.perf_counter()
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in running:
+        process.communicate()
+    return options.jobs / (time.perf_counter() - begun)
+
+
+def wait_for_workers(client: httpx.Client, seconds: float, count: int) -> None:
+    """Have films made until so many are made at the same time: all workers have loaded their model then."""
+    most = 0
+    while most < count:
+        names = [asked(client, seconds, seed) for seed in range(2 * count)]
+        states = [""]
+        while not {"completed"}.issuperset(states):
+            states = [client.get(f"/videos/{name}").json()["status"] for name in names]
+            most = max(most, states.count("in_progress"))
+            time.sleep(0.1)
 
 
 def reading(options: argparse.Namespace) -> None:
@@ -235,6 +278,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0)
     parser.add_argument("--repeats", type=int, default=3)
     parts = ["overhead", "workers", "reading"]
+    parser.add_argument("--alone", action="store_true", help="make the films only: for the script itself")
     parser.add_argument("--parts", nargs="+", choices=parts, default=parts)
     return parser.parse_args()
 
