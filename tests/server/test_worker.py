@@ -47,10 +47,10 @@ def worker(database: Database, storage: Storage, nano: Model, tmp_path: Path) ->
     return Worker(settings, database, storage, name="worker", find_model=lambda _: nano)
 
 
-def ask(database: Database, account: Account, spec: Spec = SPEC) -> str:
+def ask(database: Database, account: Account, spec: Spec = SPEC, *, model: str = "nano") -> str:
     asked = Asked(
         kind="image" if spec.task == "image" else "video",
-        model="nano",
+        model=model,
         prompt=spec.prompt,
         spec=spec.to_json(),
         size="128x128",
@@ -319,17 +319,7 @@ def test_a_model_on_another_server_is_offered_like_one_of_this_machine(
         app = create_app(settings, database=database, storage=storage)
         assert list(app.state.server.manifests) == [MODEL]
         worker = Worker(settings, database, storage, name="worker")
-        asked = Asked(
-            kind="video",
-            model=MODEL,
-            prompt=SPEC.prompt,
-            spec=SPEC.to_json(),
-            size="128x128",
-            seconds=0.25,
-            cost=1,
-        )
-        with database.writing() as session:
-            jobs.create(session, session.get_one(Account, make_account().id), asked, database.now())
+        ask(database, make_account(), model=MODEL)
         assert worker.work_once()
     job = row(database)
     assert (job.status, job.error_message) == ("completed", None)
