@@ -1,18 +1,21 @@
 """The steps to today's tables, and what comes out of a store that is full, locked, read-only or torn."""
 
 import re
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import postgres
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from serving import add_key, application, client_of
-from sqlalchemy import event, func, select, text, update
+from sqlalchemy import create_engine, event, func, select, text, update
 from sqlalchemy.exc import DatabaseError, DBAPIError, OperationalError
 
 from unstatic.core.errors import InputError
@@ -137,6 +140,31 @@ def test_the_steps_lead_to_the_tables(database: Database):
     with database.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Table.metadata) == []
+
+
+def test_of_several_processes_that_migrate_an_empty_database_one_does_it(postgres_folder: Path):
+    name = f"empty_{secrets.token_hex(6)}"
+    engine = create_engine(postgres.url(postgres_folder, "postgres"), isolation_level="AUTOCOMMIT")
+    url = postgres.url(postgres_folder, name)
+    code = (
+        "import sys; from unstatic.server.database import Database; opened = Database(sys.argv[1]);"
+        " print('ready', flush=True); sys.stdin.read(); opened.migrate(); opened.close()"
+    )
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0"))
+        running = [subprocess.Popen([sys.executable, "-c", code, url], **pipes) for _ in range(4)]
+        for process in running:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        with ThreadPoolExecutor(4) as pool:  # which ends the input of all, and so lets them begin
+            said = list(pool.map(lambda process: process.communicate(timeout=60)[1], running))
+        assert [process.returncode for process in running] == [0, 0, 0, 0], said
+        opened = Database(url)
+        test_the_steps_lead_to_the_tables(opened)
+        opened.close()
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import event, func, select, update
+from sqlalchemy import event, func, select, text, update
 from webhook_receiver import Receiver, end_a_job, listen, look, post, post_hastily, row, until_told
 
 from unstatic.server import jobs, outbox, queue, webhooks
 from unstatic.server.database import Database
+from unstatic.server.fetching import Answer
 from unstatic.server.outbox import DAY_S, LONGEST_WAIT_S, WEEK_S, Sender
 from unstatic.server.tables import Account, Delivery, Endpoint
 
@@ -298,6 +299,51 @@ def test_f47_a_sender_that_died_leaves_what_it_held_to_another(
     clock.now_s += outbox.HELD_S
     assert look(sender) == 1
     assert row(database).attempts == 2
+    assert row(database).delivered_at is not None
+
+
+def test_f47_a_sender_that_fails_late_sends_nothing_again_that_another_delivered(
+    database: Database, make_account: MakeAccount, receiver: Receiver, clock, sender: Sender
+):
+    account = make_account()
+    listen(database, account, f"{receiver.url}/hook")
+    end_a_job(database, account)
+
+    def be_slow(*_: object) -> Answer:
+        clock.now_s += outbox.HELD_S
+        assert look(sender) == 1  # another takes it for dead
+        raise OSError("no answer came")
+
+    slow = Sender(database, be_slow)
+    look(slow)
+    slow.close()
+    assert row(database).next_at is None
+    clock.now_s += LONGEST_WAIT_S
+    assert look(sender) == 0
+    assert len(receiver.told) == 1
+
+
+def test_f9_a_sender_holds_no_delivery_while_it_waits_for_its_endpoint(
+    database: Database, make_account: MakeAccount, receiver: Receiver, sender: Sender
+):
+    """Who removes an endpoint locks it first and its deliveries then: the other way round they would meet."""
+    if database.is_sqlite:
+        pytest.skip("SQLite locks no rows")
+    account = make_account()
+    endpoint = listen(database, account, f"{receiver.url}/hook")
+    end_a_job(database, account)
+    with database.writing() as removing:
+        assert webhooks.find(removing, account.id, endpoint.id, lock=True) is not None
+        sender.look()
+        until_told(receiver, "/hook", 1)
+        waits = text("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        until_s = time.monotonic() + 5
+        while removing.scalar(waits) == 0:  # the sender, for the endpoint
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+        free = select(Delivery.id).with_for_update(skip_locked=True)
+        assert len(removing.scalars(free).all()) == 1
+    sender.finish()
     assert row(database).delivered_at is not None
 
 

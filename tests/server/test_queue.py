@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from unstatic.server import jobs, queue
 from unstatic.server.database import BUSY_S, Database
@@ -140,6 +142,70 @@ def test_f11_f12_a_silent_worker_is_lost_by_the_reapers_own_clock(
     with database.reading() as session:
         job = session.get_one(Job, 1)
         assert (job.status, job.progress, job.worker) == ("in_progress", 10, None)
+
+
+def test_f12_who_beats_between_a_look_and_its_end_is_not_lost(
+    database: Database, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+):
+    ask(database, make_account())
+    lease, seconds = must_claim(database), [0.0]
+    reaper = queue.Reaper(database, lease_s=60.0, attempts=3, monotonic=lambda: seconds[0])
+    reaper.look()
+    take = reaper._take
+
+    def beat_first(lost: Lease, beat: int | None = None) -> bool:
+        with database.writing() as session:
+            jobs.beat(session, lease, 10)
+        return take(lost, beat)
+
+    monkeypatch.setattr(reaper, "_take", beat_first)
+    seconds[0] = 61
+    assert reaper.look() == []
+    with database.reading() as session:
+        assert session.get_one(Job, 1).worker == lease.worker
+
+
+def effort_of_a_claim(database: Database) -> int:
+    """Return how many steps SQLite makes for one, or how many rows and entries PostgreSQL reads."""
+    steps = [0]
+
+    def step() -> int:
+        steps[0] += 1
+        return 0
+
+    def effort(session: Session) -> int:
+        read = "sum(coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0)) FROM pg_stat_xact_user_tables"
+        return steps[0] if database.is_sqlite else int(session.scalar(text(f"SELECT {read}")) or 0)
+
+    with database.writing() as session:
+        driver: Any = session.connection().connection.driver_connection
+        if database.is_sqlite:
+            driver.set_progress_handler(step, 1)
+        before = effort(session)  # PostgreSQL counts earlier transactions with this one
+        assert queue.claim(session, "one", ["nano"], database.now()) is not None
+        session.flush()
+        after = effort(session)
+        if database.is_sqlite:
+            driver.set_progress_handler(None, 1)
+        session.rollback()
+    return after - before
+
+
+def test_the_next_job_of_a_long_queue_costs_no_more_than_that_of_a_short_one(
+    database: Database, make_account: MakeAccount
+):
+    account = make_account(balance=9_000, concurrency=9)
+    for _ in range(2):
+        ask(database, account, cost=1)
+    short = effort_of_a_claim(database)
+    copied = "account_id, kind, model, prompt, spec, size, seconds, cost, status, progress, facts, fence"
+    copied += ", beat, attempts, created_at"
+    numbers = "WITH RECURSIVE more(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM more WHERE i < 4000)"
+    rows = f"{numbers} SELECT 'video_' || i, {copied} FROM jobs, more WHERE number = 2"
+    with database.writing() as session:
+        session.execute(text(f"INSERT INTO jobs (id, {copied}) {rows}"))
+    assert 0 < short < 1_000
+    assert effort_of_a_claim(database) < 2 * short
 
 
 def test_f7_what_always_crashes_fails_and_the_queue_moves_on(database: Database, make_account: MakeAccount):

@@ -10,21 +10,61 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import ScalarSelect, bindparam, func, select
+from sqlalchemy import CTE, ScalarSelect, Select, Text, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
 from unstatic.server.database import Database
 from unstatic.server.jobs import IN_PROGRESS, QUEUED, Lease, end_failed, give_on, transition
-from unstatic.server.tables import ACTIVE, HELD, Account, Job
+from unstatic.server.tables import ACTIVE, HELD, Account, Job, is_active
 
 MOST_UNOFFERED = 100
-# Idle workers ask this many times a second, so it is built once
-_WAITING = (
-    select(Job.number)
-    .where(ACTIVE, Job.worker.is_(None))
-    .where(Job.model.in_(bindparam("models", expanding=True)))
-    .limit(1)
-)
+MODELS, ACCOUNT = bindparam("models", type_=Text, expanding=True), bindparam("account", type_=Text)
+# Idle workers ask this many times a second, so that statements are built once
+_WAITING = select(Job.number).where(ACTIVE, Job.worker.is_(None)).where(Job.model.in_(MODELS)).limit(1)
+
+
+def _active_accounts() -> CTE:
+    """Return whose jobs are waiting or made, each account once.
+
+    It hops through the index from one account to the next: as many looks as there are accounts with jobs.
+    A join or `DISTINCT` would read every job that waits, which a long queue made the cost of a claim.
+    """
+    hops = select(func.min(Job.account_id).label("account_id")).where(ACTIVE).cte("active", recursive=True)
+    following = select(func.min(Job.account_id)).where(ACTIVE, Job.account_id > hops.c.account_id)
+    return hops.union_all(select(following.scalar_subquery()).where(hops.c.account_id.is_not(None)))
+
+
+def _first_waiting(account_id: Any) -> ScalarSelect[int]:
+    """Return the number of an account's oldest job that one of the models can make and nobody does."""
+    waiting = aliased(Job)
+    wanted = waiting.account_id == account_id, waiting.worker.is_(None), waiting.model.in_(MODELS)
+    return select(func.min(waiting.number)).where(is_active(waiting), *wanted).scalar_subquery()
+
+
+def _at_work(account_id: Any) -> ScalarSelect[int]:
+    """Return how many jobs of an account are made at this moment."""
+    running = aliased(Job)
+    held = running.worker.is_not(None), running.account_id == account_id
+    return select(func.count()).select_from(running).where(*held).scalar_subquery()
+
+
+def _next_account() -> Select[Account]:
+    """Return the statement that locks the account whose turn it is; entries of its ledger may go on."""
+    active, first = _active_accounts(), _first_waiting(Account.id)
+    whose = select(Account).join(active, active.c.account_id == Account.id)
+    whose = whose.where(first.is_not(None), _at_work(Account.id) < Account.concurrency)
+    whose = whose.order_by(Account.virtual_time, first).limit(1)
+    return whose.with_for_update(of=Account, skip_locked=True, key_share=True)
+
+
+def _next_job() -> Select[Job]:
+    """Return the statement that locks the next job of an account, unless as many are made as may be."""
+    next_one = select(Job).where(Job.number == _first_waiting(ACCOUNT), ACTIVE, Job.worker.is_(None))
+    may_be = _at_work(ACCOUNT) < bindparam("concurrency")
+    return next_one.where(may_be).with_for_update(skip_locked=True)
+
+
+_NEXT_ACCOUNT, _NEXT_JOB = _next_account(), _next_job()
 
 
 def is_some_waiting(session: Session, models: Sequence[str]) -> bool:
@@ -34,21 +74,14 @@ def is_some_waiting(session: Session, models: Sequence[str]) -> bool:
 
 def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tuple[Lease, Job] | None:
     """Give the next job that one of the models can make to a worker, or nothing."""
-    waiting = (
-        select(Job, Account)
-        .join(Account, Account.id == Job.account_id)
-        .where(ACTIVE, Job.worker.is_(None), Job.model.in_(models))
-        .where(_at_work(Account.id) < Account.concurrency)
-        .order_by(Account.virtual_time, Job.number)
-        .limit(1)
-        # The account first: else all its jobs are locked where only it is held. Its entries may go on
-        .with_for_update(of=(Account, Job), skip_locked=True, key_share=True)
-    )
-    if (found := session.execute(waiting).one_or_none()) is None:
+    account = session.scalars(_NEXT_ACCOUNT, {"models": models}).one_or_none()
+    if account is None:
         return None
-    job, account = found
-    if (session.scalar(select(_at_work(account.id))) or 0) >= account.concurrency:
-        return None  # another worker was quicker than the lock
+    # Others may have claimed until the account was locked: only now it can be said which job it is
+    asked = {"models": models, "account": account.id, "concurrency": account.concurrency}
+    job = session.scalars(_NEXT_JOB, asked).one_or_none()
+    if job is None:
+        return None
     if job.fence == 0:  # another attempt is not the account's fault
         account.last_start = account.virtual_time
         account.virtual_time += job.cost / account.weight
@@ -56,13 +89,6 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
     if job.status == QUEUED:
         transition(session, job, IN_PROGRESS, now)
     return Lease(job.id, worker, job.fence), job
-
-
-def _at_work(account_id: Any) -> ScalarSelect[int]:
-    """Return how many jobs of an account are made at this moment."""
-    running = aliased(Job)
-    held = running.worker.is_not(None), running.account_id == account_id
-    return select(func.count()).select_from(running).where(*held).scalar_subquery()
 
 
 def join_in(session: Session, account: Account) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    ColumnElement,
     ForeignKey,
     Index,
     Integer,
@@ -129,10 +130,17 @@ class Job(Table):
 
 
 # A database takes an index of some rows only where a statement says in the same words which: no parameters
-ACTIVE = Job.status.in_((literal_column("'queued'", Text), literal_column("'in_progress'", Text)))
+def is_active(job: type[Job]) -> ColumnElement[bool]:
+    """Return whether a job, or an alias of one, is waiting or made."""
+    return job.status.in_((literal_column("'queued'", Text), literal_column("'in_progress'", Text)))
+
+
+ACTIVE = is_active(Job)
 Index("jobs_of_an_account", Job.account_id, Job.number)
 Index("jobs_lately", Job.account_id, Job.created_at)
-Index("jobs_active", Job.account_id, Job.number, postgresql_where=ACTIVE, sqlite_where=ACTIVE)
+# With all that a claim asks for: else SQLite takes the index above, and walks through all that ever ended
+_ASKED_BY_CLAIMS = (Job.account_id, Job.number, Job.status, Job.worker, Job.model)
+Index("jobs_active", *_ASKED_BY_CLAIMS, postgresql_where=ACTIVE, sqlite_where=ACTIVE)
 HELD = Job.worker.is_not(None)
 Index("jobs_held", Job.account_id, postgresql_where=HELD, sqlite_where=HELD)
 UNSWEPT = Job.swept_at.is_(None)

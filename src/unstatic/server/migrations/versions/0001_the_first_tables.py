@@ -126,7 +126,11 @@ def _make_jobs() -> None:
         sa.UniqueConstraint("id"),
     )
     op.create_index(
-        "jobs_active", "jobs", ["account_id", "number"], postgresql_where=ACTIVE, sqlite_where=ACTIVE
+        "jobs_active",
+        "jobs",
+        ["account_id", "number", "status", "worker", "model"],
+        postgresql_where=ACTIVE,
+        sqlite_where=ACTIVE,
     )
     op.create_index("jobs_of_an_account", "jobs", ["account_id", "number"])
     op.create_index("jobs_lately", "jobs", ["account_id", "created_at"])
