@@ -4,9 +4,11 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from fake_video_servers import MODEL, FakeServer, serving
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from serving import write_film
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
 
 from unstatic.core.errors import UnstaticError
 from unstatic.generate.api import Model
@@ -260,6 +264,45 @@ def test_f8_a_full_disk_fails_the_job_and_the_next_one_is_made(
     worker.work_once()
     with database.reading() as session:
         assert session.get_one(Job, 2).status == "completed"
+
+
+@pytest.mark.parametrize("answer", ["refused", "lost"])
+def test_f9_a_film_outlives_a_database_that_fails_when_it_is_done(
+    answer: str,
+    worker: Worker,
+    database: Database,
+    storage: Storage,
+    make_account: MakeAccount,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """Whether nothing was written, or all was and only the answer did not come."""
+    ask(database, make_account())
+    complete, writing, failed = jobs.complete, database.writing, list[str]()
+
+    def fail() -> None:
+        failed.append(answer)
+        raise OperationalError("COMMIT", {}, Exception("server closed the connection"))
+
+    def refusing(*given: Any) -> None:
+        if answer == "refused" and len(failed) < 2:
+            fail()
+        complete(*given)
+
+    @contextmanager
+    def losing() -> Iterator[Session]:
+        with writing() as session:
+            yield session
+        if answer == "lost" and not failed and row(database).status == "completed":
+            fail()
+
+    monkeypatch.setattr(jobs, "complete", refusing)
+    monkeypatch.setattr(database, "writing", losing)
+    monkeypatch.setattr("unstatic.server.worker.DATABASE_PAUSE_S", 0.01)
+    worker.work_once()
+    job = row(database)
+    assert (job.status, job.attempts, job.output) == ("completed", 1, f"jobs/{job.id}/1")
+    assert storage.size(f"{job.output}/video.mp4") > 1_000
+    assert failed
 
 
 def test_f10_a_worker_that_is_told_to_stop_gives_its_job_back_as_if_it_had_not_begun(

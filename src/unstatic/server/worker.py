@@ -37,6 +37,7 @@ from unstatic.server.telemetry import log_to
 from unstatic.server.tracing import Tracing, trace_to
 
 NICENESS = 10  # where cores are shared, answers come before films
+DATABASE_PAUSE_S = 1.0
 log = logging.getLogger(__name__)
 
 
@@ -98,7 +99,7 @@ class Worker:
             except SQLAlchemyError as error:
                 log.warning("the database does not answer: %s", type(error).__name__)
                 worked = False
-                time.sleep(1)
+                time.sleep(DATABASE_PAUSE_S)
             if not worked:
                 time.sleep(self.settings.poll)
 
@@ -140,9 +141,7 @@ class Worker:
         try:
             with self._pulse(lease) as pulse, scratch_of(self.settings.data, self.name) as folder:
                 made = self._film(job, lease, pulse, Scratch(folder, self.storage))
-            # When this raises what is not known to be lost, the files may count already
-            with self.database.writing() as session:
-                jobs.complete(session, lease, made, self.database.now())
+            self._publish(lease, made)
         except StorageError as error:
             self._fail(lease, error.code, "the server could not store it: ask again later", error)
         except InputError as error:
@@ -168,6 +167,23 @@ class Worker:
                 self._fail(lease, "internal_error", "the server failed: ask again later", error)
             raise SystemExit(OUT_OF_ORDER) from error
 
+    def _publish(self, lease: Lease, made: Made) -> None:
+        """Let the files of a job count; a film is worth asking a database again that did not answer.
+
+        When it raises what is not known to be lost, the files may count already.
+        """
+        until_s = time.monotonic() + self.settings.patience
+        while True:
+            try:
+                with self.database.writing() as session:
+                    jobs.complete(session, lease, made, self.database.now())
+                return
+            except SQLAlchemyError as error:
+                if time.monotonic() > until_s or self._drained_s() >= 0:
+                    raise
+                log.warning("the database does not take %s yet: %s", lease.job_id, type(error).__name__)
+                time.sleep(DATABASE_PAUSE_S)
+
     def _film(self, job: Job, lease: Lease, pulse: Pulse, scratch: "Scratch") -> Made:
         try:
             model = self._model(job.model)
@@ -183,10 +199,11 @@ class Worker:
         )
 
     def _pulse(self, lease: Lease) -> Pulse:
-        def drained_s() -> float:
-            return time.monotonic() - self.stopped_s - self.settings.drain
+        return Pulse(self.database, lease, self.settings, drained_s=self._drained_s, hangs=self.hangs)
 
-        return Pulse(self.database, lease, self.settings, drained_s=drained_s, hangs=self.hangs)
+    def _drained_s(self) -> float:
+        """Return for how long the worker has been over its time to drain, less than 0 while it is not."""
+        return time.monotonic() - self.stopped_s - self.settings.drain
 
     def _model(self, name: str) -> Model:
         """Return a model, which stays loaded until another one needs its memory."""
