@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from collector import Collecting, collecting
 from pydantic import SecretStr
 
 from unstatic.core.errors import InputError
@@ -44,6 +45,13 @@ SHORT_S, LONG_S, SOON_S = 0.25, 6.0, 120.0
 NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
 SQLITE_ONLY = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 MakeAccount = Callable[..., Account]
+
+
+@pytest.fixture
+def collector() -> Iterator[Collecting]:
+    """Run a collector of traces."""
+    with collecting() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +193,9 @@ def test_what_a_lost_machine_made_is_made_by_another_and_nothing_twice(
         assert storage.size(f"{job.output}/video.mp4") > 1_000
 
 
-def test_a_server_outlives_the_head_of_its_cluster_and_goes_on_with_the_next(tmp_path: Path):
+def test_a_server_outlives_the_head_of_its_cluster_and_goes_on_with_the_next(
+    tmp_path: Path, collector: Collecting
+):
     """Ray ends every process that has lost its head; this cluster is another than that of the tests above."""
     script = str(Path(sys.executable).with_name("ray"))
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -196,6 +206,7 @@ def test_a_server_outlives_the_head_of_its_cluster_and_goes_on_with_the_next(tmp
         "RAY_gcs_rpc_server_reconnect_timeout_s": "2",
         "UNSTATIC_SERVE_DATA": str(tmp_path / "data"),
         "UNSTATIC_SERVE_LEASE": "3",
+        "UNSTATIC_SERVE_OTLP_ENDPOINT": collector.endpoint,
     }
     folder = tempfile.mkdtemp(prefix="ray-")  # sockets lie in it, whose paths must be short
     head = [script, "start", "--head", "--node-ip-address=127.0.0.1", f"--port={address.partition(':')[2]}"]
@@ -249,6 +260,10 @@ def test_a_server_outlives_the_head_of_its_cluster_and_goes_on_with_the_next(tmp
         server.wait(60)
         end_head()
         shutil.rmtree(folder, ignore_errors=True)
+    asked = {span.trace_id for span in collector.spans if span.name.startswith("POST")}
+    made = {span.trace_id for span in collector.spans if span.name == "job"}
+    assert made, "actors send their spans, at the latest when they end"
+    assert made <= asked
 
 
 @pytest.mark.parametrize(

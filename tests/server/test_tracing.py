@@ -1,13 +1,11 @@
 """A request and the job that it asks for are one trace."""
 
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
+from collector import collecting
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -105,25 +103,9 @@ def test_the_usual_variable_says_where_traces_go(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_collector_receives_them():
-    received: list[bytes] = []
-
-    class Collector(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            assert self.path == "/v1/traces"
-            received.append(self.rfile.read(int(self.headers["content-length"])))
-            self.send_response(200)
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
+    with collecting() as collector:
+        tracing = trace_to(collector.endpoint)
+        with tracing.span("job"):
             pass
-
-    server = HTTPServer(("127.0.0.1", 0), Collector)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    tracing = trace_to(f"http://127.0.0.1:{server.server_port}/")
-    with tracing.span("job"):
-        pass
-    tracing.close()
-    server.shutdown()
-    server.server_close()
-    spans = ExportTraceServiceRequest.FromString(received[0]).resource_spans[0].scope_spans[0].spans
-    assert [span.name for span in spans] == ["job"]
+        tracing.close()
+    assert [span.name for span in collector.spans] == ["job"]

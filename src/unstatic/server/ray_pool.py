@@ -171,11 +171,13 @@ class RayWorker:
 
     def __init__(self, settings: Settings, name: str) -> None:
         quiet_threads(spins=SHORT_SPINS)
+        from unstatic.server.tracing import trace_to
         from unstatic.server.worker import Worker, leave
 
         log_to()
         self.stores = open_stores(settings)
-        self.worker = Worker(settings, *self.stores, name=name, hangs=leave)
+        self.tracing = trace_to(settings.otlp_endpoint)
+        self.worker = Worker(settings, *self.stores, name=name, tracing=self.tracing, hangs=leave)
 
     def is_placed(self) -> bool:
         """Answer."""
@@ -186,6 +188,7 @@ class RayWorker:
         try:
             self.worker.run()
         finally:
+            self.tracing.close()
             self.stores.database.close()
 
     def ask_to_stop(self) -> None:
