@@ -38,7 +38,7 @@ def _first_waiting(account_id: Any) -> ScalarSelect[int]:
     """Return the number of an account's oldest job that one of the models can make and nobody does."""
     waiting = aliased(Job)
     wanted = waiting.account_id == account_id, waiting.worker.is_(None), waiting.model.in_(MODELS)
-    return select(func.min(waiting.number)).where(is_active(waiting), *wanted).scalar_subquery()
+    return select(func.min(waiting.number)).where(is_active(waiting.status), *wanted).scalar_subquery()
 
 
 def _at_work(account_id: Any) -> ScalarSelect[int]:

@@ -16,7 +16,7 @@ from sqlalchemy import (
     func,
     literal_column,
 )
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.orm import DeclarativeBase, Mapped, QueryableAttribute, mapped_column
 
 # SQLite counts up only what it calls INTEGER
 Number = BigInteger().with_variant(Integer, "sqlite")
@@ -130,12 +130,12 @@ class Job(Table):
 
 
 # A database takes an index of some rows only where a statement says in the same words which: no parameters
-def is_active(job: type[Job]) -> ColumnElement[bool]:
-    """Return whether a job, or an alias of one, is waiting or made."""
-    return job.status.in_((literal_column("'queued'", Text), literal_column("'in_progress'", Text)))
+def is_active(status: QueryableAttribute[str]) -> ColumnElement[bool]:
+    """Return whether the status of a job, or of an alias of one, says that it waits or is made."""
+    return status.in_((literal_column("'queued'", Text), literal_column("'in_progress'", Text)))
 
 
-ACTIVE = is_active(Job)
+ACTIVE = is_active(Job.status)
 Index("jobs_of_an_account", Job.account_id, Job.number)
 Index("jobs_lately", Job.account_id, Job.created_at)
 # With all that a claim asks for: else SQLite takes the index above, and walks through all that ever ended
