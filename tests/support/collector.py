@@ -36,6 +36,8 @@ def collecting() -> Iterator[Collecting]:
 
     server = HTTPServer(("127.0.0.1", 0), Collector)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield Collecting(f"http://127.0.0.1:{server.server_port}/", spans)
-    server.shutdown()
-    server.server_close()
+    try:
+        yield Collecting(f"http://127.0.0.1:{server.server_port}/", spans)
+    finally:
+        server.shutdown()
+        server.server_close()

@@ -18,9 +18,9 @@ from unstatic.server.jobs import IN_PROGRESS, QUEUED, Lease, end_failed, give_on
 from unstatic.server.tables import ACTIVE, HELD, Account, Job, is_active
 
 MOST_UNOFFERED = 100
-MODELS, ACCOUNT = bindparam("models", type_=Text, expanding=True), bindparam("account", type_=Text)
+_MODELS, _ACCOUNT = bindparam("models", type_=Text, expanding=True), bindparam("account", type_=Text)
 # Idle workers ask this many times a second, so that statements are built once
-_WAITING = select(Job.number).where(ACTIVE, Job.worker.is_(None)).where(Job.model.in_(MODELS)).limit(1)
+_WAITING = select(Job.number).where(ACTIVE, Job.worker.is_(None)).where(Job.model.in_(_MODELS)).limit(1)
 
 
 def _active_accounts() -> CTE:
@@ -37,7 +37,7 @@ def _active_accounts() -> CTE:
 def _first_waiting(account_id: Any) -> ScalarSelect[int]:
     """Return the number of an account's oldest job that one of the models can make and nobody does."""
     waiting = aliased(Job)
-    wanted = waiting.account_id == account_id, waiting.worker.is_(None), waiting.model.in_(MODELS)
+    wanted = waiting.account_id == account_id, waiting.worker.is_(None), waiting.model.in_(_MODELS)
     return select(func.min(waiting.number)).where(is_active(waiting.status), *wanted).scalar_subquery()
 
 
@@ -59,8 +59,8 @@ def _next_account() -> Select[Account]:
 
 def _next_job() -> Select[Job]:
     """Return the statement that locks the next job of an account, unless as many are made as may be."""
-    next_one = select(Job).where(Job.number == _first_waiting(ACCOUNT), ACTIVE, Job.worker.is_(None))
-    may_be = _at_work(ACCOUNT) < bindparam("concurrency")
+    next_one = select(Job).where(Job.number == _first_waiting(_ACCOUNT), ACTIVE, Job.worker.is_(None))
+    may_be = _at_work(_ACCOUNT) < bindparam("concurrency")
     return next_one.where(may_be).with_for_update(skip_locked=True)
 
 
