@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def memory_of_its_own() -> Iterator[None]:
     """Let no file of tests leave memory behind: two thousand tests of every shape would fill the machine."""
     yield
     give_back_memory()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def whole_packages() -> Iterator[None]:
+    """Fail a file of tests that imports a module anew: a name then leads later tests to the wrong one."""
+    yield
+    torn = []
+    for name, module in [each for each in sys.modules.items() if each[0].startswith("unstatic.")]:
+        parent, _, child = name.rpartition(".")
+        if getattr(sys.modules[parent], child, None) is not module:
+            torn.append(name)
+            setattr(sys.modules[parent], child, module)
+    assert not torn, "imported anew and not given back"
 
 
 @pytest.fixture

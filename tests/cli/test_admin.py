@@ -314,6 +314,7 @@ def test_names_that_clients_choose_do_nothing_to_a_terminal(operate: Command, cl
 def test_a_missing_extra_is_said_in_one_line(
     refused: Command, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ):
+    monkeypatch.delattr("unstatic.server")  # given back with the modules: else a name leads to the new one
     for name in [each for each in sys.modules if each.startswith("unstatic.server")]:
         monkeypatch.delitem(sys.modules, name)
     for name in ("pydantic_settings", "sqlalchemy"):
