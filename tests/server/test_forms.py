@@ -40,7 +40,7 @@ def read(
 
     async def run() -> tuple[dict[str, Any], dict[str, bytes]]:
         request = request_of(content_type, pieces, headers, ends=ends)
-        async with forms.reading(request, spool=spool, max_bytes=max_bytes) as form:
+        async with forms.reading(request, spool=spool, max_bytes=max_bytes, **more) as form:
             assert (form.folder.stat().st_mode & 0o777) == 0o700
             files = {name: upload.path.read_bytes() for name, upload in form.files.items()}
             for name, upload in form.files.items():
@@ -225,9 +225,28 @@ def test_f22_what_is_no_file_has_an_end_of_its_own(tmp_path: Path):
     long = b"x" * (forms.MAX_PARSED_BYTES + 1)
     for content_type in ("application/json", URLENCODED):
         assert refused(tmp_path, content_type, long, max_bytes=10**8).status == 413
-    named = part("input_reference[image_url]", long) + END
-    assert refused(tmp_path, MULTIPART, named, max_bytes=10**8).status == 400
+    half = long[len(long) // 2 :]
+    both = part("input_reference[image_url]", half) + part("mask[image_url]", half + b"x")
+    for body in (part("input_reference[image_url]", long), both):
+        assert refused(tmp_path, MULTIPART, body + END, max_bytes=10**8).status == 400
     assert refused(tmp_path, "application/json", b'{"a": [%s[]]}' % (b"[]," * 1_000)).status == 400
+
+
+@pytest.mark.parametrize("content_type", ["application/json", URLENCODED, MULTIPART])
+def test_f27_what_lies_in_memory_is_counted_as_it_comes(tmp_path: Path, content_type: str):
+    held: list[int] = []
+
+    def hold(size_bytes: int) -> None:
+        held.append(size_bytes)
+        if size_bytes > 1_500:
+            raise ApiError(429, "too much", code="busy")
+
+    pieces = [part("input_reference[image_url]", b"x").removesuffix(b"x\r\n"), *[b"x" * 1_000] * 9]
+    assert refused(tmp_path, content_type, pieces, hold=hold).status == 429
+    assert 1_500 < held[-1] < 2_500
+    held.clear()
+    read(tmp_path, MULTIPART, part("video", b"x" * 9_000, '; filename="a"') + END, hold=hold)
+    assert not held  # a file is not in memory
 
 
 def test_f28_others_are_answered_while_a_large_picture_is_read(tmp_path: Path):

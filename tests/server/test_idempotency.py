@@ -18,6 +18,7 @@ from starlette.testclient import TestClient
 from unstatic.server import jobs
 from unstatic.server.database import Database
 from unstatic.server.idempotency import attempt_of
+from unstatic.server.routes import incoming
 from unstatic.server.schemas import CreateBody, EditBody
 from unstatic.server.state import Server
 from unstatic.server.tables import Account, Job
@@ -226,6 +227,33 @@ def test_f29_the_last_credit_is_spent_once(client: TestClient, database: Databas
     assert {each.json()["error"]["code"] for each in codes if each.status_code == 429} == {
         "insufficient_quota"
     }
+
+
+def test_f29_a_wish_is_not_refused_for_what_itself_took(
+    client: TestClient,
+    database: Database,
+    make_account: MakeAccount,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    key, picture = add_key(database, make_account(balance=1).id), write_image(tmp_path / "a.png").read_bytes()
+    check_early, answers = incoming._check_early, list[Any]()
+
+    def send() -> None:
+        with client_of(client.app, key) as other:
+            files = {"input_reference": ("a.png", picture)}
+            answers.append(other.post("/v1/videos", data=BODY | {"seconds": 1}, files=files, headers=KEY))
+
+    def check_late(one: incoming.Incoming) -> None:
+        monkeypatch.setattr(incoming, "_check_early", check_early)
+        send()  # the same wish takes the last credit before this one is looked at
+        check_early(one)
+
+    monkeypatch.setattr(incoming, "_check_early", check_late)
+    send()
+    assert [each.status_code for each in answers] == [200, 200]
+    assert answers[0].json() == answers[1].json()
+    assert count(database) == 1
 
 
 def test_digests_differ_by_route_and_field():

@@ -27,6 +27,8 @@ from unstatic.server.tracing import trace_to
 EXAMINED_AT_ONCE, MOST_EXAMINED, MOST_OF_ONE = 2, 10, 4
 # What an account may have under way: so many of the largest requests, and so many films that it follows
 MOST_UPLOADS, MOST_STREAMS = 4, 16
+# Bodies that lie in memory: of an account, and of all
+MOST_BODY_BYTES, MOST_BODIES_BYTES = 64_000_000, 256_000_000
 
 
 def create_app(
@@ -81,6 +83,7 @@ def open_server(
         turns=threading.BoundedSemaphore(EXAMINED_AT_ONCE),
         examined=Shares("too many files are looked at", most=MOST_OF_ONE, in_all=MOST_EXAMINED),
         uploads=Shares("this account sends too much", most=MOST_UPLOADS * settings.max_upload),
+        bodies=Shares("too many large bodies are read", most=MOST_BODY_BYTES, in_all=MOST_BODIES_BYTES),
         streams=Shares(f"this account follows {MOST_STREAMS} films", most=MOST_STREAMS),
         rates=Rates(settings.reads),
         metrics=Metrics(database),

@@ -36,7 +36,7 @@ MAX_DEPTH, MAX_JSON_ITEMS = 6, 1_000
 MAX_PARSED_BYTES = 30_000_000  # what is no file: a picture of 20 MB in base64, and words
 # Whatever makes a parser slow or its result large; base64 has some of the second kind
 MAX_SIGNS, MAX_ESCAPES = 200_000, 1_000_000
-AT_ONCE_BYTES = 65_536
+AT_ONCE_BYTES, BLOCK_BYTES = 65_536, 1_000_000
 PAUSE_S, SLOWEST_BYTES = 30.0, 10_000
 KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}(\[[A-Za-z0-9_]{0,64}\]){0,4}", re.ASCII)
 PARTS = re.compile(r"[A-Za-z0-9_]+|\[\]")
@@ -70,8 +70,12 @@ class Form:
 
 
 @asynccontextmanager
-async def reading(request: Request, *, spool: Path, max_bytes: int) -> AsyncGenerator[Form]:
+async def reading(
+    request: Request, *, spool: Path, max_bytes: int, hold: Callable[[int], None] = lambda _: None
+) -> AsyncGenerator[Form]:
     """Read the body of a request; its files lie in a private folder below `spool` until the block ends.
+
+    `hold` is told how many bytes lie in memory, and raises if that is too much.
 
     Raises ApiError, 503 if the disk is full now or later in the block.
     """
@@ -82,11 +86,11 @@ async def reading(request: Request, *, spool: Path, max_bytes: int) -> AsyncGene
             match kind:
                 case b"multipart/form-data":
                     body = _counted(request, max_bytes)
-                    await _multipart(body, options.get(b"boundary", b""), form)
+                    await _multipart(body, options.get(b"boundary", b""), form, hold)
                 case b"application/x-www-form-urlencoded":
-                    form.fields.update(await _parsed(request, max_bytes, _urlencoded))
+                    form.fields.update(await _parsed(request, max_bytes, hold, _urlencoded))
                 case b"application/json":
-                    form.fields.update(await _parsed(request, max_bytes, _json))
+                    form.fields.update(await _parsed(request, max_bytes, hold, _json))
                 case _:
                     message = "send multipart/form-data or application/json"
                     raise ApiError(415, message, code="unsupported_media_type")
@@ -163,12 +167,16 @@ async def _counted(request: Request, max_bytes: int) -> AsyncIterator[bytes]:
 
 
 async def _parsed(
-    request: Request, max_bytes: int, parse: Callable[[bytes], dict[str, Any]]
+    request: Request,
+    max_bytes: int,
+    hold: Callable[[int], None],
+    parse: Callable[[bytes], dict[str, Any]],
 ) -> dict[str, Any]:
     """Return what a body says that holds no files; a long one is taken apart beside other answers."""
     data = bytearray()
     async for piece in _counted(request, min(max_bytes, MAX_PARSED_BYTES)):
         data += piece
+        hold(len(data))
     if len(data) <= AT_ONCE_BYTES:
         return parse(bytes(data))
     return await run_in_threadpool(parse, bytes(data))
@@ -282,9 +290,11 @@ def _path(name: str) -> list[str]:
     return PARTS.findall(name)
 
 
-async def _multipart(body: AsyncIterator[bytes], boundary: bytes, form: Form) -> None:
+async def _multipart(
+    body: AsyncIterator[bytes], boundary: bytes, form: Form, hold: Callable[[int], None]
+) -> None:
     """Read a multipart body into `form`. Raises ApiError for one that is broken."""
-    collector = _Collector(form)
+    collector = _Collector(form, hold)
     try:
         parser = MultipartParser(
             boundary or b"-",
@@ -313,12 +323,12 @@ async def _multipart(body: AsyncIterator[bytes], boundary: bytes, form: Form) ->
 class _Collector:
     """What a multipart parser calls: it keeps texts, and writes files."""
 
-    def __init__(self, form: Form) -> None:
-        self.form, self.finished = form, False
+    def __init__(self, form: Form, hold: Callable[[int], None]) -> None:
+        self.form, self.hold, self.finished = form, hold, False
         self.texts: list[tuple[str, str]] = []
         self._name, self._count = "", 0
         self._header, self._value, self._said = bytearray(), bytearray(), b""
-        self._text, self._text_bytes = bytearray(), 0
+        self._text, self._word_bytes, self._text_bytes = bytearray(), 0, 0
         self._file: BinaryIO | None = None
         self._digest, self._size = hashlib.sha256(), 0
 
@@ -353,10 +363,11 @@ class _Collector:
         piece = data[start:end]
         if self._file is None:
             self._text += piece
-            if not _is_picture(self._name):
-                self._text_bytes += len(piece)
-            if self._text_bytes > MAX_TEXT_BYTES or len(self._text) > MAX_PARSED_BYTES:
+            self._text_bytes += len(piece)
+            self._word_bytes += 0 if _is_picture(self._name) else len(piece)
+            if self._word_bytes > MAX_TEXT_BYTES or self._text_bytes > MAX_PARSED_BYTES:
                 refuse(f"{self._name} is too long", self._name)
+            self.hold(self._text_bytes)
             return
         self._file.write(piece)
         self._digest.update(piece)

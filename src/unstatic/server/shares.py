@@ -6,8 +6,8 @@ Each process that answers counts what goes through it.
 import math
 import threading
 from collections import Counter
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 
 from unstatic.server.errors import BUSY_WAIT_S, ApiError
 
@@ -39,3 +39,17 @@ class Shares:
                 self._taken[account_id] -= amount
                 if not self._taken[account_id]:
                     del self._taken[account_id]
+
+    @contextmanager
+    def growing(self, account_id: str, block: int) -> Generator[Callable[[int], None]]:
+        """Yield what takes as much as it is told, in blocks, until the end; the first block is free."""
+        with ExitStack() as blocks:
+            taken = block
+
+            def grow(amount: int) -> None:
+                nonlocal taken
+                while taken < amount:
+                    blocks.enter_context(self.of(account_id, block))
+                    taken += block
+
+            yield grow

@@ -23,7 +23,8 @@ class Server:
 
     `spool` is where uploads lie while their request lasts. Those are looked at that have one of the `turns`,
     for which only requests wait that have a share of `examined`. `uploads` counts the bytes that are sent at
-    a moment, `streams` the films that are followed. `secret` signs addresses of pictures.
+    a moment, `bodies` those in memory, `streams` the films that are followed. `secret` signs addresses of
+    pictures.
     """
 
     settings: Settings
@@ -35,6 +36,7 @@ class Server:
     turns: threading.BoundedSemaphore
     examined: Shares
     uploads: Shares
+    bodies: Shares
     streams: Shares
     rates: Rates
     metrics: Metrics

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from serving import add_key, client_of, write_image
 from starlette.testclient import TestClient
 
 from unstatic.server import asking
+from unstatic.server.app import MOST_BODIES_BYTES, MOST_BODY_BYTES
 from unstatic.server.database import Database
 from unstatic.server.state import Server
 from unstatic.server.tables import Account
@@ -219,6 +220,33 @@ def test_f42_nobody_has_more_than_a_share_of_uploads_under_way(
         for upload in uploads:
             upload.close()
         wait_for(lambda: not server.spool.exists() or not list(server.spool.iterdir()))
+
+
+def test_f27_large_bodies_of_all_accounts_have_an_end_and_words_always_pass(
+    client: TestClient, server: Server, tmp_path: Path
+):
+    url = "data:image/png;base64," + base64.b64encode(picture(tmp_path).ljust(1_000_000, b"x")).decode()
+    named = {"json": {"prompt": "x", "input_reference": {"image_url": url}}}
+    bracketed = {"files": {"prompt": (None, "x"), "input_reference[image_url]": (None, url)}}
+
+    @contextmanager
+    def left(size_bytes: int) -> Iterator[None]:
+        with ExitStack() as stack:
+            for each in range(3):
+                stack.enter_context(server.bodies.of(f"other {each}", MOST_BODY_BYTES))
+            taken = 3 * MOST_BODY_BYTES + size_bytes
+            stack.enter_context(server.bodies.of("another", MOST_BODIES_BYTES - taken))
+            yield
+
+    with left(1_000_000):
+        assert [client.post("/v1/videos", **each).status_code for each in (named, bracketed)] == [200, 200]
+    with left(999_999):
+        for each in (named, bracketed):
+            answer = client.post("/v1/videos", **each)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+        assert client.post("/v1/videos", json={"prompt": "x"}).status_code == 200
+    with left(0):
+        pass  # all was given back
 
 
 def test_f22_who_expects_to_be_told_sends_a_body_only_when_it_is_wanted(

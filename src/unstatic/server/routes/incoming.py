@@ -160,8 +160,9 @@ async def sent_of(incoming: Known) -> AsyncGenerator[Sent]:
     most = server.settings.max_upload
     said = incoming.request.headers.get("content-length", "")
     size_bytes = min(int(said), most) if said.isdecimal() and len(said) < 18 else most
-    with server.uploads.of(incoming.account_id, size_bytes):
-        async with forms.reading(incoming.request, spool=server.spool, max_bytes=most) as form:
+    uploading = server.uploads.of(incoming.account_id, size_bytes)
+    with uploading, server.bodies.growing(incoming.account_id, forms.BLOCK_BYTES) as hold:
+        async with forms.reading(incoming.request, spool=server.spool, max_bytes=most, hold=hold) as form:
             if form.files:
                 limits.check_upload(incoming.caller.tier)
             yield Sent(incoming, form)
