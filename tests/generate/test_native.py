@@ -19,7 +19,7 @@ from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import FirstFrame, LastFrame
 from unstatic.generate import native
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
-from unstatic.generate.known import first_frame, last_frame
+from unstatic.generate.known import beside, first_frame, last_frame
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk, Denoised
@@ -30,7 +30,7 @@ from unstatic.models.manifest import find_model, open_model, read_manifest, writ
 from unstatic.models.residence import Visiting
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.models.umt5 import load_umt5
-from unstatic.models.wan_tiles import TiledDecoder
+from unstatic.models.wan_tiles import TiledDecoder, TiledEncoder
 
 
 def planned(engine: NativeEngine, **changes: object) -> Plan:
@@ -280,6 +280,26 @@ def test_films_are_decoded_in_tiles_when_asked(kind: str, tmp_path: Path):
         assert films[1].shape == (21, size.height, size.width, 3)
         np.testing.assert_allclose(films[1].astype(int), expected[:21], atol=1)
         assert np.array_equal(*films) != is_cut
+
+
+@pytest.mark.parametrize(("kind", "size"), [(tiny_wan.PICTURES, Size(288, 32)), ("2.2-5b", Size(544, 32))])
+def test_pictures_are_encoded_in_tiles_when_asked(kind: str, size: Size, tmp_path: Path):
+    model = open_model(tiny_wan.saved(kind, tmp_path))
+    model = replace(model, manifest=replace(model.manifest, sizes=(size,)))
+    plain, tiled = (
+        load_native(model, device="cpu", dtype=torch.float32, tiled=each) for each in (False, True)
+    )
+    image = np.random.default_rng(0).integers(0, 255, (size.height, size.width, 3), np.uint8)
+    made = plan(Request(prompt="a ball", seconds=5 / 16, image=image), model.manifest)
+    encoder = TiledEncoder(plain.autoencoder)
+    if kind == tiny_wan.PICTURES:
+        expected = beside(encoder, made.image, None, 5)
+        found, whole = tiled.pictures(made), plain.pictures(made)
+    else:
+        expected = first_frame(encoder, made.image).latent
+        found, whole = (each.conditions(made)[0].latent for each in (tiled, plain))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    assert not torch.allclose(found, whole, atol=1e-3)
 
 
 @pytest.mark.parametrize("kind", [*tiny_wan.KINDS, tiny_wan.BOTH_SEEN])

@@ -8,8 +8,9 @@ from peak import peak_bytes
 from torch import Tensor
 from wan_autoencoders import CONFIGS, oracle, ours_of, scales, small
 
+from unstatic.core.errors import InputError
 from unstatic.models.wan_autoencoder import WanAutoencoder
-from unstatic.models.wan_tiles import TiledDecoder
+from unstatic.models.wan_tiles import TiledDecoder, TiledEncoder
 
 SIZES = [(272, 400), (464, 80), (256, 256), (224, 96)]  # height, width; the last tiles of 400 are narrow
 
@@ -56,6 +57,40 @@ def test_a_film_that_streams_is_that_of_one_piece(
         frames, state = decoder.decode_stream(piece, state)
         pieces.append(frames)
     torch.testing.assert_close(torch.cat(pieces, 2), whole, rtol=0, atol=1e-5)
+
+
+def videos(frames: int, height: int, width: int) -> Tensor:
+    return torch.randn(1, 3, frames, height, width, generator=torch.Generator().manual_seed(3)).clamp(-1, 1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("frames", "height", "width"), [(5, 272, 400), (1, 80, 784), (5, 256, 128)])
+def test_latents_of_tiles_are_those_of_diffusers(
+    pair: tuple[WanAutoencoder, Any], frames: int, height: int, width: int
+) -> None:
+    ours, theirs = pair
+    video, (mean, std) = videos(frames, height, width), scales(ours.config)
+    expected = (theirs.encode(video).latent_dist.mode() - mean) / std
+    found, whole = TiledEncoder(ours).encode(video), ours.encode(video)
+    assert found.shape == whole.shape
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    side = 32 * ours.config.compression.space
+    assert torch.allclose(found, whole, atol=1e-5) == (max(height, width) <= side), "tiles see less"
+
+
+@torch.no_grad()
+def test_encoding_in_tiles_takes_less_than_half_of_the_memory(pair: tuple[WanAutoencoder, Any]) -> None:
+    model, _ = pair
+    side = 50 * model.config.compression.space
+    video = videos(5, side, side)
+    whole = peak_bytes(lambda: model.encode(video))
+    assert peak_bytes(lambda: TiledEncoder(model).encode(video)) < whole / 2
+
+
+@torch.no_grad()
+def test_a_video_of_no_size_is_refused_as_by_the_whole(pair: tuple[WanAutoencoder, Any]) -> None:
+    with pytest.raises(InputError, match="multiple"):
+        TiledEncoder(pair[0]).encode(videos(1, 1000, 1000 + pair[0].config.compression.space // 2))
 
 
 @torch.no_grad()

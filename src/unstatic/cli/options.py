@@ -143,7 +143,10 @@ Storyboard = Annotated[
     typer.Option(metavar="FILE", help="Cards with times, in YAML or JSON; may replace the prompt."),
 ]
 Tiles = Annotated[
-    bool, typer.Option("--tiles", help="Decode in tiles that fade into each other, where memory is short.")
+    bool,
+    typer.Option(
+        "--tiles", help="Encode and decode in tiles that fade into each other, where memory is short."
+    ),
 ]
 Upscaler = Annotated[
     str,

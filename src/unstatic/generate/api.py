@@ -246,8 +246,8 @@ def load(
     `device` is "cpu", "cuda", "cuda:1" or "mps"; None takes the best one. `loras` are files that change the
     model, "FILE@WEIGHT"; `unstatic.models.lora` attaches and detaches them if it shall be `adaptable`, which
     is slower on a CPU. Where memory is short, `quantise` "int8" or "fp8" halves the size of the transformer,
-    `offload` lets its blocks come one by one, and large pictures are decoded `tiled`. Raises InputError
-    naming value and fix.
+    `offload` lets its blocks come one by one, and large pictures are encoded and decoded `tiled`. Raises
+    InputError naming value and fix.
     """
     return Model(
         load_engine(

@@ -44,13 +44,13 @@ from unstatic.models.fitting import Fit, Fitting
 from unstatic.models.interpolator import is_cut
 from unstatic.models.lora import attach, parse_use, read_lora
 from unstatic.models.manifest import InstalledModel, Manifest
-from unstatic.models.parts import Autoencoder, Decoder, Parts, Transformer, is_open, load_parts
+from unstatic.models.parts import Autoencoder, Decoder, Encoder, Parts, Transformer, is_open, load_parts
 from unstatic.models.quantise import check_kind
 from unstatic.models.room import check_room
 from unstatic.models.text import TextEncoder
 from unstatic.models.transformer import TextMemory
 from unstatic.models.wan_autoencoder import WanAutoencoder
-from unstatic.models.wan_tiles import TiledDecoder
+from unstatic.models.wan_tiles import TiledDecoder, TiledEncoder
 from unstatic.nn.causal import Memory
 
 SCHEDULES = {"shifted": shifted, "wan": wan}
@@ -71,12 +71,14 @@ class NativeEngine:
         sketcher: Decoder | None = None,
         decoder: Decoder | None = None,
         image_encoder: BorrowedClip | None = None,
+        encoder: Encoder | None = None,
     ) -> None:
         self.manifest = manifest
         self.transformer = transformer
         self.autoencoder = autoencoder
         self.text_encoder = text_encoder
         self.device = device
+        self.encoder = encoder or autoencoder
         self.decoder = decoder or autoencoder
         self.sketcher = sketcher or self.decoder
         self.image_encoder = image_encoder
@@ -165,7 +167,7 @@ class NativeEngine:
             return None
         assert plan.image is not None, "the plan was checked"
         frames = self.manifest.compression.frames_covering(plan.made)
-        return beside(self.autoencoder, plan.image, plan.last_image, frames)
+        return beside(self.encoder, plan.image, plan.last_image, frames)
 
     def seen(self, plan: Plan) -> Float[Tensor, "1 s e"] | None:
         """Return what an image encoder sees of the plan's pictures, for a model that has one."""
@@ -179,17 +181,17 @@ class NativeEngine:
         known: list[Condition] = []
         if plan.source is not None:
             frames = lasting(plan.source, self.manifest.compression.frames_covering(plan.made))
-            known.append(source(self.autoencoder, frames, plan.strength))
+            known.append(source(self.encoder, frames, plan.strength))
             if plan.mask is not None:
-                known.append(outside(self.autoencoder, frames, plan.mask))
+                known.append(outside(self.encoder, frames, plan.mask))
         for footage in plan.footage:
-            known += filter(None, [span(self.autoencoder, footage)])
+            known += filter(None, [span(self.encoder, footage)])
         if self.manifest.begins_with_picture:  # seen beside the latent
             return [*known, *plan.conditions]
         if plan.image is not None:
-            known.append(first_frame(self.autoencoder, plan.image))
+            known.append(first_frame(self.encoder, plan.image))
         if plan.last_image is not None:
-            known.append(last_frame(self.autoencoder, plan.last_image))
+            known.append(last_frame(self.encoder, plan.last_image))
         return [*known, *plan.conditions]
 
     def static(self, plan: Plan) -> LatentState:
@@ -284,7 +286,7 @@ def load_native(
     them for good, or until they are detached if the engine shall be `adaptable`, which is slower on a CPU.
     `quantise` is "int8" or "fp8", in which the transformer's large matrices stay. With `offload` its blocks
     come one by one: to a CPU from their files, to another device from the computer's memory. With `tiled`
-    pictures are decoded in tiles.
+    pictures are encoded and decoded in tiles.
     The process keeps freed memory from here on. Raises InputError for missing, damaged or foreign files.
     """
     keep_freed_memory()
@@ -315,7 +317,7 @@ def load_native(
         for each in chosen(transformer, use.part):
             attach(each, lora, use.weight)
     autoencoder = parts.autoencoder.to(target).eval()
-    decoder = _tiled(autoencoder, model.manifest) if tiled else autoencoder
+    encoder, decoder = _tiled(autoencoder, model.manifest) if tiled else (autoencoder, autoencoder)
     sketcher = parts.sketcher and parts.sketcher.to(target).eval()
     return NativeEngine(
         model.manifest,
@@ -326,6 +328,7 @@ def load_native(
         sketcher,
         decoder,
         parts.image_encoder,
+        encoder,
     )
 
 
@@ -337,9 +340,9 @@ def _check_tiles(model: InstalledModel) -> None:
         )
 
 
-def _tiled(autoencoder: Autoencoder, manifest: Manifest) -> TiledDecoder:
+def _tiled(autoencoder: Autoencoder, manifest: Manifest) -> tuple[TiledEncoder, TiledDecoder]:
     assert isinstance(autoencoder, WanAutoencoder), "tiles were checked"
-    return TiledDecoder(autoencoder, streams=manifest.chunk is not None)
+    return TiledEncoder(autoencoder), TiledDecoder(autoencoder, streams=manifest.chunk is not None)
 
 
 def _checked_fit(quantise: str | None, offload: bool, device: torch.device, adaptable: bool) -> Fit:

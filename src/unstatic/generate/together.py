@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from copy import copy
 
 import torch
 
@@ -27,16 +28,9 @@ def together(engine: Engine, place: Place) -> Generator[Engine]:
     with joined():
         transformer = SharedTransformer(_transformer(engine), place)
         assert isinstance(engine, NativeEngine), "it has a transformer"
-        yield NativeEngine(
-            engine.manifest,
-            transformer,
-            engine.autoencoder,
-            engine.text_encoder,
-            engine.device,
-            engine.sketcher,
-            image_encoder=engine.image_encoder,
-            decoder=engine.decoder,
-        )
+        leading = copy(engine)
+        leading.transformer = transformer
+        yield leading
         transformer.dismiss()
 
 

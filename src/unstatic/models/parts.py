@@ -18,7 +18,7 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderCon
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.umt5 import BorrowedUmt5
 from unstatic.models.wan_autoencoder import WanAutoencoder
-from unstatic.models.wan_tiles import TiledDecoder
+from unstatic.models.wan_tiles import TiledDecoder, TiledEncoder
 from unstatic.models.weight_files import weight_files
 from unstatic.models.weights import find_files, load_model
 
@@ -26,6 +26,7 @@ TINY = "tiny_decoder"
 OPEN_PARTS = ("transformer", "transformer_2", "vae", TINY, "text_encoder", IMAGE_ENCODER)
 
 Autoencoder = TinyAutoencoder | WanAutoencoder
+Encoder = Autoencoder | TiledEncoder
 Decoder = Autoencoder | TiledDecoder
 Transformer = VideoTransformer | Experts | SharedTransformer
 

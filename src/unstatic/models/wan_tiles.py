@@ -1,22 +1,48 @@
-"""Wan's full autoencoder in tiles: how much memory decoding takes is decided by a tile, not by the picture.
+"""Wan's full autoencoder in tiles: how much memory it takes is decided by a tile, not by the picture.
 
+    latent = TiledEncoder(autoencoder).encode(video)
     decoder = TiledDecoder(autoencoder, streams=False)
     video, _ = decoder.decode_stream(latent, None)
 
 Tiles overlap by a quarter, and there one fades into the next, as diffusers' `enable_tiling` has it: the same
-frames come out. They are not quite those of the whole picture, for no tile sees beyond its edges.
+latents and frames come out. They are not quite those of the whole picture, for no tile sees beyond its edges.
 """
 
 from itertools import product
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from unstatic.models.wan_autoencoder import WanAutoencoder
+from unstatic.models.wan_autoencoder import WanAutoencoder, WanAutoencoderConfig
 from unstatic.nn.causal import Memory
 
 TILE, STRIDE = 256, 192  # pixels: the side of a tile, and the way from one to the next
+ENCODED_TILE, ENCODED_STRIDE = 32, 24  # the same when encoding, in latents
+
+
+class TiledEncoder(nn.Module):
+    """Encode videos tile by tile, and each tile one latent frame at a time."""
+
+    def __init__(self, model: WanAutoencoder) -> None:
+        super().__init__()
+        self.model = model
+
+    @property
+    def config(self) -> WanAutoencoderConfig:
+        """What the autoencoder is built like."""
+        return self.model.config
+
+    def encode(self, video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c lt lh lw"]:
+        """Encode a video as `WanAutoencoder.encode` does, with its errors."""
+        width, height = self.config.compression.latent_size(video.shape[-1], video.shape[-2])
+        if max(height, width) <= ENCODED_TILE:
+            return self.model.encode(video)
+        space, canvas = self.config.compression.space, _Canvas(height, width, ENCODED_TILE, ENCODED_STRIDE)
+        for y, x in product(range(0, height, ENCODED_STRIDE), range(0, width, ENCODED_STRIDE)):
+            rows, columns = (slice(each * space, (each + ENCODED_TILE) * space) for each in (y, x))
+            canvas.lay(self.model.encode(video[:, :, :, rows, columns]).movedim(1, -1), y, x)
+        return canvas.whole.movedim(-1, 1)
 
 
 class TiledDecoder:
@@ -36,7 +62,7 @@ class TiledDecoder:
     ) -> tuple[Float[Tensor, "b 3 t h w"], Memory]:
         """Decode the next latent frames of a film; `state` is None at its start."""
         space, patch = self.model.config.compression.space, self.model.config.patch
-        cell, step, fade = space // patch, STRIDE // patch, (TILE - STRIDE) // patch
+        cell = space // patch
         height, width = chunk.shape[3:]
         if max(height, width) <= TILE // space:  # the whole picture is a tile
             film, memory = self._decoded(chunk, state or None)
@@ -45,30 +71,13 @@ class TiledDecoder:
         side, each = TILE // space, len(state or ()) // len(places)  # tensors of memory
 
         after: list[Tensor] = []
-        above, left = (
-            dict[int, Tensor](),
-            chunk.new_empty(0),
-        )  # the last rows of tiles, the last columns of one
-        film = None
+        canvas = _Canvas(cell * height, cell * width, TILE // patch, STRIDE // patch)
         for number, (y, x) in enumerate(places):
             memory = state[number * each : (number + 1) * each] if state else None
             tile, memory = self._decoded(chunk[:, :, :, y : y + side, x : x + side], memory)
             after += memory if self.streams else ()
-
-            # Fade in what came before
-            if y:
-                _fade(above[x], tile, 2)
-            if x:
-                _fade(left, tile, 3)
-            above[x], left = tile[:, :, -fade:].clone(), tile[:, :, :, -fade:].clone()
-
-            # Lay the tile out
-            if film is None:
-                film = tile.new_empty(*tile.shape[:2], cell * height, cell * width, tile.shape[-1])
-            room = film[:, :, cell * y :, cell * x :][:, :, :step, :step]
-            room.copy_(tile[:, :, : room.shape[2], : room.shape[3]])
-        assert film is not None, "there is a tile"
-        return self.model.unfolded(film), tuple(after)
+            canvas.lay(tile, cell * y, cell * x)
+        return self.model.unfolded(canvas.whole), tuple(after)
 
     def _decoded(
         self, tile: Float[Tensor, "b c lt lh lw"], memory: Memory | None
@@ -78,6 +87,30 @@ class TiledDecoder:
             piece, memory = self.model.decode_folded(latent, memory)
             pieces.append(piece)
         return torch.cat(pieces, 1), memory or ()
+
+
+class _Canvas:
+    """A picture that is laid out tile by tile, row by row, in cells of any kind; tiles are used up."""
+
+    whole: Float[Tensor, "b t h w d"]
+
+    def __init__(self, height: int, width: int, side: int, stride: int) -> None:
+        self.height, self.width, self.stride, self.overlap = height, width, stride, side - stride
+        self._above = dict[int, Tensor]()  # the last rows of the tiles before, by their column
+        self._left: Tensor  # the last columns of the tile before
+
+    def lay(self, tile: Float[Tensor, "b t th tw d"], y: int, x: int) -> None:
+        """Lay the next tile out, with its first corner at (y, x), and let those before fade into it."""
+        if y:
+            _fade(self._above[x], tile, 2)
+        if x:
+            _fade(self._left, tile, 3)
+        self._above[x] = tile[:, :, -self.overlap :].clone()
+        self._left = tile[:, :, :, -self.overlap :].clone()
+        if not (x or y):
+            self.whole = tile.new_empty(*tile.shape[:2], self.height, self.width, tile.shape[-1])
+        room = self.whole[:, :, y : y + self.stride, x : x + self.stride]
+        room.copy_(tile[:, :, : room.shape[2], : room.shape[3]])
 
 
 def _fade(last: Tensor, tile: Tensor, axis: int) -> None:
