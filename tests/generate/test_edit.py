@@ -71,13 +71,36 @@ def test_a_loop_flows_into_its_beginning_and_shows_that_one(engine: NativeEngine
     assert len(shown) == 34 + 16
 
     # The end is the beginning again, as it would be after a still of it
-    again = encoded(engine, np.concatenate([video[:1].repeat(13, 0), video[:16]]))[:, :, 4:]
-    end = (planned.made - 1) // 4 + 1
-    assert torch.equal(latent[:, :, end - 4 : end], again)
+    again = encoded(engine, np.concatenate([video[:1].repeat(13, 0), video[: asked.lead]]))[:, :, 4:]
+    end, groups = (planned.made - 1) // 4 + 1, asked.lead // 4
+    assert torch.equal(latent[:, :, end - groups : end], again)
     with torch.inference_mode():
         whole = to_frames(engine.autoencoder.decode(latent))[0]
     assert np.array_equal(shown, whole[planned.skip : planned.made])
-    assert planned.skip - 16 in range(4)
+    assert planned.skip - asked.lead in range(4)
+
+
+def jumping(*at: int, count: int = 34) -> np.ndarray:
+    """Return a video that grows brighter by a level a frame, and by fifty more at some."""
+    levels = np.cumsum(np.ones(count, int) + 50 * np.isin(np.arange(count), at))
+    return np.broadcast_to(levels[:, None, None, None], (count, 32, 32, 3)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("video", "lead"),
+    [
+        (jumping(), 16),
+        (jumping(16), 12),
+        (jumping(15, 12), 8),
+        (jumping(17, 8), 12),  # what happens in the first frame that is shown counts
+        (jumping(18, 9), 16),
+        (jumping(count=20), 8),  # no more than half of a video
+        (jumping(4, count=9), 4),
+    ],
+)
+def test_a_loop_begins_where_little_happens(engine: NativeEngine, video: np.ndarray, lead: int):
+    asked = edit.loop(ASKED, video, engine.manifest, seconds=1)
+    assert asked.lead == len(asked.footage[1].frames) == lead
 
 
 def test_a_blend_begins_with_one_and_ends_with_the_other(engine: NativeEngine, make_frames):

@@ -9,6 +9,7 @@ Videos are frames at the model's rate, as from `footage.read_source`. All raise 
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,9 +20,10 @@ from unstatic.generate.footage import Footage
 from unstatic.generate.request import Request
 from unstatic.models.manifest import Manifest
 
-LOOP_FRAMES = 16  # how much of its beginning a loop flows into
+LEAST_LOOP_FRAMES, LOOP_FRAMES = 8, 16  # how much of its beginning a loop flows into
 STRENGTH = 0.9
 BLEND_STRENGTH = 0.8
+STILL = 0.25  # levels of 255
 
 Pixels = UInt8[np.ndarray, "t h w 3"]
 
@@ -67,15 +69,34 @@ def loop(
     """Go on after a video for `seconds` so that its end flows into its beginning.
 
     The beginning is made twice, and what is shown is the second: there it comes out of the new part. So the
-    loop begins up to a second into the video, at a frame that is decoded after the same frames at both ends.
+    loop begins up to a second into the video, at a frame that is decoded after the same frames at both ends,
+    and where little happens: players stumble there.
     """
     new = whole_groups(seconds, manifest)
     group = manifest.compression.time
-    again = video[: min(LOOP_FRAMES, len(video) // 2) // group * group]
-    if not len(again):
+    most = min(LOOP_FRAMES, len(video) // 2) // group * group
+    if not most:
         raise InputError(f"a loop needs at least {2 * group} frames to begin with: give a longer video")
+    again = video[: calmest(video, range(most, min(LEAST_LOOP_FRAMES, most) - 1, -group))]
     footage = Footage(first=0, frames=video), Footage(first=len(video) + new, frames=again)
     return replace(_lasting(request, len(video) + new, manifest, *footage), lead=len(again))
+
+
+def calmest(video: UInt8[np.ndarray, "t h w 3"], frames: Sequence[int]) -> int:
+    """Return before which of these frames least happens: change, and change of change, to the usual ones.
+
+    The first of equal ones is taken; the last frame that is asked for is not the last of the video.
+    """
+    values = video[: max(frames) + 2].astype(np.float32)
+    steps = np.abs(np.diff(values, axis=0)).mean((1, 2, 3))
+    bends = np.abs(np.diff(values, n=2, axis=0)).mean((1, 2, 3))
+    usual = np.median(steps) + STILL, np.median(bends) + STILL
+
+    def unrest(at: int) -> float:
+        around = bends[max(0, at - 2) : at]  # at the last frame before, and at this one
+        return float(max(steps[at - 1] / usual[0], around.max() / usual[1]))
+
+    return min(frames, key=unrest)
 
 
 def blend(

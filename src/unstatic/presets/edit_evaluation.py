@@ -72,8 +72,8 @@ def extended(
 
 def looped(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
     """Go on after the source until it can begin again."""
-    frames = make(edit.loop(request, source, engine.manifest, seconds=NEW_SECONDS))
-    lead = edit.LOOP_FRAMES
+    asked = edit.loop(request, source, engine.manifest, seconds=NEW_SECONDS)
+    frames, lead = make(asked), asked.lead
     kept = (
         _kept(0, source, copy, after=lead),
         _kept(len(frames) - lead, source[: lead + 1], copy, until=lead),
