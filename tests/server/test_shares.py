@@ -25,10 +25,10 @@ def test_f27_nobody_takes_more_than_a_share_and_what_ends_is_given_back():
 
 def test_f27_a_share_that_grows_is_taken_in_blocks_and_given_back_whole():
     shares = Shares("too much is sent", most=30, in_all=40)
-    with shares.growing("ada", 10) as grow:
+    with shares.growing("ada", free=10, block=10) as grow:
         grow(10)
         with shares.of("bob", 30), shares.of("eve", 10):
-            pass  # the first block is free
+            pass  # so much is free
         grow(11)
         grow(19)
         with shares.of("ada", 20), pytest.raises(ApiError):

@@ -41,10 +41,10 @@ class Shares:
                     del self._taken[account_id]
 
     @contextmanager
-    def growing(self, account_id: str, block: int) -> Generator[Callable[[int], None]]:
-        """Yield what takes as much as it is told, in blocks, until the end; the first block is free."""
+    def growing(self, account_id: str, *, free: int, block: int) -> Generator[Callable[[int], None]]:
+        """Yield what takes as much as it is told beyond `free`, in blocks, until the `with` ends."""
         with ExitStack() as blocks:
-            taken = block
+            taken = free
 
             def grow(amount: int) -> None:
                 nonlocal taken

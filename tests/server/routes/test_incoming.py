@@ -238,9 +238,9 @@ def test_f27_large_bodies_of_all_accounts_have_an_end_and_words_always_pass(
             stack.enter_context(server.bodies.of("another", MOST_BODIES_BYTES - taken))
             yield
 
-    with left(1_000_000):
+    with left(2_000_000):
         assert [client.post("/v1/videos", **each).status_code for each in (named, bracketed)] == [200, 200]
-    with left(999_999):
+    with left(1_999_999):
         for each in (named, bracketed):
             answer = client.post("/v1/videos", **each)
             assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")

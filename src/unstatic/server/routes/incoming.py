@@ -161,7 +161,8 @@ async def sent_of(incoming: Known) -> AsyncGenerator[Sent]:
     said = incoming.request.headers.get("content-length", "")
     size_bytes = min(int(said), most) if said.isdecimal() and len(said) < 18 else most
     uploading = server.uploads.of(incoming.account_id, size_bytes)
-    with uploading, server.bodies.growing(incoming.account_id, forms.BLOCK_BYTES) as hold:
+    account_id, free, block = incoming.account_id, forms.MAX_TEXT_BYTES, forms.BLOCK_BYTES
+    with uploading, server.bodies.growing(account_id, free=free, block=block) as hold:
         async with forms.reading(incoming.request, spool=server.spool, max_bytes=most, hold=hold) as form:
             if form.files:
                 limits.check_upload(incoming.caller.tier)
