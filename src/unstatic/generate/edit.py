@@ -89,14 +89,17 @@ def calmest(video: UInt8[np.ndarray, "t h w 3"], frames: Sequence[int]) -> int:
     """
     if len(frames) == 1:
         return frames[0]
-    values = video[: max(frames) + 2].astype(np.float32)
-    steps = np.abs(np.diff(values, axis=0)).mean((1, 2, 3))
-    bends = np.abs(np.diff(values, n=2, axis=0)).mean((1, 2, 3))
+    steps, bends = list[float](), list[float]()
+    for number in range(max(frames) + 1):  # three frames at a time: large ones together would fill the memory
+        change = np.diff(video[number : number + 3].astype(np.int16), axis=0)
+        steps.append(float(np.abs(change[0]).mean()))
+        if number < max(frames):
+            bends.append(float(np.abs(change[1] - change[0]).mean()))
     usual = np.median(steps) + STILL, np.median(bends) + STILL
 
     def unrest(at: int) -> float:
         around = bends[max(0, at - 2) : at]  # at the last frame before, and at this one
-        return float(max(steps[at - 1] / usual[0], around.max() / usual[1]))
+        return float(max(steps[at - 1] / usual[0], max(around) / usual[1]))
 
     return min(frames, key=unrest)
 

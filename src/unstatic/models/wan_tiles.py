@@ -5,7 +5,8 @@
     video, _ = decoder.decode_stream(latent, None)
 
 Tiles overlap by a quarter, and there one fades into the next, as diffusers' `enable_tiling` has it: the same
-latents and frames come out. They are not quite those of the whole picture, for no tile sees beyond its edges.
+latents and frames come out, but for Wan 2.2 from 416 to 512 pixels, which it encodes in two tiles. They
+are not quite those of the whole picture, for no tile sees beyond its edges.
 """
 
 from itertools import product
