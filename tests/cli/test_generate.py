@@ -90,12 +90,16 @@ def test_json_says_what_was_done(video: Command):
     }
 
 
-def test_an_interval_of_guidance_reaches_the_model(video: Command):
-    ran = video("a ball", "--seconds", 0.5, "--guidance-interval", "0.5:1", "--json", "-o", "part.mp4")
-    assert json.loads(ran.out)["guidance_interval"] == [0.5, 1.0]
-    assert video("a ball", "--seconds", 0.5, "-o", "whole.mp4").code == 0
-    part, whole = (read_video(Path(name)).frames for name in ("part.mp4", "whole.mp4"))
-    assert not np.array_equal(part, whole)
+@pytest.mark.parametrize(
+    ("option", "said", "known"),
+    [("--guidance-interval", "0.5:1", [0.5, 1.0]), ("--skip-layer-guidance", "0.5", 0.5)],
+)
+def test_what_guides_reaches_the_model(video: Command, option: str, said: str, known: object):
+    ran = video("a ball", "--seconds", 0.5, option, said, "--json", "-o", "led.mp4")
+    assert json.loads(ran.out)[option.removeprefix("--").replace("-", "_")] == known
+    assert video("a ball", "--seconds", 0.5, "-o", "plain.mp4").code == 0
+    led, plain = (read_video(Path(name)).frames for name in ("led.mp4", "plain.mp4"))
+    assert not np.array_equal(led, plain)
 
 
 def test_a_seed_gives_the_same_frames_again(video: Command):

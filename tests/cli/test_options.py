@@ -16,7 +16,7 @@ from unstatic.cli import options
 from unstatic.core.keys import KEY_VARIABLE
 from unstatic.core.shapes import Size
 from unstatic.diffusion.solver import SOLVERS
-from unstatic.generate.request import DISTILLED
+from unstatic.generate.ways import DISTILLED
 from unstatic.media.read import read_picture, read_video
 from unstatic.media.write import write_video
 

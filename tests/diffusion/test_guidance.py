@@ -8,7 +8,16 @@ from hypothesis import strategies as st
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
-from unstatic.diffusion.guidance import Answers, guide, guided, in_one_batch, in_turn, rescale
+from unstatic.diffusion.guidance import (
+    Answers,
+    both_led_away,
+    guide,
+    guided,
+    in_one_batch,
+    in_turn,
+    led_away,
+    rescale,
+)
 from unstatic.diffusion.process import to_eps, to_x0
 
 exactly = partial(torch.testing.assert_close, rtol=0, atol=0)
@@ -132,3 +141,19 @@ def test_what_makes_no_sense_is_refused(
     both = in_turn(conditional, conditional)
     with pytest.raises(InputError, match=named):
         guided(conditional, both, weight=weight, interval=interval, rescaled=rescaled)
+
+
+@repeated
+@given(amount=st.floats(0, 5))
+def test_a_denoiser_is_led_away_from_a_weaker_one(amount: float) -> None:
+    x, sigma = noise(1, 3, 2, 4, 4), levels(0.3, 0.7)
+    strong, weak = Counted(2.0), Counted(0.5)
+    closely(led_away(strong, weak, amount)(x, sigma), (2.0 + 1.5 * amount) * x + sigma)
+    assert (strong.calls, weak.calls) == (1, 1)
+
+
+def test_only_the_conditional_answer_is_led_away() -> None:
+    x, sigma = noise(1, 3, 2, 4, 4), levels(0.3, 0.7)
+    led = both_led_away(in_turn(Counted(2.0), Counted(1.0)), Counted(0.5), 0.4)(x, sigma)
+    closely(led.conditional, 2.6 * x + sigma)
+    closely(led.unconditional, x + sigma)

@@ -294,7 +294,7 @@ def test_an_interval_of_guidance_needs_a_second_pass_to_spare(
             plan(refused, model)
     assert plan(replace(asked, solver="euler"), few).guidance_interval == (0.2, 0.8)
     monkeypatch.setattr(
-        "unstatic.generate.request.this_process", lambda: Place(rank=0, size=2, local_rank=0, local_size=2)
+        "unstatic.generate.ways.this_process", lambda: Place(rank=0, size=2, local_rank=0, local_size=2)
     )
     with pytest.raises(InputError, match="several processes share both passes, leave it out or start one"):
         plan(asked, manifest)

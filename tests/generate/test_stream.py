@@ -22,6 +22,7 @@ from unstatic.generate.stream import (
     LateGuidance,
     Sampling,
     Script,
+    SkipLayer,
     chunk_noise,
     stream_latents,
 )
@@ -177,6 +178,50 @@ def test_late_guidance_has_the_same_interval(model: VideoTransformer, passes: li
     late = replace(SAMPLING, sigmas=linear(4), late_guidance=LateGuidance(0.6, 3.0))
     list(stream(model, static((1,)), replace(late, guidance_interval=(0.3, 0.8))))
     assert passes == [1, 2, 2, 1]
+
+
+@pytest.mark.parametrize(("guidance", "rows"), [(2.0, [2, 1]), (1.0, [1, 1])])
+def test_skip_layer_guidance_takes_a_pass_of_the_prompts_more(
+    model: VideoTransformer, passes: list[int], guidance: float, rows: list[int]
+):
+    led = replace(SAMPLING, guidance=guidance, skip_layer=SkipLayer(1, 0.5))
+    list(stream(model, static((1,)), led))
+    assert passes == rows * 3
+    passes.clear()
+    list(stream(model, static((1, 4)), led))
+    assert passes == [*rows * 3, rows[0], *rows * 3], "what is remembered has passed all blocks"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("interval", [None, (0.0, 1.0), (0.1, 0.2)])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_skip_layer_guidance_leads_by_the_difference_that_a_block_makes(
+    model: VideoTransformer, guidance: float, interval: tuple[float, float] | None
+):
+    state, amount, sigma = static((1,)), 0.7, torch.ones(1, 1)
+    one_step = replace(SAMPLING, sigmas=linear(1), guidance=guidance, guidance_interval=interval)
+    film = final(stream(model, state, replace(one_step, skip_layer=SkipLayer(1, amount))))
+
+    prompt, empty = (model.encode_text(texts(seed)) for seed in (0, 99))
+    said, unsaid = (model(state.latent, sigma, text).prediction for text in (prompt, empty))
+    weaker = model(state.latent, sigma, prompt, without=1).prediction
+    weight = 1.0 if interval == (0.1, 0.2) else guidance
+    expected = unsaid + weight * (said - unsaid) + amount * (said - weaker)
+    torch.testing.assert_close(film, expected, atol=1e-4, rtol=1e-4)
+    assert (expected - final(stream(model, state, one_step))).abs().max() > 1e-2
+
+
+def test_a_distilled_model_is_told_the_same_without_a_block():
+    told = build(replace(CONFIG, scalars=("sigma", "step", "guidance")))
+    one_step = replace(SAMPLING, sigmas=linear(1), guidance=3.0, distilled=True)
+    state = static((1,))
+    full = final(stream(told, state, one_step))
+    film = final(stream(told, state, replace(one_step, skip_layer=SkipLayer(1, 0.7))))
+    scalars = {"step": torch.ones(1, 1), "guidance": torch.tensor([0.2])}
+    weaker = told(
+        state.latent, torch.ones(1, 1), told.encode_text(texts(0)), scalars=scalars, without=1
+    ).prediction
+    torch.testing.assert_close(film, full + 0.7 * (full - weaker), atol=1e-4, rtol=1e-4)
 
 
 def test_a_step_cache_saves_passes_in_every_chunk(model: VideoTransformer, passes: list[int]):

@@ -32,6 +32,9 @@ def test_the_noisiest_frame_decides_who_is_asked() -> None:
         sigma = torch.tensor([levels])
         alone = asked(latent, sigma, asked.encode_text(states)).prediction
         assert torch.equal(both(latent, sigma, text).prediction, alone)
+        fewer = asked(latent, sigma, asked.encode_text(states), without=1).prediction
+        assert torch.equal(both(latent, sigma, text, without=1).prediction, fewer)
+        assert not torch.equal(fewer, alone)
     assert both.config == CONFIG
     with pytest.raises(InputError, match="no anchors"):
         both.encode_anchors(latent, torch.tensor([0, 1]), text)

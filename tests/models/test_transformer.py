@@ -454,3 +454,13 @@ def test_bfloat16_is_near_float32(cast: torch.autocast | None) -> None:
 def test_a_config_that_cannot_be_built_is_refused(change: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         change()
+
+
+def test_a_pass_without_a_block_is_that_of_the_other_blocks() -> None:
+    model, (latent, sigma, states) = build(), (draw(1, 4, 5, 4, 4), levels(1, 5), draw(1, 3, 12))
+    fewer = build(replace(CONFIG, depth=2))
+    weights = {name: value for name, value in model.state_dict().items() if not name.startswith("blocks.1.")}
+    fewer.load_state_dict({name.replace("blocks.2.", "blocks.1."): value for name, value in weights.items()})
+    said = model(latent, sigma, model.encode_text(states), without=1).prediction
+    assert torch.equal(said, fewer(latent, sigma, fewer.encode_text(states)).prediction)
+    assert difference(said, model(latent, sigma, model.encode_text(states)).prediction) > 1e-2

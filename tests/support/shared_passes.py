@@ -83,6 +83,7 @@ def passes(model: Transformer, batch: int) -> list[Tensor]:
         text = model.encode_text(draw(seed, batch, 3, 8), seen)
         if model.config.chunk is None:
             out += [model(latent, level, text).prediction for level in (sigma, 0.1 * sigma)]
+            out.append(model(latent, sigma, text, without=1).prediction)
             continue
         scalars = {"guidance": draw(5, batch), "step": draw(6, batch, 5)}
         for times in (torch.tensor([0, 9]), torch.arange(2 * batch).view(batch, 2)):

@@ -32,6 +32,7 @@ from unstatic.cli.options import (
     Seconds,
     Seed,
     SizeText,
+    SkipLayerGuidance,
     SolverName,
     StepCacheEvery,
     Steps,
@@ -106,6 +107,7 @@ def video(
     steps: Steps = None,
     guidance: Guidance = None,
     guidance_interval: GuidanceInterval = None,
+    skip_layer_guidance: SkipLayerGuidance = None,
     negative: Negative = None,
     solver: SolverName = None,
     step_cache: StepCacheEvery = 1,
@@ -142,6 +144,7 @@ def video(
         steps=steps,
         guidance=guidance,
         guidance_interval=_levels(guidance_interval),
+        skip_layer_guidance=skip_layer_guidance,
         negative=negative,
         solver=solver,
         step_cache=step_cache,
@@ -178,6 +181,7 @@ def image(
     steps: Steps = None,
     guidance: Guidance = None,
     guidance_interval: GuidanceInterval = None,
+    skip_layer_guidance: SkipLayerGuidance = None,
     negative: Negative = None,
     solver: SolverName = None,
     step_cache: StepCacheEvery = 1,
@@ -200,6 +204,7 @@ def image(
         steps=steps,
         guidance=guidance,
         guidance_interval=_levels(guidance_interval),
+        skip_layer_guidance=skip_layer_guidance,
         negative=negative,
         solver=solver,
         step_cache=step_cache,
@@ -303,6 +308,7 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     unsaid |= {"left_open", *plan.left_open} | (set() if plan.negative else {"negative"})
     unsaid |= set() if plan.step_cache > 1 else {"step_cache"}
     unsaid |= set() if plan.guidance_interval else {"guidance_interval"}
+    unsaid |= set() if plan.skip_layer_guidance else {"skip_layer_guidance"}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]

@@ -114,6 +114,15 @@ Seed = Annotated[
     int, typer.Option(parser=whole, metavar="INTEGER", help="The same seed gives the same frames again.")
 ]
 SizeText = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels.")]
+SkipLayerGuidance = Annotated[
+    float | None,
+    typer.Option(
+        "--skip-layer-guidance",
+        parser=number,
+        metavar="NUMBER",
+        help="How much to keep things in shape, for one more pass a step; 0 is off.",
+    ),
+]
 SolverName = Annotated[
     str | None,
     typer.Option(

@@ -47,6 +47,30 @@ def in_one_batch(predict: Predict) -> PredictBoth:
     return both
 
 
+def led_away(predict: Predict, weaker: Predict, amount: float) -> Predict:
+    """Lead a denoiser away from what a weaker one says, v + amount (v - weaker) (autoguidance, 2406.02507).
+
+    What the weaker one gets wrong more often, the other gets wrong less: the step goes on in that direction.
+    """
+
+    def answer(latent: Latent, sigma: Sigma) -> Latent:
+        velocity = predict(latent, sigma)
+        return velocity + amount * (velocity - weaker(latent, sigma))
+
+    return answer
+
+
+def both_led_away(both: PredictBoth, weaker: Predict, amount: float) -> PredictBoth:
+    """Lead the conditional answer away from a weaker denoiser's, as `led_away`."""
+
+    def answers(latent: Latent, sigma: Sigma) -> Answers:
+        said = both(latent, sigma)
+        led = said.conditional + amount * (said.conditional - weaker(latent, sigma))
+        return Answers(led, said.unconditional)
+
+    return answers
+
+
 def guide(answers: Answers, weight: float) -> Latent:
     """Go `weight` times the way from the unconditional to the conditional answer, u + w (c - u) (2207.12598).
 

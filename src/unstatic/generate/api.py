@@ -30,7 +30,8 @@ class EditOptions(TypedDict, total=False):
     """How something is made; what is not given is the model's own choice, the seed is 0.
 
     `size` is "WIDTHxHEIGHT", `guidance` 1 is none and leads away from the prompt `negative`, with a
-    `guidance_interval` (0.2, 0.8) only above its first level of static and up to its second; `step_cache` 4
+    `guidance_interval` (0.2, 0.8) only above its first level of static and up to its second;
+    `skip_layer_guidance` 1 keeps things in shape, for another pass a step, and 0 spares it; `step_cache` 4
     asks it at one of four of many steps, which is twice as fast; `variation` 1, 2 and so on are other takes
     of a seed. `conditions` say what else is known beforehand (`unstatic.diffusion.condition`). `expand`
     (True) rewrites the prompt in words that the model was trained on, where it has an expander: `Model.plan`
@@ -46,6 +47,7 @@ class EditOptions(TypedDict, total=False):
     steps: int
     guidance: float | int
     guidance_interval: tuple[float | int, float | int]
+    skip_layer_guidance: float | int
     negative: str
     solver: str
     step_cache: int

@@ -27,16 +27,18 @@ from unstatic.generate.finish import REPEAT, load_interpolator
 from unstatic.generate.footage import lasting
 from unstatic.generate.joints import JointSmoother, stretches
 from unstatic.generate.known import beside, first_frame, last_frame, outside, source, span
-from unstatic.generate.request import DISTILLED, Plan
+from unstatic.generate.request import Plan
 from unstatic.generate.stream import (
     Chunk,
     Denoised,
     LateGuidance,
     Sampling,
     Script,
+    SkipLayer,
     chunk_noise,
     stream_latents,
 )
+from unstatic.generate.ways import DISTILLED
 from unstatic.media.frames import to_frames, to_tensor
 from unstatic.models.clip import BorrowedClip
 from unstatic.models.experts import chosen
@@ -217,6 +219,12 @@ class NativeEngine:
             return listed(defaults.levels, defaults.shift)
         return SCHEDULES[defaults.schedule](plan.steps, defaults.shift)
 
+    def skip_layer(self, plan: Plan) -> SkipLayer | None:
+        """Return what films are led away from, if they are: the block after the first quarter is left out."""
+        if not plan.skip_layer_guidance:
+            return None
+        return SkipLayer(self.transformer.config.depth // 4, plan.skip_layer_guidance)
+
     def sampling(self, plan: Plan) -> Sampling:
         """Return how the video is sampled."""
         boundary, late = self.manifest.boundary, plan.late_guidance
@@ -227,6 +235,7 @@ class NativeEngine:
             guidance=plan.guidance,
             late_guidance=None if boundary is None or late is None else LateGuidance(boundary, late),
             guidance_interval=plan.guidance_interval,
+            skip_layer=self.skip_layer(plan),
             history_sigma=self.manifest.defaults.history_sigma,
             cache=StepCache(plan.step_cache, boundary),
             distilled=plan.solver == DISTILLED,

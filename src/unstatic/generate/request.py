@@ -1,35 +1,27 @@
 """What somebody asks for: one frozen `Request`, checked in one place before any work is done."""
 
-import math
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from unstatic.core.errors import InputError
-from unstatic.core.processes import this_process
 from unstatic.core.shapes import Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
-from unstatic.diffusion.solver import SOLVERS
-from unstatic.diffusion.step_cache import LEAST_STEPS, MAX_EVERY
 from unstatic.generate.defaults import DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
 from unstatic.generate.finish import Finish, check_finish
 from unstatic.generate.footage import Footage, check_footage, fit_mask, lasting, placed, skipped
 from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size
 from unstatic.generate.prompts.expand import Wording, worded
 from unstatic.generate.prompts.language_model import Rewriter
+from unstatic.generate.ways import check_range, choose_way
 from unstatic.media.frames import fit, nearest_shape, share_cut, shown_numbers
 from unstatic.models.manifest import Manifest
 
 MAX_PROMPT_CHARACTERS = 32_000
-MAX_STEPS = 1_000
-MAX_GUIDANCE = 30.0
 MAX_FPS = 120
 SHAPE_CUT_UNSAID = 0.1
 MAX_SEED = 2**63 - 1
-# The solver of a model that learned to take few steps
-DISTILLED = "distilled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -39,14 +31,16 @@ class Request:
     `seconds` 0 asks for a still. `size`, `fps`, `steps`, `guidance`, `negative` (the prompt that guidance
     leads away from) and `solver` are the model's own when None, but with pictures the size is the one whose
     shape is nearest to theirs. With a `guidance_interval` there is guidance above its first level of static
-    and up to its second, both from 0 to 1. The model is asked at one of `step_cache` steps. `image` is the
-    first frame and `last_image` the last. `footage` is what the video has at other places, `source` what it
-    starts from: noised to `strength`, or outside `mask` (true where all is made anew) kept as it is. The
-    first `lead` frames are made, and footage counts from them, but not shown. `cues` change the prompt on the
-    way; `conditions` say what else is known about the result (`unstatic.diffusion.condition`). The variations
-    1, 2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if
-    there is one and then in words of the model's training if it has an expander; that one adds nothing where
-    pictures show what there is. `upscaler` and `interpolator` make what the file has beyond the model.
+    and up to its second, both from 0 to 1. `skip_layer_guidance` leads away from what the model says without
+    one of its blocks, by so many times the difference; 0 is none, None the model's own choice. The model is
+    asked at one of `step_cache` steps. `image` is the first frame and `last_image` the last. `footage` is
+    what the video has at other places, `source` what it starts from: noised to `strength`, or outside `mask`
+    (true where all is made anew) kept as it is. The first `lead` frames are made, and footage counts from
+    them, but not shown. `cues` change the prompt on the way; `conditions` say what else is known about the
+    result (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed makes, variation
+    0. With `expand` prompts are rewritten, by `rewriter` if there is one and then in words of the model's
+    training if it has an expander; that one adds nothing where pictures show what there is. `upscaler` and
+    `interpolator` make what the file has beyond the model.
     """
 
     prompt: str
@@ -58,6 +52,7 @@ class Request:
     steps: int | None = None
     guidance: float | int | None = None
     guidance_interval: tuple[float | int, float | int] | None = None
+    skip_layer_guidance: float | int | None = None
     negative: str | None = None
     solver: str | None = None
     step_cache: int = 1
@@ -107,6 +102,7 @@ class Plan:
     guidance: float | int
     late_guidance: float | int | None
     guidance_interval: tuple[float | int, float | int] | None
+    skip_layer_guidance: float | int
     negative: str
     solver: str
     step_cache: int
@@ -154,11 +150,11 @@ class Plan:
 
 def plan(request: Request, manifest: Manifest) -> Plan:
     """Answer `request` with the model of `manifest`. Raises InputError naming value and fix."""
-    way = _way(request, manifest)
+    way = choose_way(request, manifest)
     fps = manifest.fps if request.fps is None else request.fps
-    _check_range("fps", fps, 1, MAX_FPS)
-    _check_range("seed", request.seed, 0, MAX_SEED)
-    _check_range("variation", request.variation, 0, MAX_SEED)
+    check_range("fps", fps, 1, MAX_FPS)
+    check_range("seed", request.seed, 0, MAX_SEED)
+    check_range("variation", request.variation, 0, MAX_SEED)
     check_finish(request.upscaler, request.interpolator)
     if any(isinstance(condition, Cue) for condition in request.conditions):
         raise InputError("conditions hold a Cue: give it among the cues")
@@ -210,7 +206,8 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         guidance=way.guidance,
         late_guidance=manifest.defaults.late_guidance if request.guidance is None else None,
         guidance_interval=request.guidance_interval,
-        negative=way.negative,
+        skip_layer_guidance=way.skip_layer_guidance,
+        negative=checked_prompt(way.negative, may_be_empty=True),
         solver=way.solver,
         step_cache=request.step_cache,
         image=None if request.image is None else fit(request.image[None], native)[0],
@@ -231,45 +228,6 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         ),
         left_open=way.left_open,
     )
-
-
-class _Way(NamedTuple):
-    """How static becomes a video."""
-
-    solver: str
-    steps: int
-    guidance: float | int
-    negative: str
-    left_open: frozenset[str]
-
-
-def _way(request: Request, manifest: Manifest) -> _Way:
-    """Return what was asked for or the model's own choice. Raises InputError for what it cannot do."""
-    defaults, few = manifest.defaults, manifest.distilled
-    solver, steps = request.solver, request.steps
-    if solver is None:
-        solver = DISTILLED if few else defaults.solver
-    if steps is None:
-        steps = few.steps if few and solver == DISTILLED else defaults.steps
-    guidance = defaults.guidance if request.guidance is None else request.guidance
-    _check_range("steps", steps, 1, MAX_STEPS)
-    _check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
-    _check_solver(solver, guidance, manifest)
-    if defaults.levels and steps != len(defaults.levels):
-        raise InputError(
-            f"steps is {steps}: {manifest.name} learned {len(defaults.levels)} levels, leave steps out"
-        )
-    _check_step_cache(request.step_cache, solver, steps, manifest)
-    if request.guidance_interval is not None:
-        _check_guidance_interval(request.guidance_interval, solver, guidance, request.step_cache, manifest)
-    negative = defaults.negative if request.negative is None else request.negative
-    if request.negative and (solver == DISTILLED or guidance == 1):
-        raise InputError(
-            f"a negative prompt needs two passes: take solver {defaults.solver}, and guidance above 1"
-        )
-    asked = {"steps": request.steps, "guidance": request.guidance} if manifest.engine == "remote" else {}
-    left_open = frozenset(name for name, value in asked.items() if value is None)
-    return _Way(solver, steps, guidance, checked_prompt(negative, may_be_empty=True), left_open)
 
 
 def pictures_of(request: Request) -> Images:
@@ -418,69 +376,3 @@ def shape_warnings(native: Size, size: Size, manifest: Manifest) -> tuple[str, .
     if cut <= SHAPE_CUT_UNSAID:
         return ()
     return (f"{manifest.name} films in {native}: {cut:.0%} of it is cut away to fill {size}",)
-
-
-def _check_solver(solver: str, guidance: float | int, manifest: Manifest) -> None:
-    """Raise InputError for a solver there is not, or one that was not taught what it is asked for."""
-    few = manifest.distilled
-    if manifest.engine != "native":
-        if solver != manifest.defaults.solver:
-            raise InputError(f"{manifest.name} has a solver of its own: leave solver {solver!r} out")
-        return
-    known = [DISTILLED, *SOLVERS] if few else [*SOLVERS]
-    if solver not in known:
-        raise InputError(f"solver {solver!r} is unknown: take one of {', '.join(known)}")
-    if few and solver == DISTILLED and not 1 <= guidance <= few.max_guidance:
-        other = f"take solver {manifest.defaults.solver} for any other"
-        raise InputError(
-            f"guidance is {guidance}: {manifest.name} in few steps knows 1 to {few.max_guidance:g}; {other}"
-        )
-
-
-def _check_step_cache(every: int, solver: str, steps: int, manifest: Manifest) -> None:
-    """Raise InputError for steps left out where none can be spared."""
-    _check_range("step_cache", every, 1, MAX_EVERY)
-    if every > 1 and manifest.engine != "native":
-        raise InputError(f"{manifest.name} is not run by the native engine: leave the step cache out")
-    if every > 1 and solver == "consistency":
-        raise InputError(f"the few steps of {solver} are all needed: leave the step cache out")
-    if every > 1 and solver == DISTILLED:
-        raise InputError(
-            f"the few steps of {solver} are all needed: leave the step cache out, or take"
-            f" solver {manifest.defaults.solver}"
-        )
-    if every > 1 and steps < LEAST_STEPS:
-        raise InputError(f"steps is {steps}: with a step cache take {LEAST_STEPS} or more, or leave it out")
-
-
-def _check_guidance_interval(
-    interval: tuple[float | int, float | int],
-    solver: str,
-    guidance: float | int,
-    step_cache: int,
-    manifest: Manifest,
-) -> None:
-    """Raise InputError for what is no part of the levels, and where there is no second pass to spare."""
-    low, high = interval
-    said, fix = f"guidance_interval is {low:g}:{high:g}", "leave it out"
-    if not 0 <= low < high <= 1:  # true for NaN too
-        raise InputError(
-            f"{said}: give two levels from 0 (clean) to 1 (static), the lower first, like 0.2:0.8"
-        )
-    if manifest.engine != "native":
-        raise InputError(f"{said}: {manifest.name} is not run by the native engine, {fix}")
-    if solver == DISTILLED:
-        raise InputError(
-            f"{said}: {solver} has no second pass, {fix} or take solver {manifest.defaults.solver}"
-        )
-    if guidance == 1:
-        raise InputError(f"{said}: there is no guidance, {fix} or take guidance above 1")
-    if step_cache > 1:
-        raise InputError(f"{said}: a step cache draws lines across its ends, leave one of the two out")
-    if this_process().size > 1:
-        raise InputError(f"{said}: several processes share both passes, {fix} or start one without torchrun")
-
-
-def _check_range(name: str, value: float | int, low: float | int, high: float | int) -> None:
-    if not (math.isfinite(value) and low <= value <= high):
-        raise InputError(f"{name} is {value}: it must be between {low:g} and {high:g}")

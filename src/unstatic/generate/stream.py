@@ -21,7 +21,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator, noise
 from unstatic.diffusion.condition import LatentState
 from unstatic.diffusion.distilled import next_level, told
-from unstatic.diffusion.guidance import guided, in_one_batch
+from unstatic.diffusion.guidance import both_led_away, guided, in_one_batch, led_away
 from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, to_velocity
 from unstatic.diffusion.sampling import sample
 from unstatic.diffusion.schedule import Schedule
@@ -42,12 +42,23 @@ class LateGuidance(NamedTuple):
     weight: float | int
 
 
+class SkipLayer(NamedTuple):
+    """Which block the weaker network lacks, and how far films are led away from what it says.
+
+    Skip layer guidance (2411.18664): things keep their shape, for one more pass at every step.
+    """
+
+    layer: int
+    amount: float | int
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Sampling:
     """How static becomes a video.
 
     `prediction` is what the model was trained to output, `guidance` 1 is none, `late_guidance` another one
-    below some level, `guidance_interval` the levels where there is any, and `history_sigma` the level of the
+    below some level, `guidance_interval` the levels where there is any, `skip_layer` what it is led away from
+    besides, and `history_sigma` the level of the
     static that is put on a finished chunk before later ones look back at it. With `distilled` the model is
     told how far each step goes and how guided it shall be, with `thousandths` levels rounded down to whole
     thousandths, as it learned them. `beside` are channels that are known and stand next to those denoised:
@@ -62,6 +73,7 @@ class Sampling:
     history_sigma: float
     late_guidance: LateGuidance | None = None
     guidance_interval: tuple[float | int, float | int] | None = None
+    skip_layer: SkipLayer | None = None
     cache: StepCache = ALL_STEPS
     distilled: bool = False
     thousandths: bool = False
@@ -287,18 +299,28 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
 
 def _guided(model: Transformer, start: int, memories: Memories, sampling: Sampling) -> Predict:
     """Return the guided velocity that solvers ask for; outside the interval the prompts alone are asked."""
-    velocity, interval = _velocity(_look(model, start, memories), sampling), sampling.guidance_interval
+    look = _look(model, start, memories)
+    velocity, interval, skip = _velocity(look, sampling), sampling.guidance_interval, sampling.skip_layer
     if sampling.in_one_pass:
-        return velocity
+        if skip is None:
+            return velocity
+        return led_away(velocity, _velocity(partial(look, without=skip.layer), sampling), skip.amount)
     both = in_one_batch(velocity)
 
     def of_both(latent: Latent, sigma: Sigma) -> Latent:
         return both(latent, sigma).conditional
 
-    alone = _velocity(_look(model, start, memories.of_prompts()), sampling) if interval else of_both
+    of_prompts = _look(model, start, memories.of_prompts()) if interval or skip else look
+    alone = _velocity(of_prompts, sampling) if interval else of_both
 
     def by(weight: float | int) -> Predict:
-        return guided(alone, both, weight=weight, interval=interval or (0.0, 1.0))
+        interval_ = interval or (0.0, 1.0)
+        if skip is None:
+            return guided(alone, both, weight=weight, interval=interval_)
+        weaker = _velocity(partial(of_prompts, without=skip.layer), sampling)
+        # Guidance multiplies what the conditional answer was led
+        led = both_led_away(both, weaker, skip.amount / max(weight, 1))
+        return guided(led_away(alone, weaker, skip.amount), led, weight=weight, interval=interval_)
 
     early = by(sampling.guidance)
     if sampling.late_guidance is None:

@@ -39,6 +39,7 @@ from unstatic.models.transformer import (
 )
 from unstatic.nn.attention import KeyValue
 
+EVERY_BLOCK = -1  # none is left out
 SCALAR = "scalar "  # begins the names under which scalars are told
 
 
@@ -178,11 +179,13 @@ class SharedTransformer(nn.Module):
         anchors: AnchorMemory | None = None,
         scalars: Mapping[str, Tensor] | None = None,
         remember: bool = False,
+        without: int | None = None,
     ) -> TransformerOutput:
         assert text is self.text, "the others remember the last text only"
         assert history is None or history is self.ring, "and the last ring"
         assert anchors is None or anchors is self.anchors, "and the last anchors"
-        facts = torch.tensor([start, history is not None, anchors is not None, remember])
+        left_out = EVERY_BLOCK if without is None else without
+        facts = torch.tensor([start, history is not None, anchors is not None, remember, left_out])
         message = {f"{SCALAR}{name}": value for name, value in (scalars or {}).items()}
         message |= {"latent": latent, "sigma": sigma, "facts": facts}
         tell(message)
@@ -222,7 +225,7 @@ class SharedTransformer(nn.Module):
 
     def _pass(self, told: Mapping[str, Tensor]) -> TransformerOutput:
         assert self.text is not None, "a pass reads a text"
-        start, continues, anchored, remember = told["facts"].tolist()
+        start, continues, anchored, remember, left_out = told["facts"].tolist()
         rows = {name: self._own(value) for name, value in told.items() if name != "facts"}
         self.ring = self.ring if continues else None  # a film begins: the last one is forgotten
         output = self.model(
@@ -234,6 +237,7 @@ class SharedTransformer(nn.Module):
             anchors=self.anchors if anchored else None,
             scalars={name.removeprefix(SCALAR): rows[name] for name in rows if name.startswith(SCALAR)},
             remember=bool(remember),
+            without=None if left_out == EVERY_BLOCK else left_out,
         )
         self.ring = output.ring if remember else self.ring
         return TransformerOutput(self._both_halves(output.prediction), output.ring)

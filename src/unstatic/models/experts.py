@@ -73,6 +73,7 @@ class Experts(nn.Module):
         anchors: AnchorMemory | None = None,
         scalars: Mapping[str, Tensor] | None = None,
         remember: bool = False,
+        without: int | None = None,
     ) -> TransformerOutput:
         """Predict as the one does whose level it is; see `VideoTransformer.forward`."""
         is_early = bool(sigma.max() >= self.boundary)
@@ -87,4 +88,5 @@ class Experts(nn.Module):
             anchors=anchors,
             scalars=scalars,
             remember=remember,
+            without=without,
         )

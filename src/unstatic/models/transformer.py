@@ -400,13 +400,14 @@ class VideoTransformer(nn.Module):
         anchors: AnchorMemory | None = None,
         scalars: Mapping[str, Tensor] | None = None,
         remember: bool = False,
+        without: int | None = None,
     ) -> TransformerOutput:
         """Predict the latent frames [start, start + t) from their noisy state and one sigma per frame.
 
         A pass may hold any number of chunks; `start` is where its first one begins and where `history` ended.
-        `scalars` gives every further number of the config a value per frame (`b t`) or per sample (`b`), or
-        is left out.
-        `remember` asks for the ring that continues this pass. The prediction has the dtype of `latent`.
+        `scalars` gives every further number of the config a value per frame (`b t`) or per sample (`b`).
+        `remember` asks for the ring that continues this pass, `without` names a block to leave out by its
+        number. The prediction has the dtype of `latent`.
         """
         assert history is None or history.end == start, "a ring continues where it ended"
         grid = self.grid(latent)
@@ -419,8 +420,10 @@ class VideoTransformer(nn.Module):
         pasts = history.blocks if history is not None else repeat((), self.config.depth)
         anchored = anchors.blocks if anchors is not None else repeat(None, self.config.depth)
         last: list[tuple[KeyValue, ...]] = []
-        memories = zip(text.blocks, text.pictures, pasts, anchored, strict=True)
-        for block, (words, seen, past, anchor) in zip(self.blocks, memories, strict=True):
+        memories = zip(range(self.config.depth), text.blocks, text.pictures, pasts, anchored, strict=True)
+        for block, (number, words, seen, past, anchor) in zip(self.blocks, memories, strict=True):
+            if number == without:
+                continue
             x, chunks = block(x, modulation, words, seen, layout, past, anchor)
             if remember:
                 last.append(copy_chunks(last_chunks(chunks, layout.history_chunks, layout.sink_chunks), past))
@@ -432,8 +435,7 @@ class VideoTransformer(nn.Module):
 
     def grid(self, latent: Float[Tensor, "b c t h w"]) -> Grid:
         """Count the tokens of a latent along each axis."""
-        _, rows, columns = self.config.patch
-        _, _, frames, height, width = latent.shape
+        (_, rows, columns), (frames, height, width) = self.config.patch, latent.shape[2:]
         if height % rows or width % columns:
             raise InputError(f"latent {width}x{height} must be a multiple of the patch {columns}x{rows}")
         return Grid(frames, height // rows, width // columns)

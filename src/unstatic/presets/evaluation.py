@@ -38,7 +38,8 @@ from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.evals.speed import FilmTimes
 from unstatic.generate.engine import Frames as Stretch
 from unstatic.generate.native import NativeEngine
-from unstatic.generate.request import DISTILLED, Request, plan
+from unstatic.generate.request import Request, plan
+from unstatic.generate.ways import DISTILLED
 from unstatic.media.frames import retime, to_tensor
 from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
