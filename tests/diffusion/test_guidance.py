@@ -152,8 +152,9 @@ def test_a_denoiser_is_led_away_from_a_weaker_one(amount: float) -> None:
     assert (strong.calls, weak.calls) == (1, 1)
 
 
-def test_only_the_conditional_answer_is_led_away() -> None:
+@repeated
+@given(weight=st.floats(0, 15))
+def test_a_guided_answer_is_led_as_far_whatever_its_weight(weight: float) -> None:
     x, sigma = noise(1, 3, 2, 4, 4), levels(0.3, 0.7)
     led = both_led_away(in_turn(Counted(2.0), Counted(1.0)), Counted(0.5), 0.4)(x, sigma)
-    closely(led.conditional, 2.6 * x + sigma)
-    closely(led.unconditional, x + sigma)
+    closely(guide(led, weight), (1.0 + weight + 0.4 * 1.5) * x + sigma)

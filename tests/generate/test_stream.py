@@ -26,7 +26,7 @@ from unstatic.generate.stream import (
     chunk_noise,
     stream_latents,
 )
-from unstatic.models.transformer import TextMemory, TransformerConfig, VideoTransformer
+from unstatic.models.transformer import Ring, TextMemory, TransformerConfig, VideoTransformer
 
 CHUNKS = (1, 4, 4, 4)
 SHAPE = (4, 4, 4)
@@ -178,6 +178,9 @@ def test_late_guidance_has_the_same_interval(model: VideoTransformer, passes: li
     late = replace(SAMPLING, sigmas=linear(4), late_guidance=LateGuidance(0.6, 3.0))
     list(stream(model, static((1,)), replace(late, guidance_interval=(0.3, 0.8))))
     assert passes == [1, 2, 2, 1]
+    passes.clear()
+    list(stream(model, static((1,)), replace(late, skip_layer=SkipLayer(1, 0.5))))
+    assert passes == [2, 1] * 4
 
 
 @pytest.mark.parametrize(("guidance", "rows"), [(2.0, [2, 1]), (1.0, [1, 1])])
@@ -194,7 +197,7 @@ def test_skip_layer_guidance_takes_a_pass_of_the_prompts_more(
 
 @torch.no_grad()
 @pytest.mark.parametrize("interval", [None, (0.0, 1.0), (0.1, 0.2)])
-@pytest.mark.parametrize("guidance", [1.0, 3.0])
+@pytest.mark.parametrize("guidance", [0.0, 0.5, 1.0, 3.0])
 def test_skip_layer_guidance_leads_by_the_difference_that_a_block_makes(
     model: VideoTransformer, guidance: float, interval: tuple[float, float] | None
 ):
@@ -209,6 +212,17 @@ def test_skip_layer_guidance_leads_by_the_difference_that_a_block_makes(
     expected = unsaid + weight * (said - unsaid) + amount * (said - weaker)
     torch.testing.assert_close(film, expected, atol=1e-4, rtol=1e-4)
     assert (expected - final(stream(model, state, one_step))).abs().max() > 1e-2
+
+
+def test_the_weaker_network_sees_what_came_before_and_what_is_ahead(model: VideoTransformer):
+    known = apply_conditions(static((1, 4)), [LastFrame(latent=0.3 * chunk_noise(SHAPE, (1,), [8]))])
+    seen: list[dict[str, object]] = []
+    handle = model.register_forward_pre_hook(lambda _, __, named: seen.append(named), with_kwargs=True)
+    list(stream(model, known, replace(SAMPLING, sigmas=linear(1), skip_layer=SkipLayer(1, 0.7))))
+    handle.remove()
+    weaker = [each for each in seen if each.get("without") == 1]
+    assert [isinstance(each["history"], Ring) for each in weaker] == [False, True]
+    assert all(each["anchors"] is not None for each in weaker)
 
 
 def test_a_distilled_model_is_told_the_same_without_a_block():

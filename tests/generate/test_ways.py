@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from unstatic.core.errors import InputError
-from unstatic.core.processes import Place
 from unstatic.generate.request import Request, plan
-from unstatic.models.manifest import Distilled, Manifest, read_manifest
+from unstatic.models.manifest import Manifest, read_manifest
 
 
 @pytest.fixture
@@ -26,6 +25,9 @@ def test_skip_layer_guidance_is_the_models_own_unless_it_is_asked_for(manifest: 
     for number in (-0.1, 10.1, math.nan):
         with pytest.raises(InputError, match=r"skip_layer_guidance is .*: it must be between 0 and 10"):
             plan(Request(prompt="a ball", skip_layer_guidance=number), manifest)
+        wrong = replace(manifest, defaults=replace(manifest.defaults, skip_layer_guidance=number))
+        with pytest.raises(InputError, match=r"skip_layer_guidance is .*: it must be between 0 and 10"):
+            plan(Request(prompt="a ball"), wrong)
 
 
 @pytest.mark.parametrize("engine", ["diffusers", "remote"])
@@ -34,17 +36,3 @@ def test_other_engines_have_no_skip_layer_guidance(manifest: Manifest, engine: s
     assert plan(Request(prompt="a ball", skip_layer_guidance=0), other).skip_layer_guidance == 0
     with pytest.raises(InputError, match=r"skip_layer_guidance is 1: .* not run by the native engine, leave"):
         plan(Request(prompt="a ball", skip_layer_guidance=1), other)
-
-
-def test_several_processes_lead_away_only_where_there_is_one_row(
-    manifest: Manifest, monkeypatch: pytest.MonkeyPatch
-):
-    place = Place(rank=0, size=2, local_rank=0, local_size=2)
-    monkeypatch.setattr("unstatic.generate.ways.this_process", lambda: place)
-    leading = replace(manifest, defaults=replace(manifest.defaults, skip_layer_guidance=0.5))
-    assert plan(Request(prompt="a ball"), leading).skip_layer_guidance == 0
-    assert plan(Request(prompt="a ball", guidance=1), leading).skip_layer_guidance == 0.5
-    few = replace(leading, distilled=Distilled(steps=4, max_guidance=6.0))
-    assert plan(Request(prompt="a ball"), few).skip_layer_guidance == 0.5
-    with pytest.raises(InputError, match="several processes share both passes of guidance, leave it out"):
-        plan(Request(prompt="a ball", skip_layer_guidance=1), leading)

@@ -462,5 +462,8 @@ def test_a_pass_without_a_block_is_that_of_the_other_blocks() -> None:
     weights = {name: value for name, value in model.state_dict().items() if not name.startswith("blocks.1.")}
     fewer.load_state_dict({name.replace("blocks.2.", "blocks.1."): value for name, value in weights.items()})
     said = model(latent, sigma, model.encode_text(states), without=1).prediction
+    for number, remember in ((3, False), (-1, False), (1, True)):
+        with pytest.raises(AssertionError):
+            model(latent, sigma, model.encode_text(states), without=number, remember=remember)
     assert torch.equal(said, fewer(latent, sigma, fewer.encode_text(states)).prediction)
     assert difference(said, model(latent, sigma, model.encode_text(states)).prediction) > 1e-2

@@ -90,6 +90,7 @@ def passes(model: Transformer, batch: int) -> list[Tensor]:
             anchors = model.encode_anchors(draw(7, batch, 4, 2, 6, 10), times, text)
             first = model(latent, sigma, text, anchors=anchors, scalars=scalars, remember=True)
             after = latent[:, :, :2], sigma[:, :2], text
+            out.append(model(*after, start=5, history=first.ring, anchors=anchors, without=1).prediction)
             second = model(*after, start=5, history=first.ring, anchors=anchors, remember=True)
             third = model(*after, start=7, history=second.ring)
             other = model.encode_text(draw(8, batch, 3, 8))  # the prompt changes, and the film goes on

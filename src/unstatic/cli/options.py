@@ -120,7 +120,7 @@ SkipLayerGuidance = Annotated[
         "--skip-layer-guidance",
         parser=number,
         metavar="NUMBER",
-        help="How much to keep things in shape, for one more pass a step; 0 is off.",
+        help="Straighter outlines, for one more pass a step: 0.5, say; 0 is off.",
     ),
 ]
 SolverName = Annotated[

@@ -2,7 +2,7 @@
 
 A guided denoiser is again a `Predict`, so samplers know nothing of guidance. How the conditional and the
 unconditional answer come about is the caller's explicit choice: `in_turn` (two calls) or `in_one_batch` (one
-call on a batch twice as long).
+call on a batch twice as long). `led_away` guides by a weaker denoiser instead of by none of the prompt.
 """
 
 import math
@@ -61,12 +61,15 @@ def led_away(predict: Predict, weaker: Predict, amount: float) -> Predict:
 
 
 def both_led_away(both: PredictBoth, weaker: Predict, amount: float) -> PredictBoth:
-    """Lead the conditional answer away from a weaker denoiser's, as `led_away`."""
+    """Lead both answers by as much as `led_away` leads the conditional one.
+
+    Whatever the weight, a guided answer is led so far then: the shares of the two sum to 1.
+    """
 
     def answers(latent: Latent, sigma: Sigma) -> Answers:
         said = both(latent, sigma)
-        led = said.conditional + amount * (said.conditional - weaker(latent, sigma))
-        return Answers(led, said.unconditional)
+        away = amount * (said.conditional - weaker(latent, sigma))
+        return Answers(said.conditional + away, said.unconditional + away)
 
     return answers
 

@@ -3,7 +3,7 @@
 Between neighbouring levels the x0 that it points at moves slowly, along a line: after the first quarter of
 the steps, where every answer decides what is to be seen, it is asked at one of `every` steps, and between
 them x0 is extrapolated in sigma. A `Predict` comes out again, so solvers and guidance know nothing of it.
-What is saved are whole calls, both passes of guidance; what it costs is measured in
+What is saved are whole calls, all passes of guidance; what it costs is measured in
 `benchmarks/step_cache.py`.
 
 Kin: TeaCache (2411.19108) and EasyCache (2507.02860) keep the last residual as it is and decide by

@@ -31,7 +31,7 @@ class EditOptions(TypedDict, total=False):
 
     `size` is "WIDTHxHEIGHT", `guidance` 1 is none and leads away from the prompt `negative`, with a
     `guidance_interval` (0.2, 0.8) only above its first level of static and up to its second;
-    `skip_layer_guidance` 1 keeps things in shape, for another pass a step, and 0 spares it; `step_cache` 4
+    `skip_layer_guidance` 0.5 makes outlines straighter, for another pass a step; `step_cache` 4
     asks it at one of four of many steps, which is twice as fast; `variation` 1, 2 and so on are other takes
     of a seed. `conditions` say what else is known beforehand (`unstatic.diffusion.condition`). `expand`
     (True) rewrites the prompt in words that the model was trained on, where it has an expander: `Model.plan`

@@ -3,7 +3,7 @@
 Memory does not grow with the length of the video: a chunk reads the text, the ring (the last chunks) and at
 most two anchors: the first frame under its text, which keeps a long video from drifting away, and the next
 frame that is known beforehand, so that the video can arrive there. With guidance the batch stands twice in
-every pass, first under the prompt and then under the empty prompt; a distilled model is told the guidance
+a pass, first under the prompt and then under the empty prompt; a distilled model is told the guidance
 instead.
 """
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from unstatic.core.errors import InputError
+from unstatic.core.processes import this_process
 from unstatic.core.seeds import generator, noise
 from unstatic.diffusion.condition import LatentState
 from unstatic.diffusion.distilled import next_level, told
@@ -45,7 +46,7 @@ class LateGuidance(NamedTuple):
 class SkipLayer(NamedTuple):
     """Which block the weaker network lacks, and how far films are led away from what it says.
 
-    Skip layer guidance (2411.18664): things keep their shape, for one more pass at every step.
+    Skip layer guidance (2411.18664): straighter outlines, for one more pass at every step.
     """
 
     layer: int
@@ -58,12 +59,11 @@ class Sampling:
 
     `prediction` is what the model was trained to output, `guidance` 1 is none, `late_guidance` another one
     below some level, `guidance_interval` the levels where there is any, `skip_layer` what it is led away from
-    besides, and `history_sigma` the level of the
-    static that is put on a finished chunk before later ones look back at it. With `distilled` the model is
-    told how far each step goes and how guided it shall be, with `thousandths` levels rounded down to whole
-    thousandths, as it learned them. `beside` are channels that are known and stand next to those denoised:
-    pictures, to models that read them there. `cache` says at which steps the model is asked. With `damped`
-    what is remembered is bounded (`Contrast`).
+    besides, and `history_sigma` the level of the static that is put on a finished chunk before later ones
+    look back at it. With `distilled` the model is told how far each step goes and how guided it shall be,
+    with `thousandths` levels rounded down to whole thousandths, as it learned them. `beside` are channels
+    that are known and stand next to those denoised: pictures, to models that read them there. `cache` says at
+    which steps the model is asked. With `damped` what is remembered is bounded (`Contrast`).
     """
 
     sigmas: Schedule
@@ -299,34 +299,44 @@ def _velocity(look: Look, sampling: Sampling) -> Predict:
 
 def _guided(model: Transformer, start: int, memories: Memories, sampling: Sampling) -> Predict:
     """Return the guided velocity that solvers ask for; outside the interval the prompts alone are asked."""
-    look = _look(model, start, memories)
-    velocity, interval, skip = _velocity(look, sampling), sampling.guidance_interval, sampling.skip_layer
+    velocity, interval = _velocity(_look(model, start, memories), sampling), sampling.guidance_interval
+    skip = sampling.skip_layer
     if sampling.in_one_pass:
         if skip is None:
             return velocity
-        return led_away(velocity, _velocity(partial(look, without=skip.layer), sampling), skip.amount)
-    both = in_one_batch(velocity)
+        return led_away(velocity, _weaker(model, start, memories, sampling, skip.layer), skip.amount)
+    both = plain = in_one_batch(velocity)
 
     def of_both(latent: Latent, sigma: Sigma) -> Latent:
-        return both(latent, sigma).conditional
+        return plain(latent, sigma).conditional
 
-    of_prompts = _look(model, start, memories.of_prompts()) if interval or skip else look
-    alone = _velocity(of_prompts, sampling) if interval else of_both
+    prompts = _velocity(_look(model, start, memories.of_prompts()), sampling) if interval else of_both
+    if skip is not None:
+        weaker = _weaker(model, start, memories, sampling, skip.layer)
+        prompts, both = led_away(prompts, weaker, skip.amount), both_led_away(both, weaker, skip.amount)
 
     def by(weight: float | int) -> Predict:
-        interval_ = interval or (0.0, 1.0)
-        if skip is None:
-            return guided(alone, both, weight=weight, interval=interval_)
-        weaker = _velocity(partial(of_prompts, without=skip.layer), sampling)
-        # Guidance multiplies what the conditional answer was led
-        led = both_led_away(both, weaker, skip.amount / max(weight, 1))
-        return guided(led_away(alone, weaker, skip.amount), led, weight=weight, interval=interval_)
+        return guided(prompts, both, weight=weight, interval=interval or (0.0, 1.0))
 
     early = by(sampling.guidance)
     if sampling.late_guidance is None:
         return early
     level, late = sampling.late_guidance.level, by(sampling.late_guidance.weight)
     return lambda latent, sigma: (early if bool(sigma.max() >= level) else late)(latent, sigma)
+
+
+def _weaker(model: Transformer, start: int, memories: Memories, sampling: Sampling, layer: int) -> Predict:
+    """Return the velocity that the prompts' rows see without a block.
+
+    Several processes share all rows: there both are asked, and the prompts' kept.
+    """
+    alone = sampling.in_one_pass or this_process().size == 1
+    seen = memories if sampling.in_one_pass or not alone else memories.of_prompts()
+    velocity = _velocity(partial(_look(model, start, seen), without=layer), sampling)
+    if alone:
+        return velocity
+    both = in_one_batch(velocity)
+    return lambda latent, sigma: both(latent, sigma).conditional
 
 
 def _remember(

@@ -49,7 +49,7 @@ def choose_way(request: "Request", manifest: Manifest) -> Way:
     _check_step_cache(request.step_cache, solver, steps, manifest)
     if request.guidance_interval is not None:
         _check_guidance_interval(request.guidance_interval, solver, guidance, request.step_cache, manifest)
-    skip_layer = _skip_layer_guidance(request.skip_layer_guidance, solver, guidance, manifest)
+    skip_layer = _skip_layer_guidance(request.skip_layer_guidance, manifest)
     negative = defaults.negative if request.negative is None else request.negative
     if request.negative and (solver == DISTILLED or guidance == 1):
         raise InputError(
@@ -60,27 +60,16 @@ def choose_way(request: "Request", manifest: Manifest) -> Way:
     return Way(solver, steps, guidance, skip_layer, negative, left_open)
 
 
-def _skip_layer_guidance(
-    asked: float | int | None, solver: str, guidance: float | int, manifest: Manifest
-) -> float | int:
-    """Return what was asked for, or the model's own choice where it can be had.
-
-    Raises InputError for a number out of range, and for what is asked where it cannot be had.
-    """
-    native, alone = manifest.engine == "native", this_process().size == 1
-    can_be_had = native and (alone or solver == DISTILLED or guidance == 1)
-    if asked is None:
-        return manifest.defaults.skip_layer_guidance if can_be_had else 0.0
-    check_range("skip_layer_guidance", asked, 0.0, MAX_SKIP_LAYER_GUIDANCE)
-    said = f"skip_layer_guidance is {asked:g}"
-    if asked and not native:
-        raise InputError(f"{said}: {manifest.name} is not run by the native engine, leave it out")
-    if asked and not can_be_had:
+def _skip_layer_guidance(asked: float | int | None, manifest: Manifest) -> float | int:
+    """Return what was asked for, or the model's own choice. Raises InputError for what cannot be had."""
+    amount = manifest.defaults.skip_layer_guidance if asked is None else asked
+    check_range("skip_layer_guidance", amount, 0.0, MAX_SKIP_LAYER_GUIDANCE)
+    if amount and manifest.engine != "native":
         raise InputError(
-            f"{said}: several processes share both passes of guidance, leave it out or start one without"
-            " torchrun"
+            f"skip_layer_guidance is {amount:g}: {manifest.name} is not run by the native engine,"
+            " leave it out"
         )
-    return asked
+    return amount
 
 
 def _check_solver(solver: str, guidance: float | int, manifest: Manifest) -> None:

@@ -379,8 +379,7 @@ class VideoTransformer(nn.Module):
         if self.anchor_embedding is None:
             raise InputError("this transformer has no anchors: build it with anchors=True")
         x = self.embed_patches(latent) + self.anchor_embedding
-        clean = self.scalar_embedding["sigma"](latent.new_zeros(x.shape[:2]))
-        modulation = self.project(clean)
+        modulation = self.project(self.scalar_embedding["sigma"](latent.new_zeros(x.shape[:2])))
         layout = anchor_layout(self.config, self.grid(latent), latent.device)
 
         memories: list[KeyValue] = []
@@ -406,10 +405,11 @@ class VideoTransformer(nn.Module):
 
         A pass may hold any number of chunks; `start` is where its first one begins and where `history` ended.
         `scalars` gives every further number of the config a value per frame (`b t`) or per sample (`b`).
-        `remember` asks for the ring that continues this pass, `without` names a block to leave out by its
-        number. The prediction has the dtype of `latent`.
+        `remember` asks for the ring that continues this pass, else block number `without` may be left out.
+        The prediction has the dtype of `latent`.
         """
         assert history is None or history.end == start, "a ring continues where it ended"
+        assert without is None or (without in range(self.config.depth) and not remember)
         grid = self.grid(latent)
         layout = video_layout(self.config, grid, start, anchors, latent.device)
         time = self.embed_scalars(sigma, scalars or {})
