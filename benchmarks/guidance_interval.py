@@ -13,8 +13,7 @@ import argparse
 import statistics
 from dataclasses import dataclass
 
-from films import PROMPTS, film
-from memory import seconds_of_work
+from films import PROMPTS, in_turn
 
 from unstatic.evals.edits import psnr
 from unstatic.generate.load import load_engine
@@ -45,16 +44,7 @@ def main() -> None:
     engine = load_engine(find_model(options.model), device=options.device)
     assert isinstance(engine, NativeEngine), "others are not guided in an interval"
     asked = {way: requests(engine, way, options) for way in WAYS}
-    film(engine, asked[WAYS[0]][0])  # what is done once
-
-    times = {way: [0.0] * options.repeats for way in WAYS}
-    films = {}
-    for repeat in range(options.repeats):
-        for number in range(options.prompts):
-            for way in WAYS:
-                started = seconds_of_work(engine.device)
-                films[way, number] = film(engine, asked[way][number])
-                times[way][repeat] += seconds_of_work(engine.device) - started
+    times, films = in_turn(engine, asked, options.repeats)
 
     print(f"| guided | rows | time, {options.repeats} times | PSNR, mean of {options.prompts} | worst film |")
     print("|---|---|---|---|---|")

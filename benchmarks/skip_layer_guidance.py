@@ -11,8 +11,7 @@ films together (computing time on a CPU, on the clock elsewhere). Draws a few fr
 import argparse
 from pathlib import Path
 
-from films import PROMPTS, film
-from memory import seconds_of_work
+from films import PROMPTS, in_turn
 
 from unstatic.generate.load import load_engine
 from unstatic.generate.native import NativeEngine
@@ -41,15 +40,9 @@ def main() -> None:
             skip_layer_guidance=amount,
         )
 
-    film(engine, asked(0, *WAYS[0]))  # what is done once
-    times = {way: [0.0] * options.repeats for way in WAYS}
-    films = {}
-    for repeat in range(options.repeats):
-        for seed in range(len(prompts)):
-            for way in WAYS:
-                started = seconds_of_work(engine.device)
-                films[way, seed] = film(engine, asked(seed, *way))
-                times[way][repeat] += seconds_of_work(engine.device) - started
+    numbers = range(len(prompts))
+    asked_in = {way: [asked(seed, *way) for seed in numbers] for way in WAYS}
+    times, films = in_turn(engine, asked_in, options.repeats)
 
     own = engine.manifest.defaults.guidance
     print(f"| guidance | skip layer guidance | time, {options.repeats} times |")
@@ -57,7 +50,7 @@ def main() -> None:
     for way in WAYS:
         ratios = ", ".join(f"{a / b:.2f}" for a, b in zip(times[way], times[WAYS[0]], strict=True))
         print(f"| {way[0] or own:g} | {way[1]:g} | {ratios} |")
-    shown = [(seed, way) for seed in range(len(prompts)) for way in WAYS]
+    shown = [(seed, way) for seed in numbers for way in WAYS]
     captions = [f"{prompts[seed]}: {way[0] or own:g}, {way[1]:g}" for seed, way in shown]
     write_picture(options.output, contact_sheet([films[way, seed] for seed, way in shown], captions))
 

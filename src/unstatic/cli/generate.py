@@ -305,10 +305,9 @@ def plan_facts(plan: "Plan") -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
     pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
     unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
-    unsaid |= {"left_open", *plan.left_open} | (set() if plan.negative else {"negative"})
-    unsaid |= set() if plan.step_cache > 1 else {"step_cache"}
-    unsaid |= set() if plan.guidance_interval else {"guidance_interval"}
-    unsaid |= set() if plan.skip_layer_guidance else {"skip_layer_guidance"}
+    unsaid |= {"left_open", *plan.left_open} | (set() if plan.step_cache > 1 else {"step_cache"})
+    where_any = ("negative", "guidance_interval", "skip_layer_guidance")
+    unsaid |= {name for name in where_any if not getattr(plan, name)}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]
