@@ -3,8 +3,9 @@
     python scripts/train_for_length.py nano --clips runs/lively/clips -o runs/longer
 
 The model is its own teacher: a frozen copy lands where it lands beside the real past, and the student shall
-land there beside a past with its own errors. What it makes of a perfect past stays as it is. Clips should be
-windows of minutes (`simulated` of `unstatic.presets.preset.WorldRun`), at the model's size.
+land there beside a past with its own errors and the first frame of the minute, as in long films.
+What it makes of a perfect past stays as it is. Clips should be windows of minutes (`simulated` of
+`unstatic.presets.preset.WorldRun`), at the model's size.
 """
 
 import argparse

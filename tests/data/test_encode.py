@@ -84,3 +84,23 @@ def test_scenery_is_no_object(clips, tmp_path):
 
 def test_scenery_is_what_the_renderer_marks_as_props():
     assert SCENERY == PROP_ID
+
+
+def test_windows_of_longer_scenes_keep_the_first_frame_of_these(clips, tmp_path):
+    random = np.random.default_rng(7)
+    arrays = {
+        "frames": random.integers(0, 256, (3, 9, 16, 8, 3), dtype=np.uint8),
+        "ids": np.zeros((3, 9, 16, 8), np.uint8),
+        "openings": random.integers(0, 256, (3, 1, 16, 8, 3), dtype=np.uint8),
+        "starts": np.array([[0], [7], [400]]),
+    }
+    write_shard(clips, "clips", 3, arrays, ["{}"] * 3)
+    done = []
+    encode_clips(clips, tmp_path / "latents", encode, COMPRESSION, name="mean", progress=done.append)
+    plain, shard = open_shards(tmp_path / "latents", "latents")
+    assert sum(done) == 6
+    assert set(plain.shapes) == {"latents", "objects"}
+    assert shard.shapes["openings"] == (3, 1, 3, 2, 1)
+    corner = arrays["openings"][1, 0, :8].astype(np.float64).mean((0, 1)) / 127.5 - 1
+    np.testing.assert_allclose(shard.read("openings", 1)[0, :, 0, 0], corner, atol=1e-3)
+    assert [shard.read("starts", entry).tolist() for entry in range(3)] == [[0], [1], [100]]

@@ -115,3 +115,34 @@ def test_objects_go_with_their_latents_where_shards_know_them(tmp_path, shards):
         assert batch.objects is not None
         assert torch.equal(batch.objects[:, 0], batch.latent[:, 0] > 0)
         assert batch.to(torch.device("meta")).objects.device.type == "meta"
+
+
+def test_windows_of_minutes_come_with_the_first_frame_of_theirs_and_its_age(tmp_path):
+    random = np.random.default_rng(3)
+    arrays = {
+        "latents": random.normal(size=(6, 5, 2, 4, 4)).astype(np.float16),
+        "openings": random.normal(size=(6, 1, 2, 4, 4)).astype(np.float16),
+        "starts": 100 * np.arange(6)[:, None],
+    }
+    write_shard(tmp_path, "latents", 0, arrays, [f'{{"seed": {entry}}}' for entry in range(6)])
+    batch = batches_of(open_shards(tmp_path, "latents"), CLIP).at(0)
+    assert batch.opening.shape == (2, 2, 1, 4, 4)
+    for opening, age, prompt in zip(batch.opening, batch.ages, batch.prompts, strict=True):
+        seed = int(prompt.split("}")[0].split()[-1])
+        assert age == 100 * seed
+        assert torch.equal(opening, torch.as_tensor(arrays["openings"][seed]).float().movedim(1, 0))
+
+
+def test_where_one_clip_is_no_window_the_batch_has_no_first_frames(shards):
+    batch = batches_of(shards).at(0)
+    assert batch.opening is None
+    assert batch.ages is None
+
+
+def test_a_batch_moves_with_all_that_it_has(shards):
+    batch = replace(batches_of(shards, CLIP).at(0), opening=torch.ones(2, 2, 1, 4, 4), ages=torch.ones(2).long())
+    moved = batch.to(torch.device("meta"))
+    for name in ("latent", "text", "opening", "ages"):
+        assert getattr(moved, name).is_meta
+    assert moved.prompts == batch.prompts
+    assert moved.objects is None

@@ -61,6 +61,19 @@ def test_a_clip_may_be_any_window_of_a_longer_scene():
     assert draw_clip(WORLD, world.sizes[0], 3).trajectory.start == 0
 
 
+def test_a_window_is_kept_with_the_first_frame_of_its_scene(tmp_path: Path):
+    world = replace(WORLD, simulated=80, frames=17)
+    render_shard(world, tmp_path, 0, 5)
+    shard = Shard(shard_path(tmp_path, "clips", 0))
+    for entry, seed in enumerate((5, 6)):
+        whole = sample_clip(seed, frames=80, fps=16, width=64, height=64, mix=FIRST_LIGHT_MIX)
+        frames = render.render(whole.spec, whole.trajectory, samples=world.samples).frames
+        start = int(shard.read("starts", entry)[0])
+        np.testing.assert_array_equal(shard.read("openings", entry), frames[:1])
+        np.testing.assert_array_equal(shard.read("frames", entry), frames[start : start + 17])
+    assert set(Shard(shard_path(tmp_path, "clips", 0)).shapes) == {"frames", "ids", "openings", "starts"}
+
+
 def test_a_seed_without_a_scene_is_replaced(monkeypatch: pytest.MonkeyPatch):
     def unless_first(seed: int, **settings: object) -> Sample:
         if seed == 7:

@@ -218,6 +218,67 @@ def test_a_film_has_no_past_at_its_beginning_and_without_recycling_it_is_real() 
         assert (always.spoil(case, batch, generator("spoil")) is case) == (case.start == 0)
 
 
+def a_window(num_samples: int = 2) -> LatentBatch:
+    """Return windows of minutes, 40 and 41 latent frames after their first."""
+    opening = torch.randn(num_samples, 4, 1, 4, 4, generator=generator("opening"))
+    return replace(a_batch(num_samples=num_samples), opening=opening, ages=torch.arange(num_samples) + 40)
+
+
+def test_the_student_sees_the_first_frame_of_the_minute_at_its_age() -> None:
+    step, batch = a_step(DistillConfig(openings=1.0), replace(OPEN, anchors=1.0)), a_window()
+    for number in range(12):
+        case = step.draw(batch, generator("case", number))
+        opened = step.open(case, batch, generator("open"))
+        assert (opened is None) == (case.start == 0), "a film that begins has not left its first frame behind"
+        if opened is not None:
+            assert opened.anchors is batch.opening
+            assert opened.times.tolist() == [[-40], [-41]]
+            assert opened.history is case.history
+
+
+def test_without_a_minute_around_them_or_by_chance_clips_have_their_own_anchors() -> None:
+    batch, source = a_window(), generator("open")
+    always, never = a_step(DistillConfig(openings=1.0)), a_step(DistillConfig(openings=0.0))
+    case = next(c for n in range(20) if (c := always.draw(batch, generator("case", n))).start)
+    assert always.open(case, a_batch(), source) is None
+    assert never.open(case, batch, source) is None
+    half = a_step(DistillConfig(openings=0.5))
+    opened = [half.open(case, batch, source) is not None for _ in range(200)]
+    assert 70 < sum(opened) < 130
+
+
+def test_a_teacher_is_not_shown_so_old_a_frame() -> None:
+    """Beside the student's own weights it lands elsewhere, but where it does without any anchor."""
+    config = DistillConfig(grids=(24,), max_guidance=1.0, plain=0.0, openings=1.0)
+    step, batch = a_step(config, replace(OPEN, anchors=1.0)), a_window()
+    taught: list[Case] = []
+
+    class Listening(DistillStep):
+        def teach(self, case: Case, text: Tensor) -> Latent:
+            taught.append(case)
+            return DistillStep.teach(self, case, text)
+
+    listening = Listening(teacher=step.teacher, plain=step.plain, config=config, shift=SHIFT)
+    losses = [listening(batch, generator("loss", number)).loss.item() for number in range(12)]
+    for case, loss in zip(taught, losses, strict=True):
+        assert (case.times.shape[1] == 0) == (case.start > 0)
+        assert (loss > 1e-6) == (case.start > 0)
+
+
+def test_the_first_frame_too_has_errors_where_the_past_has_some() -> None:
+    step = a_step(DistillConfig(openings=1.0, recycle=RecycleConfig(share=1.0)))
+    batch = a_window(num_samples=8)
+    case = next(c for n in range(20) if (c := step.draw(batch, generator("case", n))).start == 5)
+    opened = step.open(case, batch, generator("open"))
+    assert opened is not None
+    with torch.no_grad():
+        spoiled = step.spoil(opened, batch, generator("spoil"))
+    assert spoiled.anchors.shape == batch.opening.shape  # type: ignore[union-attr]
+    assert bool((spoiled.anchors != batch.opening).all(1).all())
+    assert spoiled.times is opened.times
+    assert not torch.equal(spoiled.history, opened.history)
+
+
 def test_a_student_learns_to_land_beside_a_past_with_errors() -> None:
     """The teacher sees the real past: what the student makes of a spoiled one is an error."""
     recycle = RecycleConfig(share=1.0)

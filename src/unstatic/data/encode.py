@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,27 +47,37 @@ def encode_clips(
             _check_name(Shard(path), name)
             progress(len(shard))
         else:
-            arrays = {
-                "latents": _encode_shard(shard, encode, compression, batch_size, progress),
+            arrays: dict[str, NDArray[Any]] = {
+                "latents": _encode_shard(shard, "frames", encode, compression, batch_size, progress),
                 "objects": _find_objects(shard, compression),
             }
+            if "openings" in shard.shapes:
+                arrays["openings"] = _encode_shard(shard, "openings", encode, compression, batch_size, None)
+                starts = np.stack([shard.read("starts", entry) for entry in range(len(shard))])
+                arrays["starts"] = starts // compression.time
             write_shard(latents, "latents", number, arrays, shard.lines, about={"encoder": name})
         paths.append(path)
     return paths
 
 
 def _encode_shard(
-    shard: Shard, encode: Encode, compression: Compression, batch_size: int, progress: Callable[[int], None]
+    shard: Shard,
+    array: str,
+    encode: Encode,
+    compression: Compression,
+    batch_size: int,
+    progress: Callable[[int], None] | None,
 ) -> NDArray[np.float16]:
-    length = compression.frames(compression.latent_frames(shard.shapes["frames"][1]))
+    length = compression.frames(compression.latent_frames(shard.shapes[array][1]))
     encoded: list[NDArray[np.float16]] = []
     for start in range(0, len(shard), batch_size):
         entries = range(start, min(start + batch_size, len(shard)))
-        frames = np.stack([shard.read("frames", entry, 0, length) for entry in entries])
+        frames = np.stack([shard.read(array, entry, 0, length) for entry in entries])
         with torch.inference_mode():
             latent = encode(to_video(torch.as_tensor(frames)))
         encoded.append(rearrange(latent, "b c t h w -> b t c h w").half().cpu().numpy())
-        progress(len(entries))
+        if progress:
+            progress(len(entries))
     return np.concatenate(encoded)
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from unstatic.core.errors import InputError
@@ -26,21 +26,25 @@ EncodeText = Callable[[Sequence[str]], Float[Tensor, "b s e"]]
 class LatentBatch:
     """Latents from the start of clips, and the token states of a caption for each (zero where padded).
 
-    `objects` says which cells of the latents show an object, where that is known.
+    `objects` says which cells of the latents show an object, where that is known. Of clips that are windows
+    of minutes, `opening` is the first latent frame of the minute, and `ages` how many of them came before.
     """
 
     latent: Float[Tensor, "b c t h w"]
     text: Float[Tensor, "b s e"]
     prompts: tuple[str, ...]
     objects: Bool[Tensor, "b 1 t h w"] | None = None
+    opening: Float[Tensor, "b c 1 h w"] | None = None
+    ages: Int[Tensor, "b"] | None = None
 
     @property
     def num_samples(self) -> int:
         return self.latent.shape[0]
 
     def to(self, device: torch.device) -> "LatentBatch":
-        objects = None if self.objects is None else self.objects.to(device)
-        return replace(self, latent=self.latent.to(device), text=self.text.to(device), objects=objects)
+        names = ("latent", "text", "objects", "opening", "ages")
+        found = {name: value for name in names if (value := getattr(self, name)) is not None}
+        return replace(self, **{name: value.to(device) for name, value in found.items()})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,7 +117,15 @@ class LatentBatches:
         )
         latent = rearrange(torch.as_tensor(latents).float(), "b t c h w -> b c t h w").contiguous()
         prompts, text = self._captions_for(entries, rng)
-        return LatentBatch(latent=latent, text=text, prompts=prompts, objects=_objects(entries, window))
+        opening, ages = _openings(entries)
+        return LatentBatch(
+            latent=latent,
+            text=text,
+            prompts=prompts,
+            objects=_objects(entries, window),
+            opening=opening,
+            ages=ages,
+        )
 
     def _captions_for(
         self, entries: Sequence[tuple[Shard, int]], rng: np.random.Generator
@@ -148,3 +160,15 @@ def _objects(entries: Sequence[tuple[Shard, int]], window: Window) -> Bool[Tenso
         return None
     masks = np.stack([shard.read("objects", entry, 0, window.latent_frames) for shard, entry in entries])
     return torch.as_tensor(masks)[:, None]
+
+
+def _openings(
+    entries: Sequence[tuple[Shard, int]],
+) -> tuple[Float[Tensor, "b c 1 h w"] | None, Int[Tensor, "b"] | None]:
+    """Read the first latent frames of the minutes that clips are windows of, and how old they are."""
+    if not all("openings" in shard.shapes for shard, _ in entries):
+        return None, None
+    stills = np.stack([shard.read("openings", entry) for shard, entry in entries])
+    starts = np.stack([shard.read("starts", entry) for shard, entry in entries])
+    opening = rearrange(torch.as_tensor(stills).float(), "b t c h w -> b c t h w").contiguous()
+    return opening, torch.as_tensor(starts)[:, 0]

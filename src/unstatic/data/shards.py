@@ -4,6 +4,9 @@
     clips-00012.jsonl            one scene per line, in the same order
     latents-00012.safetensors    latents float16 [n t c h w], objects bool [n t h w], with the same lines
 
+Clips that are windows of longer scenes have two arrays more: `openings`, the first frame of each scene, as
+frames or latents with t = 1, and `starts` int64 [n 1], how many frames or latent frames after it they begin.
+
 A shard exists once its safetensors file does, and that file is renamed into place last: what a killed writer
 leaves is never read, and any number of writers may share a folder as long as their shard numbers differ.
 """

@@ -20,7 +20,7 @@ class WorldRun:
 
     `mix` names what is drawn how often (`unstatic.world.mix`); `samples` are rays a pixel. After `seconds`,
     if any, no new shard is begun, however few there are. With `simulated` a clip is any window of a scene of
-    so many frames, as a minute has them.
+    so many frames, as a minute has them, and is kept with the first of them.
     """
 
     clips: int

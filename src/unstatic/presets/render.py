@@ -9,9 +9,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from unstatic.core.log import progress
 from unstatic.core.seeds import numpy_generator
@@ -20,7 +21,9 @@ from unstatic.data.shards import shard_path, write_shard
 from unstatic.presets.preset import WorldRun
 
 if TYPE_CHECKING:
+    from unstatic.world.render import Rendered
     from unstatic.world.scenes import Sample
+    from unstatic.world.spec import SceneSpec, Trajectory
 
 Work = Callable[[int, int], "list[Sample] | None"]
 """Make the shard of a number with a seed: its samples, or None where it was written already."""
@@ -105,15 +108,20 @@ def write_clips(
     """Render the clips of a shard and write it: on the CPU one by one, else as one batch."""
     from unstatic.world.render import render, render_batch
 
-    scenes = [(each.spec, each.trajectory) for each in drawn]
-    if device == "cpu":
-        rendered = [render(*scene, samples=world.samples) for scene in scenes]
-    else:
-        rendered = render_batch(scenes, samples=world.samples, device=device)
-    arrays = {
-        "frames": np.stack([each.frames for each in rendered]),
-        "ids": np.stack([each.ids for each in rendered]),
+    def rendered(scenes: "Sequence[tuple[SceneSpec, Trajectory]]") -> "list[Rendered]":
+        if device == "cpu":
+            return [render(*scene, samples=world.samples) for scene in scenes]
+        return render_batch(scenes, samples=world.samples, device=device)
+
+    clips = rendered([(each.spec, each.trajectory) for each in drawn])
+    arrays: dict[str, NDArray[Any]] = {
+        "frames": np.stack([each.frames for each in clips]),
+        "ids": np.stack([each.ids for each in clips]),
     }
+    if world.simulated:
+        openings = rendered([(each.spec, each.opening) for each in drawn if each.opening])
+        arrays["openings"] = np.stack([each.frames for each in openings])
+        arrays["starts"] = np.array([[each.trajectory.start] for each in drawn])
     write_shard(folder, "clips", number, arrays, [each.spec.to_json() for each in drawn])
 
 
@@ -139,7 +147,9 @@ def draw_clip(world: WorldRun, size: Size, seed: int) -> "Sample":
                 mix=MIXES[world.mix],
             )
             first = numpy_generator("window", seed).integers(sample.spec.frames - world.frames + 1)
-            return sample._replace(trajectory=sample.trajectory.window(int(first), world.frames))
+            shown = sample.trajectory.window(int(first), world.frames)
+            opening = sample.trajectory.window(0, 1) if world.simulated else None
+            return sample._replace(trajectory=shown, opening=opening)
         except SceneNotFoundError as error:
             if attempt == SPARE_SEEDS:
                 raise

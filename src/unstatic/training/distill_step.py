@@ -6,6 +6,7 @@ Progressive distillation (2202.00512) of a guided teacher (2210.03142), steps of
               as in streaming, and known frames, past or future
     teach     from the noised latent the teacher walks the step in substeps, with and without the prompt; one
               that was distilled itself goes in one
+    open      of a window of a minute the student often sees what it will see in one, the minute's first frame
     spoil     the student often reads a past with its own errors (`recycle`), where the teacher reads the real
     learn     the student is told the step and the weight; its target is the x0 at which a straight line from
               the start would end where the teacher did
@@ -49,7 +50,8 @@ class DistillConfig:
     """What is distilled: steps of schedules of so many `grids`, with guidance from 1 to `max_guidance`.
 
     The teacher takes as many substeps as make a schedule of about `finest` steps, at most `substeps`. The
-    share `plain` of all batches is ordinary training. `recycle` says how often the past has errors.
+    share `plain` of all batches is ordinary training. `openings` says how often the student's anchor is the
+    first frame of the minute, where it is known, and `recycle` how often the past has errors.
     """
 
     grids: tuple[int, ...] = (4, 6, 8, 12, 24)
@@ -57,6 +59,7 @@ class DistillConfig:
     finest: int = 16
     max_guidance: float = 6.0
     plain: float = 0.25
+    openings: float = 0.75
     recycle: RecycleConfig = field(default_factory=RecycleConfig)
 
     def __post_init__(self) -> None:
@@ -101,9 +104,10 @@ class DistillStep:
         if chance(self.config.plain, (), generator):
             return self.plain(batch, generator)
         case = self.draw(batch, generator)
+        opened = self.open(case, batch, generator)
         with torch.no_grad():
-            end = self.teach(case, batch.text)
-            case = self.spoil(case, batch, generator)
+            end = self.teach(case if opened is None else without_anchors(case), batch.text)
+            case = self.spoil(opened or case, batch, generator)
         x, sigma, sigma_next = case.latent, case.levels[0], case.levels[-1]
 
         # Where a straight line would have to head
@@ -193,20 +197,49 @@ class DistillStep:
             latent, past = multistep(velocity, Step(latent, sigma, sigma_next, past))
         return latent
 
+    def open(self, case: Case, batch: LatentBatch, generator: torch.Generator) -> Case | None:
+        """Return a case with the first frame of the minute as its anchor, in some cases; else None.
+
+        In a film it is seen as soon as it is past, however old it is. Teachers were only ever shown frames of
+        the same few seconds: they teach such cases without an anchor.
+        """
+        if batch.opening is None or batch.ages is None or not case.start:
+            return None
+        if not chance(self.config.openings, (), generator):
+            return None
+        return case._replace(anchors=batch.opening, times=-batch.ages[:, None])
+
     def spoil(self, case: Case, batch: LatentBatch, generator: torch.Generator) -> Case:
-        """Return a case with a past as the student makes it, in some cases; frames that were given stay."""
+        """Return a case with a past as the student makes it, in some cases; frames that were given stay.
+
+        The first frame of the minute, if that is the anchor, is the student's own then as well.
+        """
         if not case.start or not chance(self.config.recycle.share, (), generator):
             return case
+        if case.anchors is batch.opening:
+            alone = without_anchors(case)
+            case = case._replace(anchors=self.remake(case.anchors, alone, batch.text, generator))
         past = batch.latent[:, :, : case.start]
-        look = read(self.plain.model, case._replace(start=0), batch.text)
+        made = self.remake(past, case, batch.text, generator)
+        sigma = per_frame(case.history_sigma)
+        return case._replace(history=case.history + (sigma > 0) * (1 - sigma) * (made - past))
+
+    def remake(
+        self, latent: Latent, case: Case, text: Float[Tensor, "b s e"], generator: torch.Generator
+    ) -> Latent:
+        """Return the first frames of a film as the student makes them, beside a case's anchors."""
+        look = read(self.plain.model, case._replace(start=0), text)
 
         def go(latent: Latent, sigma: float, sigma_next: float) -> Latent:
             levels = tuple(torch.full_like(latent[:, :1, :, :1, :1], level) for level in (sigma, sigma_next))
             return land(look, self.plain.config.prediction, latent, levels, case.guidance)
 
-        made = recycled(past, go, self.config.recycle, shift=self.shift, generator=generator)
-        sigma = per_frame(case.history_sigma)
-        return case._replace(history=case.history + (sigma > 0) * (1 - sigma) * (made - past))
+        return recycled(latent, go, self.config.recycle, shift=self.shift, generator=generator)
+
+
+def without_anchors(case: Case) -> Case:
+    """Return a case in which only the past is known."""
+    return case._replace(anchors=case.anchors[:, :, :0], times=case.times[:, :0])
 
 
 def aim(

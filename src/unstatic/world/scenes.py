@@ -80,11 +80,15 @@ class Format(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """A scene that happened, and what happened; `proposals` counts the draws it took."""
+    """A scene that happened, and what happened; `proposals` counts the draws it took.
+
+    Where that is a window of a longer scene, `opening` is the first frame of the whole.
+    """
 
     spec: SceneSpec
     trajectory: Trajectory
     proposals: int
+    opening: Trajectory | None = None
 
 
 class SceneNotFoundError(UnstaticError):
