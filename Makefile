@@ -22,12 +22,15 @@ help:  ## Show this list
 video: $(INSTALLED)  ## Make a clip: make video PROMPT="a blue cube falls onto grass"
 	@$(BIN)/unstatic video "$$PROMPT"
 
+# A process for every core, but no more than memory is sure to be there for; a file of tests stays in one.
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile
+
 # Waiting threads sleep instead of spinning: up to 20 times faster on a machine that others use too.
 test: export OMP_WAIT_POLICY ?= PASSIVE
 test: export GOMP_SPINCOUNT ?= 0
 test: lint  ## Check style, types, layers, and run all tests
-	$(BIN)/pytest -m plain
-	$(BIN)/pytest -m "not plain" --jaxtyping-packages=unstatic,beartype.beartype
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m plain
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m "not plain" --jaxtyping-packages=unstatic,beartype.beartype
 
 lint: $(INSTALLED_DEV)  ## Check style, types and layers
 	$(BIN)/ruff check

@@ -1,11 +1,11 @@
 """Teach a few-step model to go on from its own films: `unstatic.training.recycle` says why.
 
-    python scripts/train_for_length.py nano --clips runs/lively/clips -o runs/longer
+    python scripts/train_for_length.py nano -o runs/longer
 
 The model is its own teacher: a frozen copy lands where it lands beside the real past, and the student shall
 land there beside a past with its own errors and the first frame of the minute, as in long films.
-What it makes of a perfect past stays as it is. Clips should be windows of minutes (`simulated` of
-`unstatic.presets.preset.WorldRun`), at the model's size.
+What it makes of a perfect past stays as it is. The clips are windows of minutes in which something happens to
+the end (the mix `lively`), and others, if folders of rendered clips of the model's size are named.
 """
 
 import argparse
@@ -33,7 +33,8 @@ from unstatic.models.transformer import VideoTransformer  # noqa: E402
 from unstatic.models.weights import save_model  # noqa: E402
 from unstatic.presets.fit import fit  # noqa: E402
 from unstatic.presets.nano import preset  # noqa: E402
-from unstatic.presets.preset import Preset  # noqa: E402
+from unstatic.presets.preset import Preset, WorldRun  # noqa: E402
+from unstatic.presets.render import render_clips  # noqa: E402
 from unstatic.presets.show import sample_sheet  # noqa: E402
 from unstatic.presets.stages import (  # noqa: E402
     averaged,
@@ -50,6 +51,8 @@ from unstatic.training.recycle import RecycleConfig  # noqa: E402
 
 RATES = OptimiserConfig(learning_rate=5e-5, matrix_learning_rate=1.5e-4)
 WINDOWS = (Window(latent_frames=13, batch_size=8, share=1.0),)  # all that a chunk can look back at
+WINDOW_FRAMES, MINUTE_FRAMES = 49, 960
+FIRST_SEED = 50_000_000  # far from those of presets and of the evaluation
 
 
 def settings_of(model: InstalledModel, samples: int, recycle: RecycleConfig, seed: int) -> Preset:
@@ -70,6 +73,19 @@ def settings_of(model: InstalledModel, samples: int, recycle: RecycleConfig, see
         step=DistillConfig(plain=0.1, recycle=recycle),
     )
     return replace(chosen, seed=seed, few_steps=few, diffusion=replace(chosen.diffusion, windows=WINDOWS))
+
+
+def windows_of_minutes(chosen: Preset, clips: int) -> WorldRun:
+    """Return a world of short windows of minutes."""
+    return replace(
+        chosen.world,
+        mix="lively",
+        clips=clips,
+        frames=WINDOW_FRAMES,
+        simulated=MINUTE_FRAMES,
+        shard_clips=32,
+        seconds=0.0,
+    )
 
 
 def lengthen(
@@ -106,7 +122,8 @@ def main() -> None:
     """Train what is asked for and write its weights."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model", help="a few-step model's name or folder")
-    parser.add_argument("--clips", type=Path, nargs="+", required=True, help="folders of rendered clips")
+    parser.add_argument("--windows", type=int, default=640, help="windows of minutes to render")
+    parser.add_argument("--clips", type=Path, nargs="*", default=[], help="folders of other rendered clips")
     parser.add_argument("--samples", type=int, default=2_400, help="chunks to train on")
     parser.add_argument("--share", type=float, default=0.75, help="of all pasts, how many have errors")
     parser.add_argument("--rounds", type=int, default=3, help="how many times over, at most")
@@ -117,14 +134,15 @@ def main() -> None:
     model = find_model(options.model)
     if not set(SCALARS) <= set(load_transformer(model.weights("transformer")).config.scalars):
         raise InputError(f"{options.model} was not distilled: this teaches few-step models")
-    shards: list[Shard] = []
-    for clips in options.clips:
+    recycle = RecycleConfig(share=options.share, rounds=options.rounds)
+    chosen = settings_of(model, options.samples, recycle, options.seed)
+    lively, shards = options.output / "clips", list[Shard]()
+    render_clips(windows_of_minutes(chosen, options.windows), lively, seed=FIRST_SEED)
+    for clips in (lively, *options.clips):
         latents = options.output / "latents" / clips.resolve().name
         weights, compression = model.weights("autoencoder"), model.manifest.compression
         encode_with(weights, clips, latents, compression, pick_device(), name=model.manifest.name)
         shards += open_shards(latents, "latents")
-    recycle = RecycleConfig(share=options.share, rounds=options.rounds)
-    chosen = settings_of(model, options.samples, recycle, options.seed)
     longer = lengthen(model, shards, options.output, chosen)
     save_model(options.output / "transformer.safetensors", longer, longer.config, "transformer")
 

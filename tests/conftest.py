@@ -19,6 +19,11 @@ from jaxtyping import UInt8  # noqa: E402
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+# Processes of tests side by side share the cores.
+torch.set_num_threads(
+    max(1, torch.get_num_threads() // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")))
+)
+
 # The same examples in every run, however busy the machine is.
 settings.register_profile("unstatic", deadline=None, derandomize=True, database=None)
 settings.load_profile("unstatic")

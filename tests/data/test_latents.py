@@ -140,7 +140,9 @@ def test_where_one_clip_is_no_window_the_batch_has_no_first_frames(shards):
 
 
 def test_a_batch_moves_with_all_that_it_has(shards):
-    batch = replace(batches_of(shards, CLIP).at(0), opening=torch.ones(2, 2, 1, 4, 4), ages=torch.ones(2).long())
+    batch = replace(
+        batches_of(shards, CLIP).at(0), opening=torch.ones(2, 2, 1, 4, 4), ages=torch.ones(2).long()
+    )
     moved = batch.to(torch.device("meta"))
     for name in ("latent", "text", "opening", "ages"):
         assert getattr(moved, name).is_meta
