@@ -32,10 +32,10 @@ FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->([^ |\n<]*)")
 LONG = ("answers", "confusions", "parsers_alone", "clips", "figures", "curves", "films")
 HEAD = """# Evaluation of {model}
 
-What `unstatic eval {model} -o report` measures, as explained in [how we know what a model can
-do](../explanation/evaluation.md): the shares of films in which both parsers read what the prompt asked for,
-with 95% Wilson intervals. Of the weights `{digest}`, at commit {commit}, on {machine}. A column of
-which a number stands in its name has the first so many prompts of each suite.
+What `unstatic eval {model} --slow-prompts 20 -o report` measures, as explained in [how we know what a model
+can do](../explanation/evaluation.md): the shares of films in which both parsers read what the prompt asked for,
+with 95% Wilson intervals. Of the weights `{digest}`, at commit {commit}, on {machine}. "First 20" in
+the name of a column means the first 20 prompts of each suite.
 
 ![films of the first prompts of the suite "objects", and what was read](../pictures/answers.jpg)
 

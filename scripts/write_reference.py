@@ -1,8 +1,8 @@
-"""Write the reference pages of the server from its code: settings, commands of the operator, tiers.
+"""Write the reference pages from the code: all commands, and the settings, tiers and commands of the server.
 
     python scripts/write_reference.py
 
-Writes docs/reference/settings.md and docs/reference/admin.md. A test compares both with what this makes.
+Writes docs/reference/commands.md, settings.md and admin.md. A test compares them with what this makes.
 """
 
 import inspect
@@ -22,6 +22,7 @@ from unstatic.server.accounts import TIERS, Tier
 from unstatic.server.settings import PREFIX, Settings
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
+SERVER = ("serve", "worker", "admin")
 # What a default is that depends on the machine
 MADE: dict[object, str] = {server_folder: "`~/.local/share/unstatic/server`", dict: "`{}`"}
 LIMITS = {
@@ -55,6 +56,16 @@ Two more are not the server's own: `UNSTATIC_MODELS`, the folder of models that 
 
 {commands}"""
 
+COMMANDS = """# Commands
+
+Written by `python scripts/write_reference.py` from the commands in the code; `unstatic COMMAND --help` says
+the same. The path of what was made is printed alone on a line, `--json` prints one JSON object instead, and
+everything else goes to stderr. A command that a wrong value stops exits with 2 and one line that says what to
+do; one that is stopped by Ctrl-C leaves no half file. The commands of a server are described with [its
+settings](settings.md#what-the-commands-take) and in [what its operator types](admin.md#commands).
+
+{commands}"""
+
 ADMIN = """# What the operator of a server types
 
 Written by `python scripts/write_reference.py` from the commands and tiers in the code. `unstatic admin`
@@ -80,14 +91,15 @@ long as no key was ever made one person uses the server, as the tier `admin`, wi
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all pages."""
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
 
 
 def pages() -> dict[Path, str]:
     """Return the text of every page by its path."""
-    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "admin.md": admin_page()}
+    made = {"commands": commands_page(), "settings": settings_page(), "admin": admin_page()}
+    return {REFERENCE / f"{name}.md": text for name, text in made.items()}
 
 
 # -------------------------------------------------------------------------------------------------- settings
@@ -134,6 +146,12 @@ def default_of(field: FieldInfo) -> str:
 
 
 # -------------------------------------------------------------------------------------------------- commands
+
+
+def commands_page() -> str:
+    """Return the page of every command that is not the server's."""
+    paths = [path for path in leaves(()) if path[0] not in SERVER]
+    return COMMANDS.format(commands="\n".join(described(path) for path in paths))
 
 
 def admin_page() -> str:
@@ -193,7 +211,8 @@ def option_row(option: TyperOption) -> str:
     value = "" if option.is_flag else f" {option.metavar or 'TEXT'}"
     default = "" if option.is_flag or option.default in (None, "") else f"`{option.default}`"
     default = "must be given" if option.required else default
-    return f"| `{', '.join(option.opts)}{value}` | {default} | {option.help} |"
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    return f"| `{names}{value}` | {default} | {option.help} |"
 
 
 if __name__ == "__main__":

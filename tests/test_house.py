@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 SCRIPTS = sorted(
-    path for room in ("scripts", "examples", "benchmarks") for path in (ROOT / room).rglob("*.py")
+    path for room in ("scripts", "benchmarks") for path in (ROOT / room).rglob("*.py")
 )
 
 MAX_FILE_LINES = 500
@@ -23,7 +23,7 @@ MAX_FUNCTION_LINES = 80
 MAX_ROOM_LINES = {
     "cli": 2_600,
     "server": 9_500,
-    "presets": 1_800,
+    "presets": 1_950,
     "training": 2_000,
     "generate": 5_500,
     "evals": 4_000,

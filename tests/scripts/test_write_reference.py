@@ -1,4 +1,4 @@
-"""The reference pages of the server are what the code says."""
+"""The reference pages are what the code says."""
 
 from dataclasses import fields
 from pathlib import Path
@@ -39,6 +39,19 @@ def test_every_command_of_the_operator_is_described_and_hidden_options_are_not()
     assert page.count("### `") > 15
     assert "| `--tier TEXT` | must be given |" in page
     assert "--child" not in write_reference.settings_page()
+
+
+def test_every_command_is_on_one_of_the_pages():
+    pages = write_reference.pages().values()
+    for path in write_reference.leaves(()):
+        assert sum(f"### `unstatic {' '.join(path)}" in page for page in pages) == 1
+
+
+def test_a_command_is_shown_with_what_it_takes():
+    page = write_reference.commands_page()
+    assert "### `unstatic video PROMPT`" in page or "### `unstatic video [PROMPT]`" in page
+    assert "| `--seconds" in page
+    assert "unstatic serve" not in page
 
 
 def test_a_setting_under_no_head_is_noticed():

@@ -37,7 +37,9 @@ def evaluate(
     slow_prompts: Annotated[
         int,
         typer.Option(
-            min=1, max=10_000, help="A distilled model films no more of a suite in other steps than its own."
+            min=1,
+            max=10_000,
+            help="So many prompts of a suite, at most, in other steps than a distilled model's own.",
         ),
     ] = 50,
     fvd: Annotated[

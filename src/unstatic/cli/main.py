@@ -11,7 +11,7 @@ from unstatic.cli.output import StoppedError, warn
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.processes import end_together, this_process
 
-SUMMARY = "Type a sentence, get a film. Train the model that makes it, on your own videos."
+SUMMARY = "Type a sentence, get a film. Edit it, serve it to others, train the model that makes it."
 
 app = typer.Typer(
     help=SUMMARY,

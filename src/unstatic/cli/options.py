@@ -113,7 +113,10 @@ Quantise = Annotated[
 Seed = Annotated[
     int, typer.Option(parser=whole, metavar="INTEGER", help="The same seed gives the same frames again.")
 ]
-SizeText = Annotated[str | None, typer.Option("--size", metavar="WxH", help="Width x height in pixels.")]
+SizeText = Annotated[
+    str | None,
+    typer.Option("--size", metavar="WxH", help="Width x height in pixels; nano's are 384x384 by default."),
+]
 SkipLayerGuidance = Annotated[
     float | None,
     typer.Option(
