@@ -167,6 +167,20 @@ def draw_held_out(count: int = 160) -> Suite:
     return Suite("held-out", tuple(prompts))
 
 
+def draw_held_out_words(count: int = 120) -> Suite:
+    """Ask for what training shows in words that its captions never had, wherever there are any."""
+    half = -(-count // 2)
+    asked = zip(draw_objects(half).prompts, draw_animals(half).prompts, strict=True)
+    prompts: list[Prompt] = []
+    for number, old in enumerate([prompt for pair in asked for prompt in pair][:count]):
+        spec = old.spec
+        hero = spec.objects[0]
+        looks = {"animals": {hero.shape: 1.0}} if spec.event in MOTIONS else {"shapes": {hero.shape: 1.0}}
+        mix = _only(ALONE, spec.event, colours={hero.colour: 1.0}, **looks)
+        prompts.append(_prompt(FIRST_SEED + 500_000 + number, mix, old.atoms, held_out=True))
+    return Suite("held-out-words", tuple(prompts))
+
+
 def draw_minutes(count: int = 48) -> Suite:
     """Ask for minutes in which one hero never comes to rest, and see if it stays itself."""
     prompts: list[Prompt] = []
@@ -222,6 +236,7 @@ DRAWERS: Sequence[Callable[[], Suite]] = (
     draw_pairs,
     draw_cameras,
     draw_held_out,
+    draw_held_out_words,
     draw_minutes,
     draw_physics,
 )
@@ -237,13 +252,19 @@ def _prompt(
     atoms: tuple[str, ...],
     fits: Callable[[SceneSpec], bool] = lambda _: True,
     frames: int = FRAMES,
+    *,
+    held_out: bool = False,
 ) -> Prompt:
-    """Draw scenes from `seed` on until one fits, and the caption that says all that is asked for."""
+    """Draw scenes from `seed` on until one fits, and the caption that says all that is asked for.
+
+    With `held_out` it says so in words that training never has.
+    """
     spec = sample_scene(seed, frames=frames, fps=FPS, width=SIDE, height=SIDE, mix=mix)
     while not fits(spec):
         seed += 1
         spec = sample_scene(seed, frames=frames, fps=FPS, width=SIDE, height=SIDE, mix=mix)
-    return Prompt(caption(spec, numpy_generator("prompt", seed), style="exact", exact=True), spec, atoms)
+    rng = numpy_generator("prompt", seed)
+    return Prompt(caption(spec, rng, style="exact", exact=True, held_out=held_out), spec, atoms)
 
 
 def main() -> None:

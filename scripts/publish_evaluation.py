@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from unstatic.core.errors import InputError
 from unstatic.evals.report import to_markdown
@@ -32,10 +32,10 @@ FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->([^ |\n<]*)")
 LONG = ("answers", "confusions", "parsers_alone", "clips", "figures", "curves", "films")
 HEAD = """# Evaluation of {model}
 
-What `unstatic eval {model} --slow-prompts 20 -o report` measures, as explained in [how we know what a model
-can do](../explanation/evaluation.md): the shares of films in which both parsers read what the prompt asked for,
-with 95% Wilson intervals. Of the weights `{digest}`, at commit {commit}, on {machine}. "First 20" in
-the name of a column means the first 20 prompts of each suite.
+What `{command}` measures, as explained in [how we know what a
+model can do](../explanation/evaluation.md): the shares of films in which both parsers read what the prompt
+asked for, with 95% Wilson intervals. Of the weights `{digest}`, at commit {commit}, on {machine}.
+"First 20" in the name of a column means the first 20 prompts of each suite.
 
 ![films of the first prompts of the suite "objects", and what was read](../pictures/answers.jpg)
 
@@ -94,14 +94,35 @@ def films(paths: Sequence[Path]) -> dict[str, Any]:
 def page(facts: Mapping[str, Any], parts: Mapping[str, str]) -> str:
     """Return the page of all tables, in the order in which they were measured."""
     table = to_markdown(facts)
-    head = HEAD.format(table=table, **{key: facts[key] for key in ("model", "digest", "commit", "machine")})
+    said = {key: facts[key] for key in ("model", "digest", "machine")}
+    head = HEAD.format(table=table, commit=commits(facts), command=command(facts), **said)
     sections = [f"## {name}\n\n{parts[name].strip()}\n" for name in facts if name in parts]
     return "\n".join([head, *sections])
 
 
+def commits(facts: Mapping[str, Any]) -> str:
+    """Return the commits at which parts were measured: "1ee61bc (edits: 6ad07f2)"."""
+    parts: dict[str, list[str]] = {}
+    for name, each in facts.items():
+        if isinstance(each, Mapping) and "commit" in each:
+            parts.setdefault(str(cast("Mapping[str, Any]", each)["commit"]), []).append(name)
+    if len(parts) < 2:
+        return next(iter(parts), str(facts["commit"]))
+    first, *others = sorted(parts, key=lambda commit: -len(parts[commit]))
+    rest = [f"{', '.join(parts[each])}: {each}" for each in others]
+    return f"{first} ({'; '.join(rest)})"
+
+
+def command(facts: Mapping[str, Any]) -> str:
+    """Return the command that measures this."""
+    slow = facts.get("options", {}).get("slow_prompts")
+    return f"unstatic eval {facts['model']}{f' --slow-prompts {slow}' if slow else ''} -o report"
+
+
 def with_table(text: str, facts: Mapping[str, Any]) -> str:
     """Return a document with the table between its marks."""
-    return TABLE.sub(lambda found: f"{found[1]}{to_markdown(facts)}\n{found[2]}", text)
+    about = f"Weights `{facts['digest']}`, commit {commits(facts)}, {facts['machine']}."
+    return TABLE.sub(lambda found: f"{found[1]}{to_markdown(facts)}\n\n{about}\n{found[2]}", text)
 
 
 def with_figures(text: str, facts: Mapping[str, Any]) -> str:

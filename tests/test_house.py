@@ -13,9 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
-SCRIPTS = sorted(
-    path for room in ("scripts", "benchmarks") for path in (ROOT / room).rglob("*.py")
-)
+SCRIPTS = sorted(path for room in ("scripts", "benchmarks") for path in (ROOT / room).rglob("*.py"))
 
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 80

@@ -74,6 +74,12 @@ def test_a_slow_maker_may_film_the_first_prompts_only(suite: Suite) -> None:
     }
     assert [text for name, text in filmed if name == "slow"] == [each.text for each in suite.prompts[:3]]
     assert found.columns[1].score("event").total == 3
+    facts = found.to_json()["columns"]
+    assert facts["quick"]["scores_of_first"]["3"]["event"]["total"] == 3
+    assert (
+        facts["quick"]["scores_of_first"]["3"]["event"]["right"] == facts["slow"]["scores"]["event"]["right"]
+    )
+    assert "scores_of_first" not in facts["slow"] | facts[REAL]
 
 
 def test_an_atom_is_right_only_if_all_parsers_read_it(suite: Suite) -> None:

@@ -35,7 +35,7 @@ def test_rows_add_up_the_suites_that_ask_and_keep_held_out_prompts_apart() -> No
     rows = best_rows(FACTS)
     assert rows["colour"]["real render"].total == 100
     assert rows["motion"]["real render"].right == 30
-    assert rows["all that a prompt asks"]["nano <24> steps"].right == 120
+    assert rows["all at once, objects and animals"]["nano <24> steps"].right == 120
     assert rows["all, held-out combinations"]["real render"].share == 0.25
 
 
@@ -44,8 +44,30 @@ def test_the_table_has_a_row_for_every_atom_and_its_aim() -> None:
     assert header == "| | real render | nano <24> steps | aim |"
     assert rows[0].startswith("| colour | 90.0%")
     assert rows[0].endswith("| 95% |")
-    assert any(row.startswith("| all that a prompt asks |") and row.endswith("| 55% |") for row in rows)
+    assert any(
+        row.startswith("| all at once, objects and animals |") and row.endswith("| 55% |") for row in rows
+    )
     assert to_markdown({"model": "nano"}) == ""
+
+
+def test_columns_of_first_prompts_have_the_others_beside_them() -> None:
+    whole, first = suite_facts(90, 100), suite_facts(11, 20)
+    columns = {"real render": whole["columns"]["real render"]}
+    columns["nano, 6 steps"] = whole["columns"]["real render"] | {
+        "scores_of_first": {"20": {atom: {"right": 15, "total": 20, "share": 0.75} for atom in ATOMS}}
+    }
+    columns["nano, 32 steps"] = first["columns"]["real render"]
+    header, _, *rows = to_markdown({"objects": whole | {"columns": columns}}).splitlines()
+    assert header == (
+        "| | real render | nano, 6 steps | nano, 6 steps, first 20 | nano, 32 steps, first 20 | aim |"
+    )
+    assert [each.split("%")[0] for each in rows[0].split(" | ")[1:5]] == ["90.0", "90.0", "75.0", "55.0"]
+
+
+def test_the_page_says_how_long_films_took() -> None:
+    speed = {"nano": {"seconds_per_clip": 2.0, "film_seconds_per_second": 2.0}}
+    page = to_html("What nano can do", {}, FACTS | {"objects": FACTS["objects"] | {"speed": speed}}, [])
+    assert "nano 2.00 s, 2.00 s of film a second" in page
 
 
 def test_the_page_has_all_parts_and_no_raw_angle_brackets(tmp_path: Path) -> None:

@@ -12,6 +12,12 @@ def test_a_column_has_the_median_of_its_clips_and_how_much_film_that_makes() -> 
     }
 
 
+def test_a_line_says_it_if_anything_was_timed() -> None:
+    said = FilmTimes(4.0, {"few": [1.0, 9.0, 2.0], "none": []}).to_markdown()
+    assert said == "Median time of a film: few 2.00 s, 2.00 s of film a second."
+    assert FilmTimes(4.0).to_markdown() == ""
+
+
 def test_a_stopwatch_adds_up_and_lets_go():
     first, last = nn.Identity(), nn.Identity()
     watch = Stopwatch(torch.device("cpu"))

@@ -1,5 +1,5 @@
 import pytest
-from publish_evaluation import figure, page, shortened, with_figures, with_table
+from publish_evaluation import command, commits, figure, page, shortened, with_figures, with_table
 
 SCORES = {
     name: {"right": 9, "total": 10, "share": 0.9, "interval_95": [0.6, 0.98]} for name in ("colour", "all")
@@ -36,6 +36,7 @@ def test_figures_and_tables_of_a_document_are_replaced():
     table = with_table("before\n<!-- evaluation -->\nold\n<!-- /evaluation -->\nafter\n", FACTS)
     assert "| colour | 90.0% [60%, 98%] | 95% |" in table
     assert "old" not in table
+    assert "Weights `abc`, commit 1234567, a machine." in table
     assert table.endswith("<!-- /evaluation -->\nafter\n")
 
 
@@ -44,3 +45,17 @@ def test_the_page_has_a_section_for_every_part_in_order():
     assert text.index("## objects\n\n| A |") < text.index("## reconstruction\n\n| B |")
     assert "of another time" not in text
     assert "weights `abc`, at commit 1234567" in text
+
+
+def test_parts_of_another_commit_are_named():
+    assert commits(FACTS) == "1234567"
+    one, other = {"commit": "1111111"}, {"commit": "2222222"}
+    assert commits({"commit": "x", "objects": one, "animals": one}) == "1111111"
+    mixed = {"commit": "x", "edits": other, "objects": one, "animals": one}
+    assert commits(mixed) == "1111111 (edits: 2222222)"
+
+
+def test_the_command_is_the_one_that_was_given():
+    assert command(FACTS) == "unstatic eval nano -o report"
+    asked = FACTS | {"options": {"slow_prompts": 20}}
+    assert command(asked) == "unstatic eval nano --slow-prompts 20 -o report"

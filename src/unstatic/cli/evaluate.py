@@ -74,6 +74,7 @@ def evaluate(
         few_steps=few_steps,
         folder=output,
         digest=installed.digest(),
+        commit=current_commit(),
         networks=fvd,
     )
     check_plan(installed.manifest, todo)
@@ -84,7 +85,8 @@ def evaluate(
     # Measure, telling each part as it is done
     facts: dict[str, Any] = {
         "model": installed.manifest.name,
-        "commit": current_commit(),
+        "commit": todo.commit,
+        "options": {"slow_prompts": slow_prompts, "prompts": prompts},
     }
     for name, table, found in run_evaluation(engine, todo):
         facts[name] = found

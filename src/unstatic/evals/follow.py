@@ -113,12 +113,24 @@ class FollowResult:
         return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
-        """Return scores, confusions and every single answer, ready for `json.dumps`."""
+        """Return scores, confusions and every single answer, ready for `json.dumps`.
+
+        Where a maker filmed the first prompts only, the others' scores of these stand beside theirs of all.
+        """
+        count = len(self.columns[0].answers)
+        fewer = sorted({len(column.answers) for column in self.columns} - {count})
+        facts = {column.name: _column_facts(column, self.atoms) for column in self.columns}
+        for column in self.columns:
+            if len(column.answers) == count and column.name not in (REAL, RECONSTRUCTION):
+                facts[column.name]["scores_of_first"] = {
+                    str(most): _scores_facts(Column(column.name, column.answers[:most]), self.atoms)
+                    for most in fewer
+                }
         return {
             "suite": self.suite,
             "fingerprint": self.fingerprint,
-            "prompts": len(self.columns[0].answers),
-            "columns": {column.name: _column_facts(column, self.atoms) for column in self.columns},
+            "prompts": count,
+            "columns": facts,
         }
 
 
@@ -191,7 +203,7 @@ def _column_facts(column: Column, atoms: Sequence[str]) -> dict[str, Any]:
     single = [atom for atom in atoms if atom not in ("action", "all")]
     parsers = range(len(column.answers[0].readings))
     return {
-        "scores": {atom: _score_facts(column.score(atom)) for atom in atoms},
+        "scores": _scores_facts(column, atoms),
         "parsers_alone": {
             atom: [_score_facts(column.agreement(atom, reader)) for reader in parsers] for atom in single
         },
@@ -210,6 +222,10 @@ def _column_facts(column: Column, atoms: Sequence[str]) -> dict[str, Any]:
             for answer in column.answers
         ],
     }
+
+
+def _scores_facts(column: Column, atoms: Sequence[str]) -> dict[str, Any]:
+    return {atom: _score_facts(column.score(atom)) for atom in atoms}
 
 
 def _score_facts(score: Score) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from unstatic.evals.readings import Reading, truth
 from unstatic.world.spec import IN_PLACE, SceneSpec
 
 SUITES_FOLDER = Path(__file__).parent / "suites"
-SUITES = ("first-light", "objects", "animals", "pairs", "cameras", "held-out")
+SUITES = ("first-light", "objects", "animals", "pairs", "cameras", "held-out", "held-out-words")
 MINUTES = "minutes"  # prompts for films of 60 seconds
 PHYSICS = "physics"  # prompts whose atoms are laws (`unstatic.evals.physics`)
 

@@ -29,6 +29,9 @@ AIMS = {
 }
 
 
+HELD_OUT = {"held-out": "combinations", "held-out-words": "words"}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ShownClip:
     """One clip: an animated picture with what was asked, what was read, and whether all of it is right."""
@@ -91,7 +94,7 @@ def to_markdown(facts: Mapping[str, Any]) -> str:
 def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
     """Return each atom's score in every column: of prompts as in training, and at the end of the held-out."""
     rows: dict[str, dict[str, Score]] = {}
-    kept_apart = ("held-out", "first-light")
+    kept_apart = (*HELD_OUT, "first-light")
     suites = [(name, each) for name, each in facts.items() if isinstance(each, dict) and "columns" in each]
     for atom in ("colour", "shape", "event", "animal", "motion", "direction", "binding", "camera"):
         found = [each for name, each in suites if name not in kept_apart and atom in _scores(each)]
@@ -99,10 +102,10 @@ def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
             rows[atom] = _added(found, atom)
     strict = [each for name, each in suites if name in ("objects", "animals")]
     if strict:
-        rows["all that a prompt asks"] = _added(strict, "all")
+        rows["all at once, objects and animals"] = _added(strict, "all")
     for name, suite in suites:
-        if name == "held-out":
-            rows["all, held-out combinations"] = _added([suite], "all")
+        if name in HELD_OUT:
+            rows[f"all, held-out {HELD_OUT[name]}"] = _added([suite], "all")
     return rows
 
 
@@ -133,9 +136,19 @@ def _said(value: object) -> str:
 def _fewer(facts: Mapping[str, Any], column: str) -> str:
     """Say of how many prompts of each suite a column is, if not of all."""
     suites = [each for each in facts.values() if isinstance(each, dict) and column in each.get("columns", {})]
-    most = max(each["columns"][column]["scores"]["all"]["total"] for each in suites)
+    most = max((each["columns"][column]["scores"]["all"]["total"] for each in suites), default=0)
     fewer = any(each["columns"][column]["scores"]["all"]["total"] < each["prompts"] for each in suites)
     return f", first {most}" if fewer else ""
+
+
+def _columns(suite: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """Return the scores of every column, and those of the first prompts where another has only these."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, column in suite["columns"].items():
+        found[name] = column["scores"]
+        firsts = column.get("scores_of_first", {}).items()
+        found |= {f"{name}, first {count}": scores for count, scores in firsts}
+    return found
 
 
 def _scores(suite: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -144,11 +157,8 @@ def _scores(suite: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _added(suites: Sequence[Mapping[str, Any]], atom: str) -> dict[str, Score]:
     """Add the counts of an atom over suites, column by column."""
-    names = list(suites[0]["columns"])
-    counted = {
-        name: [suite["columns"][name]["scores"][atom] for suite in suites if name in suite["columns"]]
-        for name in names
-    }
+    columns = [_columns(suite) for suite in suites]
+    counted = {name: [each[name][atom] for each in columns if name in each] for name in columns[0]}
     return {
         name: Score(sum(each["right"] for each in scores), sum(each["total"] for each in scores))
         for name, scores in counted.items()

@@ -18,13 +18,25 @@ class FilmTimes:
     lasting: float
     seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
+    @property
+    def medians(self) -> dict[str, float]:
+        """The median of each column in which there is a film."""
+        return {name: median(each) for name, each in self.seconds.items() if each}
+
     def to_json(self) -> dict[str, Any]:
         """Return the median of each column, and how many seconds of film that makes in a second."""
-        medians = {name: median(each) for name, each in self.seconds.items() if each}
         return {
             name: {"seconds_per_clip": each, "film_seconds_per_second": self.lasting / each}
-            for name, each in medians.items()
+            for name, each in self.medians.items()
         }
+
+    def to_markdown(self) -> str:
+        """Return one line, empty if nothing was timed."""
+        said = [
+            f"{name} {each:.2f} s, {self.lasting / each:.2f} s of film a second"
+            for name, each in self.medians.items()
+        ]
+        return f"Median time of a film: {'; '.join(said)}." if said else ""
 
 
 class Stopwatch:

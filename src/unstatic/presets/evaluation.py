@@ -78,7 +78,8 @@ class EvaluationPlan:
     of a distilled model in still fewer; 0 leaves them out. A distilled model films no more than the first
     `slow_prompts` of a suite in other ways than its own.
     Without a `folder` nothing is kept. `digest` says which weights these are: what was measured of others is
-    measured anew. `networks` asks for FVD and LPIPS.
+    measured anew. `commit` says which code measures, and is kept with each part. `networks` asks for FVD and
+    LPIPS.
     """
 
     parts: tuple[str, ...] = PARTS
@@ -88,6 +89,7 @@ class EvaluationPlan:
     slow_prompts: int = 50
     folder: Path | None = None
     digest: str = ""
+    commit: str = ""
     networks: bool = False
 
     @property
@@ -108,9 +110,10 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
         if kept is None or (store and not store.has(name)):
             times = FilmTimes(SECONDS)
             result = _measure(engine, todo, name, times, store)
-            kept = {"markdown": result.to_markdown(), "facts": result.to_json()}
+            kept = {"markdown": result.to_markdown(), "facts": result.to_json() | {"commit": todo.commit}}
             if times.seconds:
                 kept["facts"]["speed"] = times.to_json()
+                kept["markdown"] += f"\n\n{times.to_markdown()}"
             _keep(todo, name, kept)
         yield name, kept["markdown"], kept["facts"]
     if store and store.features:

@@ -173,7 +173,7 @@ def test_a_prompt_about_other_things_gets_one_warning():
     nano = read_manifest(EMBEDDED_MODELS / "nano")
     (warning,) = worded("Two people argue in a Paris cafe", nano, seed=0, filling=True).warnings
     assert "nano knows few things (ball, cube" in warning
-    assert "unstatic models list" in warning
+    assert "unstatic models list --all" in warning
 
 
 @pytest.mark.parametrize("prompt", ["a fox", "red ball next to a dog", "a horse gallops to the left on snow"])

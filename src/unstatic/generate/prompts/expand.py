@@ -105,7 +105,7 @@ def _slots(scene: Scene) -> dict[str, str]:
 def _warnings(expansion: Expansion, model: str, things: str) -> tuple[str, ...]:
     if expansion.foreign:
         knows = f"{model} knows few things ({things})"
-        advice = "name some of them, or take another --model (`unstatic models list`)"
+        advice = "name some of them, or pull a model that knows more (`unstatic models list --all`)"
         return (f"{knows}, and the prompt asks for others: {advice}",)
     found: list[str] = []
     if expansion.guesses:
