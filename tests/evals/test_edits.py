@@ -1,6 +1,7 @@
 """Edits: what was kept, whether a joint is seen, and that a frozen new part is not taken for a good one."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -86,3 +87,18 @@ def test_tables_show_medians_and_leave_out_what_is_not_there():
         "kept_psnr": None, "copy_psnr": None, "position": None, "velocity": None, "motion": None, "edits": 1
     }  # fmt: skip
     assert "| u | 1 | - dB | - dB | - | - | - |" in result.to_markdown()
+
+
+def test_of_what_was_painted_anew_above_only_the_rest_is_compared() -> None:
+    video = turning(12)
+    painted = video.copy()
+    painted[:, :16] = 0
+    copied = np.clip(video.astype(int) + 2, 0, 255).astype(np.uint8)
+    whole, below = (Kept(first=0, given=video, copy=copied, top=top) for top in (0, 16))
+    edited = EditedVideo(task="repaint", frames=painted, kept=(below,), joints=())
+    found = measure_edit(edited)
+    assert found.kept_psnr == math.inf
+    assert found.copy_psnr == pytest.approx(20 * math.log10(255 / 2))
+    assert math.isnan(found.position)
+    assert math.isnan(found.motion)
+    assert measure_edit(replace(edited, kept=(whole,))).kept_psnr < 25

@@ -27,11 +27,15 @@ AnyFrames = UInt8[np.ndarray, "_ _ _ 3"]
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Kept:
-    """Frames that were given, where in the video they are, and what the autoencoder alone makes of them."""
+    """Frames that were given, where in the video they are, and what the autoencoder alone makes of them.
+
+    Only their rows from number `top` on count, if a part above was to be made anew.
+    """
 
     first: int
     given: UInt8[np.ndarray, "t h w 3"]
     copy: UInt8[np.ndarray, "t h w 3"]
+    top: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -107,13 +111,15 @@ def measure_edits(edited: Iterable[EditedVideo]) -> EditResult:
 def measure_edit(edited: EditedVideo) -> EditFigures:
     """Measure one edit; of several joints the worst counts."""
     frames, joints = edited.frames, edited.joints
-    shown = [frames[each.first : each.first + len(each.given)] for each in edited.kept]
+    shown = [frames[each.first : each.first + len(each.given), each.top :] for each in edited.kept]
+    given = [each.given[:, each.top :] for each in edited.kept]
+    copies = [each.copy[:, each.top :] for each in edited.kept]
     new = new_frames(edited)
     joins = [joint(frames, at, is_loop=edited.is_loop, new=new) for at in joints]
     return EditFigures(
         task=edited.task,
-        kept_psnr=psnr([each.given for each in edited.kept], shown),
-        copy_psnr=psnr([each.given for each in edited.kept], [each.copy for each in edited.kept]),
+        kept_psnr=psnr(given, shown),
+        copy_psnr=psnr(given, copies),
         position=max((position for position, _ in joins), default=math.nan),
         velocity=max((velocity for _, velocity in joins), default=math.nan),
         motion=_motion_of_new(edited),

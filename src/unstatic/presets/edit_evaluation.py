@@ -1,6 +1,7 @@
 """Edits of real renders by a model, to be measured: every task on the same two seconds of film."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -42,6 +43,8 @@ def edited_videos(
         yield extended(make, request, source, copy, engine, backward=True)
         yield looped(make, request, source, copy, engine)
         yield recut(make, request, source, copy, engine)
+        yield from pictured(make, request, source, copy)
+        yield repainted(make, request, source, copy, engine)
         if before is not None and before.shape == source.shape:
             yield blended(make, request, before, source, copy, engine)
         before = source
@@ -91,6 +94,36 @@ def recut(make: Make, request: Request, source: Frames, copy: Copy, engine: Nati
     # Of footage in the middle whole latent frames are kept: all but the last frame
     kept = (_kept(side, source[start:stop], copy, until=16),)
     return EditedVideo(task="recut", frames=frames, kept=kept, joints=(side, side + 16))
+
+
+def pictured(make: Make, request: Request, source: Frames, copy: Copy) -> Iterator[EditedVideo]:
+    """Begin with the source's first frame, end with its last, and both."""
+    asked = replace(request, seconds=NEW_SECONDS)
+    pictures = {"first": ("image", source[0]), "last": ("last_image", source[-1])}
+    for task, ends in {
+        "image": ("first",),
+        "last image": ("last",),
+        "both images": ("first", "last"),
+    }.items():
+        frames = make(replace(asked, **dict(pictures[end] for end in ends)))  # pyright: ignore[reportArgumentType]
+        places = {"first": (0, source[:1], 1), "last": (len(frames) - 1, source[-1:], len(frames) - 1)}
+        yield EditedVideo(
+            task=task,
+            frames=frames,
+            kept=tuple(_kept(places[end][0], places[end][1], copy) for end in ends),
+            joints=tuple(places[end][2] for end in ends),
+        )
+
+
+def repainted(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
+    """Make the upper half of the source anew."""
+    height, width = source.shape[1:3]
+    mask = np.zeros((height, width), bool)
+    mask[: height // 2] = True
+    frames = make(edit.repaint(request, source, mask, engine.manifest))
+    copied = copy(source)
+    kept = Kept(first=0, given=source[: len(copied)], copy=copied, top=height // 2)
+    return EditedVideo(task="repaint", frames=frames, kept=(kept,), joints=())
 
 
 def blended(
