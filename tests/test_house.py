@@ -24,7 +24,7 @@ MAX_ROOM_LINES = {
     "presets": 1_950,
     "training": 2_000,
     "generate": 5_500,
-    "evals": 4_000,
+    "evals": 4_150,
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,

@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -16,6 +18,14 @@ def test_a_line_says_it_if_anything_was_timed() -> None:
     said = FilmTimes(4.0, {"few": [1.0, 9.0, 2.0], "none": []}).to_markdown()
     assert said == "Median time of a film: few 2.00 s, 2.00 s of film a second."
     assert FilmTimes(4.0).to_markdown() == ""
+
+
+def test_what_is_timed_stays_as_it_is_and_counts_for_its_column() -> None:
+    times = FilmTimes(4.0)
+    make = times.timed("slow", lambda number: time.sleep(0.01) or number + 1)
+    assert [make(1), make(2)] == [2, 3]
+    assert len(times.seconds["slow"]) == 2
+    assert min(times.seconds["slow"]) >= 0.01
 
 
 def test_a_stopwatch_adds_up_and_lets_go():

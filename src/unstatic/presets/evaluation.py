@@ -9,7 +9,6 @@ FOLDER/table.md            the table for a README
 
 import json
 import platform
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -241,13 +240,7 @@ def _follow(
 
 
 def _timed(engine: NativeEngine, way: Way, times: FilmTimes, column: str) -> Callable[[Prompt], Frames]:
-    def make(prompt: Prompt) -> Frames:
-        start = time.perf_counter()
-        frames = film(engine, prompt, way)
-        times.seconds.setdefault(column, []).append(time.perf_counter() - start)
-        return frames
-
-    return make
+    return times.timed(column, partial(film, engine, way=way))
 
 
 def _watcher(keep: Watch, suite: str, store: FeatureStore | None) -> Watch:
