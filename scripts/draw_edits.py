@@ -21,8 +21,12 @@ SHOWN = {
     "remix.mp4": 'remix "a blue ball rolls to the right on grass"',
     "night.mp4": 'repaint "... at night", the sky alone',
     "story.mp4": "video --storyboard: a ball, a cube, the fox",
+    "changed.mp4": "cues=(Cue(at=1.0, ...),)",
     "from-picture.mp4": "video --image",
     "take.mp4": "video --variation 1",
+    "to-picture.mp4": "video --last-image",
+    "between.mp4": "video --image --last-image",
+    "past-picture.mp4": "video --storyboard: a ball, a picture",
 }
 FRAMES, SHRINK = 10, 4
 

@@ -56,6 +56,7 @@ def test_links_lead_somewhere(path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.plain
 @pytest.mark.parametrize("path", TUTORIALS, ids=lambda path: path.stem)
 def test_a_tutorial_works_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -72,6 +73,8 @@ def test_a_tutorial_works_from_top_to_bottom(
 
 
 @pytest.mark.slow
+@pytest.mark.plain
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", HOW_TOS, ids=lambda path: path.stem)
 def test_a_how_to_works_from_top_to_bottom(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -90,6 +93,10 @@ def test_a_how_to_works_from_top_to_bottom(
         assert code == 0, captured.err
         assert captured.out.strip() == arguments[-1], "an example names its output last"
         assert Path(arguments[-1]).stat().st_size > 1_000
+    source = "\n".join(blocks(path, "python"))
+    exec(source, {})  # noqa: S102 - it is our own document
+    for name in re.findall(r'save\("(.+?)"\)', source):
+        assert Path(name).stat().st_size > 1_000
 
 
 def test_the_table_of_the_readme_is_that_of_the_evaluation():
@@ -123,6 +130,7 @@ def test_every_claim_has_a_command_that_there_is_and_a_figure():
             found.make_context(name, arguments)  # raises for an option or a value that there is not
 
 
+@pytest.mark.plain
 def test_the_python_of_the_readme_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     source = "\n".join(blocks(ROOT / "README.md", "python"))

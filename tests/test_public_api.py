@@ -33,4 +33,5 @@ def test_unknown_names_are_attribute_errors():
 
 
 def test_the_public_names_are_listed():
-    assert dir(unstatic) == ["__version__", "generate", "load"]
+    assert dir(unstatic) == ["Cue", "__version__", "generate", "load"]
+    assert unstatic.Cue.__module__ == "unstatic.diffusion.condition"

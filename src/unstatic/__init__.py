@@ -1,16 +1,18 @@
 """unstatic: words become a video. `unstatic.generate("a red ball bounces")` or `unstatic.load("nano")`.
 
-Importing the package costs nothing: torch and the rooms are imported on first use.
+`unstatic.Cue(at=1.5, prompt="it stops")` changes the prompt on the way. Importing the package costs nothing:
+torch and the rooms are imported on first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from unstatic.diffusion.condition import Cue
     from unstatic.generate.api import generate, load
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "generate", "load"]
+__all__ = ["Cue", "__version__", "generate", "load"]
 
 
 def __getattr__(name: str) -> object:
@@ -20,6 +22,8 @@ def __getattr__(name: str) -> object:
         return import_module("unstatic.generate")
     if name == "load":
         return import_module("unstatic.generate.api").load
+    if name == "Cue":
+        return import_module("unstatic.diffusion.condition").Cue
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,13 +1,22 @@
 """The editing commands: each writes a video, says what it did to its source, refuses what it cannot use."""
 
+import inspect
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+import PIL.Image
 import pytest
 
+from unstatic import __version__
+from unstatic.cli.edit import Shared
+from unstatic.cli.generate import video
+from unstatic.generate.api import EditOptions
+from unstatic.media.probe import probe
 from unstatic.media.read import read_video
 from unstatic.media.write import write_picture, write_video
 
@@ -50,6 +59,37 @@ def test_what_was_done_to_the_source_is_said(run: Command):
     assert (facts["frames"], facts["native"], facts["path"]) == (32, "48x32", "c.mp4")
 
 
+def test_edits_take_what_videos_take_and_what_python_takes():
+    shared = {field.name for field in fields(Shared)}
+    whole = {"prompt", "seconds", "image", "last_image", "storyboard"}  # which edits do not share
+    assert set(inspect.signature(video).parameters) - whole == shared
+    assert set(EditOptions.__annotations__) - {"conditions"} <= shared
+
+
+def test_a_film_has_the_size_that_is_asked_for_and_its_source_that_shape(run: Command):
+    ran = run("extend", "a.mp4", "--seconds", 1, "--size", "96x64", "--fps", 8, "-o", "c.mp4", "--json")
+    facts = json.loads(ran.out)
+    assert (facts["native"], facts["size"], facts["fps"]) == ("48x32", "96x64", 8)
+    assert "a.mp4 is 32x32: 33% of it is cut away to fit the shape of 48x32" in ran.err
+    film = probe(Path("c.mp4"))
+    assert (str(film.size), film.fps, film.num_frames) == ("96x64", 8, 16)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"guidance": 3.0, "guidance_interval": [0.5, 1.0], "negative": "fog", "solver": "heun"},
+        {"variation": 2, "skip_layer_guidance": 0.5, "steps": 20, "step_cache": 2},
+    ],
+)
+def test_how_an_edit_is_made_can_be_said(run: Command, asked: dict[str, Any]):
+    said: list[object] = []
+    for name, value in asked.items():
+        said += [f"--{name.replace('_', '-')}", "0.5:1" if name == "guidance_interval" else value]
+    facts = json.loads(run("remix", "a.mp4", "a ball", *said, "--json").out)
+    assert {name: facts[name] for name in asked} == asked
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -61,6 +101,9 @@ def test_what_was_done_to_the_source_is_said(run: Command):
             "the tiny decoder of tiny takes little memory anyway: leave --tiles out",
         ),
         (("extend", "a.mp4", "--seconds", "soon"), "'soon' is not a number"),
+        (("extend", "a.mp4", "--size", "big"), "size 'big' is not WIDTHxHEIGHT"),
+        (("loop", "a.mp4", "--size", "900x900"), "size 900x900 is too large for tiny: in this shape up to"),
+        (("remix", "a.mp4", "x", "--guidance-interval", "1"), "guidance interval '1' is not LOW:HIGH"),
         (("extend", "a.mp4", "--seconds", 60), "that makes 61.0 seconds: tiny makes up to 10"),
         (("recut", "a.mp4", "--keep", "1"), "keep '1' is not START:END in seconds, for example 0.5:3"),
         (("recut", "a.mp4", "--keep", "0:3"), "keep 0:3 is no span of a video of 1 seconds"),
@@ -86,6 +129,82 @@ def test_a_storyboard_may_replace_the_prompt(run: Command):
     assert (ran.code, facts["path"], facts["frames"]) == (0, "a-ball.mp4", 32), ran.err
 
 
+@pytest.mark.parametrize(("given", "frames"), [((), 32), (("--seconds", 4), 64), (("--seconds", 1), 16)])
+def test_seconds_that_are_given_count_whatever_a_storyboard_says(
+    run: Command, given: tuple[object, ...], frames: int
+):
+    Path("board.yaml").write_text("seconds: 2\ncards: [{at: 0, prompt: a ball}]\n")
+    ran = run("video", "--storyboard", "board.yaml", "--steps", 1, *given, "--json")
+    assert (ran.code, json.loads(ran.out)["frames"]) == (0, frames), ran.err
+
+
+def test_what_a_storyboard_loses_is_said_by_its_card(run: Command):
+    Path("board.yaml").write_text(
+        "cards: [{at: 0, prompt: a ball}, {at: 1, prompt: a cube}, {at: 1.2, prompt: fog, image: mask.png}]"
+    )
+    asked = ("video", "--storyboard", "board.yaml", "--size", "96x64", "--steps", 1)
+    ran = run(*asked, "--seconds", 2)
+    assert ran.code == 0
+    assert "unstatic: the image of card 3 is 32x32: 33% of it, top and bottom, is cut away" in ran.err
+    assert 'unstatic: the prompt "a cube" at 1 s is not seen: another at 1.2 s' in ran.err
+    complaint = run(*asked, "--seconds", 1).complaint
+    assert complaint.startswith(
+        "unstatic: card 2 (at 1 s) comes too late, the film ends at 1 s: put it earlier"
+    )
+
+
 def test_a_video_needs_a_prompt_or_a_storyboard(run: Command):
     ran = run("video")
     assert (ran.code, "there is no prompt" in ran.err) == (2, True)
+
+
+# --------------------------------------------------------------------------------- what a file says of itself
+
+
+def said_by(path: str) -> dict[str, str]:
+    with av.open(path) as container:
+        return {name: container.metadata.get(name, "") for name in ("title", "description", "comment")}
+
+
+@pytest.mark.parametrize("stream", [(), ("--stream",)])
+def test_a_film_says_what_it_was_made_from(run: Command, stream: tuple[str, ...]):
+    asked = ("video", "a ball", "--seconds", 0.5, "--seed", 3, "--steps", 1, *stream, "-o", "c.mp4", "--json")
+    shown = json.loads(run(*asked).out)
+    first = Path("c.mp4").read_bytes()
+    said = said_by("c.mp4")
+    assert (said["title"], said["description"]) == ("a ball", "a ball")
+    facts = json.loads(said["comment"])
+    assert facts["made_by"] == f"unstatic {__version__}"
+    assert len(facts.pop("digest")) == 16
+    moment = {"path", "load_s", "sample_s"}
+    assert {name: facts[name] for name in shown if name not in moment} == {
+        name: shown[name] for name in shown if name not in moment
+    }
+    assert not moment & set(facts)
+    run(*asked)
+    assert Path("c.mp4").read_bytes() == first
+
+
+def test_an_edit_says_that_it_began_with_something_else(run: Command):
+    run("remix", "a.mp4", "a ball", "--strength", 0.5, "--steps", 1)
+    facts = json.loads(said_by("a-ball.mp4")["comment"])
+    assert (facts["given"], facts["strength"], facts["text"]) == (["source"], 0.5, "a ball")
+    run("extend", "a.mp4", "--seconds", 1, "--steps", 1)
+    assert json.loads(said_by("a-extended.mp4")["comment"])["given"] == ["footage"]
+    assert said_by("a-extended.mp4")["title"] == ""
+
+
+def test_a_picture_says_what_it_was_made_from(run: Command):
+    run("image", "ein K\u00e4fer", "--steps", 1, "-o", "c.png")
+    with PIL.Image.open("c.png") as picture:
+        assert picture.info["Title"] == "ein K\u00e4fer"
+        assert json.loads(picture.info["Comment"])["prompt"] == "ein K\u00e4fer"
+
+
+def test_files_say_nothing_where_that_is_not_wanted(run: Command):
+    run("video", "a ball", "--seconds", 0.1, "--steps", 1, "--no-metadata", "-o", "c.mp4")
+    run("loop", "a.mp4", "--steps", 1, "--no-metadata", "-o", "d.mp4")
+    run("image", "a ball", "--steps", 1, "--no-metadata", "-o", "c.png")
+    assert [set(said_by(name).values()) for name in ("c.mp4", "d.mp4")] == [{""}, {""}]
+    with PIL.Image.open("c.png") as picture:
+        assert picture.info == {}

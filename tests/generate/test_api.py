@@ -1,21 +1,31 @@
 """The public Python API."""
 
+import json
 import math
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import unstatic
 from unstatic.core.errors import InputError
-from unstatic.generate.api import Model
+from unstatic.core.shapes import Size
+from unstatic.generate import edit
+from unstatic.generate.api import Model, about_file
 from unstatic.generate.engine import Frames, Preview, Progress, Warned
+from unstatic.generate.footage import read_mask, read_source
 from unstatic.generate.native import NativeEngine
+from unstatic.generate.request import Request, plan
 from unstatic.media.read import read_video
-from unstatic.media.write import write_picture
-from unstatic.models.manifest import read_manifest, write_manifest
+from unstatic.media.write import write_picture, write_video
+from unstatic.models.manifest import open_model, read_manifest, write_manifest
+
+QUICK: Any = {"steps": 1, "seed": 3, "interpolator": "repeat", "upscaler": "bicubic"}
 
 
 @pytest.fixture
@@ -129,3 +139,117 @@ def test_a_bad_request_is_refused_before_the_first_event(model: Model):
 def test_an_unknown_model_is_named():
     with pytest.raises(InputError, match="there is no model 'nanoo'"):
         unstatic.load("nanoo")
+
+
+# ------------------------------------------------------------------------------------------------------ edits
+
+
+@pytest.fixture
+def films(tmp_path: Path, make_frames) -> Path:
+    """Return a folder with a.mp4, also backwards, b.mp4, wide and at another rate, and mask.png of a.mp4."""
+    write_video(tmp_path / "a.mp4", make_frames(16, 32, 32), fps=16)
+    write_video(tmp_path / "backwards.mp4", make_frames(16, 32, 32)[::-1], fps=16)
+    write_video(tmp_path / "b.mp4", make_frames(24, 48, 32), fps=24)
+    mask = np.zeros((32, 32, 3), np.uint8)
+    mask[:16] = 255
+    write_picture(tmp_path / "mask.png", mask)
+    return tmp_path
+
+
+Edit = tuple[Callable[..., Any], tuple[str, ...], dict[str, Any], int]
+EDITS: dict[str, Edit] = {
+    "extend": (edit.extend, ("a.mp4",), {"seconds": 0.5}, 24),
+    "extend backward": (edit.extend, ("a.mp4",), {"seconds": 0.5, "backward": True}, 24),
+    "loop": (edit.loop, ("a.mp4",), {"seconds": 1}, 32),
+    "blend": (edit.blend, ("a.mp4", "backwards.mp4"), {"seconds": 0.5}, 40),
+    "remix": (edit.remix, ("a.mp4",), {"strength": 0.5}, 16),
+    "recut": (edit.recut, ("a.mp4",), {"keep": (0.25, 0.75), "before": 0.5, "after": 0.25}, 20),
+}
+
+
+@pytest.mark.parametrize("name", EDITS)
+def test_an_edit_of_files_is_that_of_their_frames(model: Model, films: Path, name: str):
+    task, videos, said, length = EDITS[name]
+    made = getattr(model, task.__name__)(*(films / each for each in videos), prompt="a ball", **said, **QUICK)
+    assert (made.frames.shape, made.fps) == ((length, 64, 64, 3), 16)
+    frames = [read_source(films / each, model.manifest, size=Size(32, 32)).frames for each in videos]
+    asked = task(Request(prompt="a ball", expand=True, **QUICK), *frames, model.manifest, **said)
+    assert np.array_equal(made.frames, model.make(plan(asked, model.manifest)).frames)
+
+
+def test_a_region_of_a_file_is_that_of_its_frames(model: Model, films: Path):
+    made = model.repaint(films / "a.mp4", "a ball", mask=films / "mask.png", strength=0.8, **QUICK)
+    given = read_source(films / "a.mp4", model.manifest).frames
+    mask = read_mask(films / "mask.png", films / "a.mp4", given)
+    request = Request(prompt="a ball", expand=True, **QUICK)
+    asked = edit.repaint(request, given, mask, model.manifest, strength=0.8)
+    assert made.frames.shape == (16, 64, 64, 3)
+    assert np.array_equal(made.frames, model.make(plan(asked, model.manifest)).frames)
+
+
+def test_an_edit_is_planned_with_what_was_asked_and_says_what_it_did(model: Model, films: Path):
+    task = partial(edit.blend, seconds=0.5)
+    planned = model.plan_edit(task, films / "a.mp4", films / "b.mp4", prompt="a ball", size="96x64", fps=8)
+    assert (planned.prompt, str(planned.native), str(planned.size), planned.fps) == (
+        "a ball",
+        "48x32",
+        "96x64",
+        8,
+    )
+    cut, retimed = planned.warnings
+    assert cut.endswith("a.mp4 is 32x32: 33% of it is cut away to fit the shape of 48x32")
+    assert "b.mp4 has 24 frames a second, tiny 16" in retimed
+    shown = read_source(films / "a.mp4", model.manifest, size=Size(48, 32)).frames
+    assert np.array_equal(planned.footage[0].frames[planned.skip :][:16], shown)
+    with pytest.raises(InputError, match="too large for tiny"):
+        model.plan_edit(task, films / "a.mp4", films / "b.mp4", size="900x900")
+
+
+def test_a_storyboard_is_made_from_its_file(model: Model, films: Path):
+    cards = [{"at": 0, "prompt": "a ball"}, {"at": 0.5, "image": "mask.png"}, {"at": 1, "video": "a.mp4"}]
+    (films / "board.json").write_text(json.dumps({"seconds": 1.5, "cards": cards}))
+    made = model.storyboard(films / "board.json", **QUICK)
+    assert (made.frames.shape, made.fps) == ((24, 64, 64, 3), 16)
+    wide = {"cards": [{"at": 0, "prompt": "a ball"}, {"at": 0.5, "video": "b.mp4"}]}
+    (films / "wide.json").write_text(json.dumps(wide))
+    with pytest.warns(UserWarning, match=r"b\.mp4 has 24 frames a second"):
+        made = model.storyboard(films / "wide.json", **QUICK)
+    assert made.frames.shape == (25, 64, 96, 3)  # 24 begin at the nearest latent frame, the ninth
+
+
+def test_a_prompt_changes_on_the_way(model: Model):
+    cue = unstatic.Cue(at=1.0, prompt="a blue cube")
+    changed, plain = (model.generate("a ball", seconds=2, cues=cues, **QUICK) for cues in ((cue,), ()))
+    assert np.array_equal(changed.frames[:16], plain.frames[:16])
+    assert not np.array_equal(changed.frames[20:], plain.frames[20:])
+
+
+# --------------------------------------------------------------------------------- what a file says of itself
+
+
+def test_a_file_says_what_made_it_and_names_no_folder(model: Model, tiny_model: Path, make_frames):
+    cues = (unstatic.Cue(at=0.5, prompt="a cube"),)
+    planned = model.plan(" a ball", seconds=1, seed=7, image=make_frames(1)[0], cues=cues, negative="fog")
+    loras = ("folder/style.safetensors@0.5", "late:folder/other.safetensors")
+    about = about_file(planned, open_model(tiny_model), loras, "int8")
+    assert (about["title"], about["description"]) == ("a ball", "a ball")
+    facts = json.loads(about["comment"])
+    assert facts["digest"] == open_model(tiny_model).digest()
+    assert facts["loras"] == ["style.safetensors@0.5", "late:other.safetensors@1"]
+    assert facts["cues"] == [{"frame": 8, "prompt": "a cube", "text": "a cube"}]
+    wanted = {
+        "model": "tiny",
+        "seed": 7,
+        "quantise": "int8",
+        "given": ["image"],
+        "negative": "fog",
+        "size": "64x64",
+    }
+    assert wanted.items() <= facts.items()
+    assert str(tiny_model) not in about["comment"]
+
+
+def test_a_file_says_nothing_where_there_is_nothing_to_say(model: Model, tiny_model: Path, make_frames):
+    about = about_file(model.plan("", seconds=1, image=make_frames(1)[0]), open_model(tiny_model))
+    assert set(about) == {"comment"}
+    assert not {"loras", "quantise", "strength"} & set(json.loads(about["comment"]))

@@ -12,7 +12,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.footage import Footage
-from unstatic.generate.request import Plan, Request, plan
+from unstatic.generate.request import Plan, Request, chunk_starts, plan
 from unstatic.media.frames import fit
 from unstatic.models.manifest import Distilled, Manifest, Window, read_manifest
 
@@ -247,6 +247,29 @@ def test_a_model_that_does_not_stream_makes_one_chunk(manifest: Manifest):
         plan(cued, replace(manifest, chunk=None))
 
 
+def test_a_prompt_that_no_chunk_begins_with_is_warned_about(manifest: Manifest):
+    cues = tuple(
+        Cue(at=at / 16, prompt=prompt) for at, prompt in ((38, "a cone"), (32, "a cube"), (63, "fog"))
+    )
+    made = plan(Request(prompt="a ball", cues=cues), manifest)
+    assert chunk_starts([first for first, _ in made.texts], made.chunks, manifest.compression) == (
+        0,
+        9,
+        9,
+        13,
+    )
+    assert made.warnings == (
+        'the prompt "a cube" at 2 s is not seen: another at 2.375 s falls within the same 1 s, which'
+        " tiny makes at once",
+    )
+    again = (*cues, Cue(at=0.0, prompt="a ring"), Cue(at=2.4, prompt="a cone"))
+    warnings = plan(Request(prompt="a ball", cues=again), manifest).warnings
+    assert [warning.partition(" is not seen: another at ")[0] for warning in warnings] == [
+        'the prompt "a ball" at 0 s',
+        'the prompt "a cube" at 2 s',
+    ], "the same words are seen"
+
+
 def test_a_step_cache_needs_a_network_of_ours_and_steps_to_spare(manifest: Manifest):
     assert plan(Request(prompt="a ball"), manifest).step_cache == 1
     assert plan(Request(prompt="a ball", step_cache=3, steps=20), manifest).step_cache == 3
@@ -272,3 +295,14 @@ def test_guidance_leads_away_from_a_negative_prompt(manifest: Manifest):
     assert (made.negative, made.late_guidance) == ("still", None)
     with pytest.raises(InputError, match="a negative prompt needs two passes: take solver"):
         plan(Request(prompt="a ball", negative="still", guidance=1.0), model)
+
+
+@pytest.mark.parametrize(
+    ("expander", "asked", "found"),
+    [("world", None, "nano"), ("", None, "realesr"), ("world", "realesr", "realesr")],
+)
+def test_films_of_the_world_are_enlarged_by_what_learned_from_it(
+    manifest: Manifest, expander: str, asked: str | None, found: str
+) -> None:
+    manifest = replace(manifest, expander=expander)
+    assert plan(Request(prompt="a red ball", upscaler=asked), manifest).finish.upscaler == found

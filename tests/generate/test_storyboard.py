@@ -1,15 +1,19 @@
 """Storyboards: cards become footage, cues and a length, and every mistake names its card."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.request import Request, plan
 from unstatic.generate.storyboard import Card, Storyboard, on_board, read_storyboard
+from unstatic.media.frames import fit
+from unstatic.media.read import read_video
 from unstatic.media.write import write_picture, write_video
 from unstatic.models.manifest import Manifest, read_manifest
 
@@ -61,9 +65,8 @@ def test_the_prompt_of_the_request_counts_until_the_first_card(manifest: Manifes
         Request(prompt="a ball"), Storyboard(cards=(Card(at=1.0, prompt="a cube"),)), manifest
     )
     assert (asked.prompt, asked.seconds) == ("a ball", 5.0)
-    nothing, _ = on_board(Request(prompt=""), Storyboard(cards=(Card(at=1.0, prompt="a cube"),)), manifest)
-    with pytest.raises(InputError, match="the prompt is empty"):
-        plan(nothing, manifest)
+    with pytest.raises(InputError, match="the film begins without a prompt: put one on a card at 0"):
+        on_board(Request(prompt=""), Storyboard(cards=(Card(at=1.0, prompt="a cube"),)), manifest)
 
 
 @pytest.mark.parametrize(
@@ -72,13 +75,17 @@ def test_the_prompt_of_the_request_counts_until_the_first_card(manifest: Manifes
         ("a: [", "is not YAML or JSON"),
         ("- 1", "must have 'cards', a list"),
         ("cards: []", "it has no cards"),
-        ("cards: 3", "cards=3 is not"),
+        ("cards: 3", "must have 'cards', a list"),
+        ("cards: {at: 0, prompt: x}", "must have 'cards', a list"),
         ("0: a ball", "unknown setting '0'"),
         ("cards: [{at: 0, prompt: 2024-13-45}]", "is not YAML or JSON"),
         ("card: []", "unknown setting 'card'; did you mean 'cards'"),
         ("cards: [{at: 0}]", "card 1 is empty"),
-        ("cards: [{prompt: x}]", "missing setting: cards.at"),
-        ("cards: [{at: soon, prompt: x}]", "cards.at='soon' is not a finite number"),
+        ("cards: [{at: 0, prompt: x}, {prompt: x}]", "card 2: missing setting: at"),
+        ("cards: [{at: soon, prompt: x}]", "card 1: at='soon' is not a finite number"),
+        ("cards: [{at: 0, prompt: x}, {at: 1, pormpt: x}]", "card 2: unknown setting 'pormpt'; did you mean"),
+        ("cards: [a ball]", "card 1 is 'a ball': give it a time, at: 0, and a prompt"),
+        ("cards: [{at: 0, prompt: ' '}]", "card 1 has an empty prompt: say what to film, or leave it out"),
         ("cards: [{at: -1, prompt: x}]", "card 1 is at -1 s: times begin at 0"),
         ("cards: [{at: 0, image: x, video: y}]", "card 1 has an image and a video"),
         ("cards: [{at: 2, prompt: x}, {at: 1, prompt: y}]", "card 2 is at 1 s, card 1 before it at 2 s"),
@@ -101,12 +108,129 @@ def test_files_that_are_not_there_are_named(tmp_path: Path, manifest: Manifest):
         )
 
 
-def test_videos_that_overlap_are_refused(tmp_path: Path, make_frames, manifest: Manifest):
-    write_video(tmp_path / "c.mp4", make_frames(32, 32, 32), fps=16)
-    cards = (Card(at=0.0, video=tmp_path / "c.mp4"), Card(at=1.0, video=tmp_path / "c.mp4"))
-    asked, _ = on_board(Request(prompt="x"), Storyboard(cards=cards), manifest)
-    with pytest.raises(InputError, match="footage overlaps at frame 17: move or cut one of them"):
-        plan(asked, manifest)
+OVERLAP = r"card 2 \({}\) begins before card 1 \({}\) ends: {}"
+LATE = r"card 2 \({} at 5 s\) comes too late, the film ends at 1 s: put it earlier or make the film longer"
+
+
+@pytest.mark.parametrize(
+    ("cards", "seconds", "message"),
+    [
+        (
+            (Card(at=0.0, video=Path("c.mp4")), Card(at=1.0, video=Path("c.mp4"))),
+            None,
+            OVERLAP.format("c.mp4 at 1 s", "c.mp4 at 0 s, until 1.81 s", "move it to 1.82 s or cut c.mp4"),
+        ),
+        (
+            (Card(at=1.0, image=Path("b.png")), Card(at=1.1, image=Path("b.png"))),
+            None,
+            OVERLAP.format("b.png at 1.1 s", "b.png at 1 s, until 1.31 s", "move it to 1.32 s"),
+        ),
+        (
+            (Card(at=1.9, image=Path("b.png")), Card(at=2.0, image=Path("b.png"))),
+            2.0,
+            OVERLAP.format("b.png at 2 s", "b.png at 1.9 s, until 2 s", "leave one of them out"),
+        ),
+        ((Card(at=0.0), Card(at=5.0, image=Path("b.png"))), 1.0, LATE.format("b.png")),
+        ((Card(at=0.0), Card(at=5.0, video=Path("c.mp4"))), 1.0, LATE.format("c.mp4")),
+        ((Card(at=0.0), Card(at=5.0, prompt="a cube")), 1.0, LATE.replace("{} ", "")),
+        (
+            (Card(at=0.0), Card(at=1.95, video=Path("c.mp4"))),
+            2.0,
+            r"card 2 \(c.mp4 at 1.95 s\) comes too late",
+        ),
+        (
+            (Card(at=0.0), Card(at=1e308, image=Path("b.png"))),
+            2.0,
+            r"card 2 \(b.png at 1e\+308 s\) comes too",
+        ),
+        (
+            (Card(at=0.0), Card(at=1.0, video=Path("short.mp4"))),
+            3.0,
+            r"card 2 \(short.mp4 at 1 s\) lasts 0.12 s, too short to be kept: give 0.25 s or more",
+        ),
+        (
+            (Card(at=0.0), Card(at=8.0, prompt="a cube")),
+            None,
+            r"card 2 \(at 8 s, until 12 s\) lasts too long, tiny makes up to 10 s: put it earlier",
+        ),
+        (
+            (Card(at=0.0), Card(at=9.0, video=Path("c.mp4"))),
+            None,
+            r"card 2 \(c.mp4 at 9 s, until 11.06 s\) lasts too long",
+        ),
+        ((Card(at=0.0),), 0.0, "seconds is 0: a storyboard of tiny lasts two frames to 10 s"),
+        (
+            (Card(at=0.0, image=Path("b.png")),),
+            0.05,
+            "seconds is 0.05: a storyboard of tiny lasts two frames",
+        ),
+        ((Card(at=0.0),), 11.0, "seconds is 11: a storyboard of tiny lasts two frames to 10 s"),
+        (
+            (Card(at=1.0, image=Path("tiny.png")),),
+            None,
+            "the image of card 1 is 8x8: give one of at least 16x16",
+        ),
+    ],
+)
+def test_what_has_no_place_names_the_card_the_file_and_the_fix(
+    tmp_path: Path,
+    make_frames,
+    manifest: Manifest,
+    cards: tuple[Card, ...],
+    seconds: float | None,
+    message: str,
+):
+    for name, frames in (("b.png", make_frames(1, 32, 32)), ("tiny.png", make_frames(1, 8, 8))):
+        write_picture(tmp_path / name, frames[0])
+    for name, count in (("c.mp4", 32), ("short.mp4", 2)):
+        write_video(tmp_path / name, make_frames(count, 32, 32), fps=16)
+    found = tuple(
+        replace(card, image=card.image and tmp_path / card.image, video=card.video and tmp_path / card.video)
+        for card in cards
+    )
+    with pytest.raises(InputError, match=message):
+        on_board(Request(prompt="x"), Storyboard(cards=found, seconds=seconds), manifest)
+
+
+def test_a_picture_that_is_cut_is_warned_about_as_others_are(tmp_path: Path, make_frames, manifest: Manifest):
+    write_picture(tmp_path / "wide.png", make_frames(1, 96, 32)[0])
+    cards = (Card(at=0.0, prompt="x"), Card(at=1.0, image=tmp_path / "wide.png"))
+    asked, warnings = on_board(Request(prompt="", size=Size(64, 64)), Storyboard(cards=cards), manifest)
+    said = "the image of card 2 is 96x32: 67% of it, left and right, is cut away to fit 64x64"
+    assert (warnings, plan(asked, manifest).warnings) == ((said,), ())
+    asked, warnings = on_board(Request(prompt="", size=Size(64, 60)), Storyboard(cards=cards), manifest)
+    assert len(warnings) == 1
+    assert plan(asked, manifest).warnings == (), "footage has no name that a storyboard's author knows"
+
+
+def test_a_video_is_cut_once_to_the_shape_of_the_film(tmp_path: Path, make_frames, manifest: Manifest):
+    frames = make_frames(16, 96, 48)
+    write_video(tmp_path / "wide.mp4", frames, fps=16)
+    board = Storyboard(cards=(Card(at=0.0, video=tmp_path / "wide.mp4"), Card(at=2.0, prompt="a cube")))
+    asked, warnings = on_board(Request(prompt="", size=Size(64, 64)), board, manifest)
+    assert warnings == (f"{tmp_path}/wide.mp4 is 96x48: 50% of it is cut away to fit the shape of 32x32",)
+    (footage,) = asked.footage
+    once = fit(read_video(tmp_path / "wide.mp4").frames[:13], Size(32, 32))
+    assert np.array_equal(footage.frames, once)
+    asked, warnings = on_board(Request(prompt=""), board, manifest)
+    assert str(asked.size) == "96x64", "the film has the shape of its video"
+    assert warnings == (f"{tmp_path}/wide.mp4 is 96x48: 25% of it is cut away to fit the shape of 48x32",)
+
+
+def test_a_picture_at_the_end_is_the_last_frame(tmp_path: Path, make_frames, manifest: Manifest):
+    write_picture(tmp_path / "b.png", make_frames(1, 32, 32)[0])
+    for seconds in (2 / 16, 1.0, 17 / 16, 18 / 16):
+        cards = (Card(at=0.0, prompt="x"), Card(at=seconds, image=tmp_path / "b.png"))
+        asked, _ = on_board(Request(prompt=""), Storyboard(cards=cards, seconds=seconds), manifest)
+        assert asked.footage[0].stop == round(seconds * 16)
+        assert plan(asked, manifest).footage[0].stop >= asked.footage[0].stop
+
+
+def test_a_prompt_that_shares_its_chunk_with_another_is_warned_about(manifest: Manifest):
+    cards = tuple(Card(at=at, prompt=prompt) for at, prompt in ((0.0, "a"), (2.0, "b"), (2.4, "c")))
+    asked, _ = on_board(Request(prompt=""), Storyboard(cards=cards), manifest)
+    (warning,) = plan(asked, manifest).warnings
+    assert warning.startswith('the prompt "b" at 2 s is not seen: another at 2.4 s falls within the same 1 s')
 
 
 def test_every_picture_is_seen_whatever_comes_before_it_and_how_near_the_end(
@@ -121,12 +245,13 @@ def test_every_picture_is_seen_whatever_comes_before_it_and_how_near_the_end(
     )
     asked, _ = on_board(Request(prompt=""), Storyboard(cards=cards, seconds=6.0), manifest)
     placed = [(each.first, each.stop) for each in plan(asked, manifest).footage]
-    assert placed == [(0, 29), (65, 69), (89, 93)]
+    assert placed == [(0, 29), (65, 69), (93, 97)]
 
 
-def test_an_explicit_length_wins(manifest: Manifest):
-    board = Storyboard(cards=(Card(at=0.0, prompt="a ball"),), seconds=6.0)
-    assert on_board(Request(prompt="", seconds=9), board, manifest)[0].seconds == 9
+@pytest.mark.parametrize("seconds", [4.0, 6.0])
+def test_the_board_says_how_long_the_film_is(manifest: Manifest, seconds: float):
+    board = Storyboard(cards=(Card(at=0.0, prompt="a ball"),), seconds=seconds)
+    assert on_board(Request(prompt="", seconds=9), board, manifest)[0].seconds == seconds
 
 
 def test_the_shape_is_that_of_the_first_picture_and_there_is_one_beginning(

@@ -101,6 +101,18 @@ def test_the_same_frames_give_the_same_bytes(make_frames: MakeFrames):
     assert len({b"".join(written(make_frames(17), [1, 16])) for _ in range(5)}) == 1
 
 
+def test_its_beginning_says_what_it_is_about(make_frames: MakeFrames):
+    about = {"title": "ein K\u00e4fer", "comment": '{"seed": 3}'}
+    handed_on: list[bytes] = []
+    writer = FragmentWriter(handed_on.append, fps=16, about=about)
+    for frames in (make_frames(1), make_frames(4)):
+        writer.write(frames)
+    for data in (handed_on[0], b"".join(handed_on)):
+        with av.open(io.BytesIO(data)) as container:
+            assert {name: container.metadata.get(name) for name in about} == about
+    assert [boxes(data) for data in handed_on] == [["ftyp", "moov", "moof", "mdat"], ["moof", "mdat"]]
+
+
 def test_an_empty_stretch_is_no_fragment(make_frames: MakeFrames):
     assert written(make_frames(5), [0, 1, 0, 4]) == written(make_frames(5), [1, 4])
 

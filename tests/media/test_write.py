@@ -2,16 +2,25 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.media.probe import probe
 from unstatic.media.read import read_picture, read_video
-from unstatic.media.write import VideoWriter, write_animation, write_picture, write_video
+from unstatic.media.write import (
+    MAX_EXIF_CHARACTERS,
+    VideoWriter,
+    write_animation,
+    write_picture,
+    write_video,
+)
 
 MakeFrames = Callable[..., np.ndarray]
+
+ABOUT = {"title": "ein K\u00e4fer", "description": "a beetle\non sand", "comment": '{"seed": 3}'}
 
 
 def psnr(first: np.ndarray, second: np.ndarray) -> float:
@@ -70,6 +79,15 @@ def test_browsers_can_play_it_while_it_loads(tmp_path: Path, make_frames: MakeFr
     write_video(tmp_path / "clip.mp4", make_frames(6), fps=16)
     data = (tmp_path / "clip.mp4").read_bytes()
     assert data.index(b"moov") < data.index(b"mdat")
+
+
+def test_a_video_says_what_it_is_about(tmp_path: Path, make_frames: MakeFrames):
+    for name in ("one.mp4", "two.mp4"):
+        with VideoWriter(tmp_path / name, fps=16, about=ABOUT) as writer:
+            writer.write(make_frames(3))
+    with av.open(tmp_path / "one.mp4") as container:
+        assert {name: container.metadata.get(name) for name in ABOUT} == ABOUT
+    assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
@@ -145,6 +163,27 @@ def test_pictures_are_written_by_their_suffix(tmp_path: Path, make_frames: MakeF
         with Image.open(tmp_path / f"picture{suffix}") as image:
             assert image.format == file_format
     np.testing.assert_array_equal(read_picture(tmp_path / "picture.png")[0], picture)
+
+
+def test_a_picture_says_what_it_is_about(tmp_path: Path, make_frames: MakeFrames):
+    for suffix in (".png", ".jpg", ".webp"):
+        write_picture(tmp_path / f"a{suffix}", make_frames(1)[0], about=ABOUT)
+        write_picture(tmp_path / f"silent{suffix}", make_frames(1)[0])
+    with Image.open(tmp_path / "a.png") as image:
+        assert image.info == {name.capitalize(): text for name, text in ABOUT.items()}
+    for suffix in (".jpg", ".webp"):
+        with Image.open(tmp_path / f"a{suffix}") as image:
+            assert dict(image.getexif()) == {ExifTags.Base.ImageDescription: ABOUT["comment"]}
+    for suffix in (".png", ".jpg", ".webp"):
+        with Image.open(tmp_path / f"silent{suffix}") as image:
+            assert not {"exif", "Title", "Comment"} & set(image.info)
+
+
+def test_more_than_a_picture_can_say_is_left_out(tmp_path: Path, make_frames: MakeFrames):
+    for length, held in ((MAX_EXIF_CHARACTERS - 1, True), (MAX_EXIF_CHARACTERS, False)):
+        write_picture(tmp_path / "a.jpg", make_frames(1)[0], about={"comment": "x" * length})
+        with Image.open(tmp_path / "a.jpg") as image:
+            assert (ExifTags.Base.ImageDescription in image.getexif()) == held
 
 
 def test_other_pictures_are_refused(tmp_path: Path, make_frames: MakeFrames):

@@ -15,24 +15,36 @@ from unstatic.cli.options import (
     Device,
     Expand,
     Expander,
+    FramesPerSecond,
+    Guidance,
+    GuidanceInterval,
     Interpolator,
     Loras,
+    Metadata,
     ModelName,
+    Negative,
     Offload,
     Output,
     Preview,
     Quantise,
     Seed,
+    SizeText,
+    SkipLayerGuidance,
+    SolverName,
+    StepCacheEvery,
     Steps,
     Stream,
     Tiles,
     Upscaler,
+    Variation,
+    levels,
     number,
+    pixels,
     span,
 )
 from unstatic.cli.output import STDOUT, check_pipe, warn
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
-from unstatic.generate.defaults import DEFAULT_MODEL, INTERPOLATOR, UPSCALER
+from unstatic.generate.defaults import DEFAULT_MODEL, INTERPOLATOR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -60,20 +72,30 @@ class Shared:
     """The options that all edits have."""
 
     output: Output = None
+    size: SizeText = None
+    fps: FramesPerSecond = None
     seed: Seed = 0
+    variation: Variation = 0
     model: ModelName = DEFAULT_MODEL
     lora: Loras = None
     quantise: Quantise = None
     offload: Offload = False
     tiles: Tiles = False
     steps: Steps = None
+    guidance: Guidance = None
+    guidance_interval: GuidanceInterval = None
+    skip_layer_guidance: SkipLayerGuidance = None
+    negative: Negative = None
+    solver: SolverName = None
+    step_cache: StepCacheEvery = 1
     stream: Stream = False
     preview: Preview = False
     expand: Expand = True
     expander: Expander = None
-    upscaler: Upscaler = UPSCALER
+    upscaler: Upscaler = None
     interpolator: Interpolator = INTERPOLATOR
     device: Device = None
+    metadata: Metadata = True
     as_json: AsJson = False
 
 
@@ -100,7 +122,7 @@ class Desk:
         from unstatic.generate.footage import read_source
         from unstatic.generate.image import size_of
         from unstatic.generate.load import find
-        from unstatic.generate.request import Request
+        from unstatic.generate.request import Request, native_size
 
         if shared.output == STDOUT:
             check_pipe(as_json=shared.as_json)
@@ -108,20 +130,30 @@ class Desk:
         self.manifest: Manifest = find(shared.model).manifest
         self.request: Request = Request(
             prompt=prompt,
+            size=pixels(shared.size),
+            fps=shared.fps,
             seed=shared.seed,
+            variation=shared.variation,
             steps=shared.steps,
+            guidance=shared.guidance,
+            guidance_interval=levels(shared.guidance_interval),
+            skip_layer_guidance=shared.skip_layer_guidance,
+            negative=shared.negative,
+            solver=shared.solver,
+            step_cache=shared.step_cache,
             expand=shared.expand,
             rewriter=rewriter_of(shared.expander),
             upscaler=shared.upscaler,
             interpolator=shared.interpolator,
         )
         self.videos: list[Pixels] = []
+        size = self.request.size and native_size(self.request.size, self.manifest)
         for path in paths:
-            size = size_of(self.videos[0][0]) if self.videos else None
             source = read_source(path, self.manifest, size=size)
             for warning in source.warnings:
                 warn(warning)
             self.videos.append(source.frames)
+            size = size_of(source.frames[0])
 
     def make(self, request: "Request", words: str) -> None:
         """Make the video and print where it is; unless it has a name, it is named after `words`."""
@@ -130,6 +162,7 @@ class Desk:
             output=shared.output,
             suffixes=VIDEO_SUFFIXES,
             as_json=shared.as_json,
+            metadata=shared.metadata,
             words=words,
             stream=shared.stream or shared.output == STDOUT,
             preview=shared.preview,

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from unstatic.cli.options import (
     PICTURE_SUFFIXES,
@@ -22,6 +24,7 @@ from unstatic.cli.options import (
     LastImage,
     Loras,
     MaybePrompt,
+    Metadata,
     ModelName,
     Negative,
     Offload,
@@ -29,7 +32,6 @@ from unstatic.cli.options import (
     Preview,
     Prompt,
     Quantise,
-    Seconds,
     Seed,
     SizeText,
     SkipLayerGuidance,
@@ -41,14 +43,15 @@ from unstatic.cli.options import (
     Tiles,
     Upscaler,
     Variation,
-    span,
+    levels,
+    number,
+    pixels,
 )
 from unstatic.cli.output import STDOUT, check_pipe, output_path, report, stdout_pipe, warn
 from unstatic.core.errors import InputError
 from unstatic.core.processes import Place, this_process
-from unstatic.core.shapes import Size
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
-from unstatic.generate.defaults import DEFAULT_MODEL, DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
+from unstatic.generate.defaults import DEFAULT_MODEL, DEFAULT_SECONDS, INTERPOLATOR
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +68,11 @@ if TYPE_CHECKING:
     Stretch = UInt8[np.ndarray, "t h w 3"]
 
 PREVIEWS_PER_S = 4
+
+Seconds = Annotated[
+    float | None,
+    typer.Option(parser=number, metavar="NUMBER", help="How long it is; 4, or as its storyboard says."),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ class Delivery:
     output: Path | None
     suffixes: tuple[str, ...]
     as_json: bool
+    metadata: bool
     words: str = ""
     stream: bool = False
     preview: bool = False
@@ -94,7 +103,7 @@ class Delivery:
 def video(
     prompt: MaybePrompt = None,
     output: Output = None,
-    seconds: Seconds = DEFAULT_SECONDS,
+    seconds: Seconds = None,
     size: SizeText = None,
     fps: FramesPerSecond = None,
     seed: Seed = 0,
@@ -118,9 +127,10 @@ def video(
     preview: Preview = False,
     expand: Expand = True,
     expander: Expander = None,
-    upscaler: Upscaler = UPSCALER,
+    upscaler: Upscaler = None,
     interpolator: Interpolator = INTERPOLATOR,
     device: Device = None,
+    metadata: Metadata = True,
     as_json: AsJson = False,
 ) -> None:
     """Make a video of what a sentence says."""
@@ -136,14 +146,14 @@ def video(
         raise InputError("there is no prompt: say what to film, in quotes, or give a --storyboard")
     request = Request(
         prompt=prompt or "",
-        seconds=seconds,
-        size=_size(size),
+        seconds=DEFAULT_SECONDS if seconds is None else seconds,
+        size=pixels(size),
         fps=fps,
         seed=seed,
         variation=variation,
         steps=steps,
         guidance=guidance,
-        guidance_interval=_levels(guidance_interval),
+        guidance_interval=levels(guidance_interval),
         skip_layer_guidance=skip_layer_guidance,
         negative=negative,
         solver=solver,
@@ -156,11 +166,12 @@ def video(
         interpolator=interpolator,
     )
     if storyboard is not None:
-        request = _on_board(request, storyboard, model)
+        request = _on_board(request, storyboard, model, seconds)
     delivery = Delivery(
         output=output,
         suffixes=VIDEO_SUFFIXES,
         as_json=as_json,
+        metadata=metadata,
         stream=stream or output == STDOUT,
         preview=preview,
     )
@@ -187,8 +198,9 @@ def image(
     step_cache: StepCacheEvery = 1,
     expand: Expand = True,
     expander: Expander = None,
-    upscaler: Upscaler = UPSCALER,
+    upscaler: Upscaler = None,
     device: Device = None,
+    metadata: Metadata = True,
     as_json: AsJson = False,
 ) -> None:
     """Make a still picture of what a sentence says."""
@@ -198,12 +210,12 @@ def image(
     request = Request(
         prompt=prompt,
         seconds=0,
-        size=_size(size),
+        size=pixels(size),
         seed=seed,
         variation=variation,
         steps=steps,
         guidance=guidance,
-        guidance_interval=_levels(guidance_interval),
+        guidance_interval=levels(guidance_interval),
         skip_layer_guidance=skip_layer_guidance,
         negative=negative,
         solver=solver,
@@ -212,16 +224,19 @@ def image(
         rewriter=rewriter_of(expander),
         upscaler=upscaler,
     )
-    delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json)
+    delivery = Delivery(output=output, suffixes=PICTURE_SUFFIXES, as_json=as_json, metadata=metadata)
     make(request, ModelChoice(model, device, tuple(lora or ()), quantise, offload, tiles), delivery)
 
 
-def _on_board(request: "Request", path: Path, model: str) -> "Request":
-    """Lay a request out on a storyboard."""
+def _on_board(request: "Request", path: Path, model: str, seconds: float | None) -> "Request":
+    """Lay a request out on a storyboard, which lasts `seconds` if they are given, whatever it says itself."""
     from unstatic.generate.load import find
     from unstatic.generate.storyboard import on_board, read_storyboard
 
-    request, warnings = on_board(request, read_storyboard(path), find(model).manifest)
+    board = read_storyboard(path)
+    if seconds is not None:
+        board = replace(board, seconds=seconds)
+    request, warnings = on_board(request, board, find(model).manifest)
     for warning in warnings:
         warn(warning)
     return request
@@ -234,20 +249,12 @@ def rewriter_of(expander: str | None) -> "Rewriter | None":
     return None if expander is None else rewriter(expander)
 
 
-def _size(text: str | None) -> Size | None:
-    return None if text is None else Size.parse(text)
-
-
-def _levels(text: str | None) -> tuple[float, float] | None:
-    return None if text is None else span(text, "guidance interval", of="LOW:HIGH, for example 0.2:0.8")
-
-
 def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
     """Check everything, then load, then sample, then print where the file is.
 
     Of several processes the first does all that, and the others help it to sample.
     """
-    from unstatic.generate.api import Model
+    from unstatic.generate.api import Model, about_file, plan_facts
     from unstatic.generate.load import find
     from unstatic.generate.request import plan as plan_request
     from unstatic.generate.together import follow, together
@@ -266,6 +273,7 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
         if to_stdout
         else output_path(delivery.output, delivery.words or plan.prompt, delivery.suffixes)
     )
+    about = about_file(plan, found, choice.loras, choice.quantise) if delivery.metadata else {}
     strip = _filmstrip() if delivery.preview else None
     for asked, (_, text) in zip([plan.prompt, *plan.cues], plan.texts, strict=True):
         if asked != text:
@@ -277,7 +285,7 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
         loaded = time.perf_counter()
         write = _write_stream if delivery.stream else _write
         with closing(_frames(Model(engine), plan, strip)) as stretches:
-            write(path, plan.fps, stretches)
+            write(path, plan.fps, stretches, about)
 
     # Report
     if not to_stdout:
@@ -301,40 +309,25 @@ def load(found: "InstalledModel | RemoteModel", choice: ModelChoice, place: Plac
     )
 
 
-def plan_facts(plan: "Plan") -> dict[str, Any]:
-    """Return what a plan says, for JSON; images, conditions and warnings are not said."""
-    pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
-    unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
-    unsaid |= {"left_open", *plan.left_open} | (set() if plan.step_cache > 1 else {"step_cache"})
-    where_any = ("negative", "guidance_interval", "skip_layer_guidance")
-    unsaid |= {name for name in where_any if not getattr(plan, name)}
-    facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
-    said = {"text": plan.text}
-    cues = [{"frame": first - plan.skip, "text": text} for first, text in plan.texts[1:]]
-    file = {"native": str(plan.native), "size": str(plan.size), "fps": plan.fps}
-    made_by = {"upscaler": plan.finish.upscaler, "interpolator": plan.finish.interpolator}
-    return facts | said | ({"cues": cues} if cues else {}) | file | made_by
-
-
-def _write(path: Path, fps: int, stretches: "Iterator[Stretch]") -> None:
+def _write(path: Path, fps: int, stretches: "Iterator[Stretch]", about: dict[str, str]) -> None:
     """Write a video, or a picture of one frame; on any error and on Ctrl-C nothing is left behind."""
     from unstatic.media.write import VideoWriter, write_picture
 
     if path.suffix.lower() in PICTURE_SUFFIXES:
         (still,) = stretches
-        write_picture(path, still[0])
+        write_picture(path, still[0], about=about)
         return
-    with VideoWriter(path, fps=fps) as writer:
+    with VideoWriter(path, fps=fps, about=about) as writer:
         for frames in stretches:
             writer.write(frames)
 
 
-def _write_stream(path: Path, fps: int, stretches: "Iterator[Stretch]") -> None:
+def _write_stream(path: Path, fps: int, stretches: "Iterator[Stretch]", about: dict[str, str]) -> None:
     """Write a video that can be played while it grows; on any error and on Ctrl-C no file is left behind."""
     from unstatic.media.fragments import FragmentWriter, growing_file
 
     with stdout_pipe() if path == STDOUT else growing_file(path) as append:
-        writer = FragmentWriter(append, fps=fps)
+        writer = FragmentWriter(append, fps=fps, about=about)
         for number, frames in enumerate(stretches):
             writer.write(frames)
             if number == 0 and path != STDOUT:

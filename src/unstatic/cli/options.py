@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
 
 VIDEO_SUFFIXES = (".mp4",)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -37,6 +38,16 @@ def span(text: str, name: str, *, of: str) -> tuple[float, float]:
     except ValueError:
         raise InputError(f"{name} {text!r} is not {of}") from None
     return start, end
+
+
+def pixels(text: str | None) -> Size | None:
+    """Read a size, if there is one. Raises InputError for what is none."""
+    return None if text is None else Size.parse(text)
+
+
+def levels(text: str | None) -> tuple[float, float] | None:
+    """Read a guidance interval, if there is one. Raises InputError for what is none."""
+    return None if text is None else span(text, "guidance interval", of="LOW:HIGH, for example 0.2:0.8")
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the path.")]
@@ -88,6 +99,12 @@ Loras = Annotated[
     typer.Option("--lora", metavar="FILE@WEIGHT", help="A LoRA for the model; may be given again."),
 ]
 MaybePrompt = Annotated[str | None, typer.Argument(metavar="PROMPT", help="What to film, in a sentence.")]
+Metadata = Annotated[
+    bool,
+    typer.Option(
+        "--metadata/--no-metadata", help="Write into the file what it was made from: prompt, seed and so on."
+    ),
+]
 ModelName = Annotated[
     str,
     typer.Option("--model", help="A model's name (`unstatic models list`), folder, or address: URL#MODEL."),
@@ -133,7 +150,6 @@ SolverName = Annotated[
         help="ancestral, ddim, euler, heun, adams, multistep, unipc or consistency; some models: distilled.",
     ),
 ]
-Seconds = Annotated[float, typer.Option(parser=number, metavar="NUMBER", help="How long the video is.")]
 Stream = Annotated[
     bool, typer.Option("--stream", help="Write a file that can be played while it grows; -o - is stdout.")
 ]
@@ -161,9 +177,11 @@ Tiles = Annotated[
     ),
 ]
 Upscaler = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "--upscaler", metavar="NAME", help="Makes what is larger than the model: realesr, nano or bicubic."
+        "--upscaler",
+        metavar="NAME",
+        help="Enlarges the model's pictures: nano (those of nano by default), realesr or bicubic.",
     ),
 ]
 Variation = Annotated[

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import accumulate
 
 import numpy as np
 import torch
@@ -15,7 +14,6 @@ from unstatic.core.errors import InputError
 from unstatic.core.memory import keep_freed_memory
 from unstatic.core.processes import this_process
 from unstatic.core.seeds import stable_seed
-from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import Condition, LatentState, apply_conditions
 from unstatic.diffusion.distilled import SCALARS
 from unstatic.diffusion.process import Latent
@@ -27,7 +25,7 @@ from unstatic.generate.finish import REPEAT, load_interpolator
 from unstatic.generate.footage import lasting
 from unstatic.generate.joints import JointSmoother, stretches
 from unstatic.generate.known import beside, first_frame, last_frame, outside, source, span
-from unstatic.generate.request import Plan
+from unstatic.generate.request import Plan, chunk_starts
 from unstatic.generate.stream import (
     Chunk,
     Denoised,
@@ -265,17 +263,6 @@ def shown(
     """Return what is shown of the frames that come after `made` others, and the number of its first."""
     first = max(0, made - plan.skip)
     return first, frames[max(0, plan.skip - made) : max(0, plan.skip + plan.frames - made)]
-
-
-def chunk_starts(firsts: Sequence[int], chunks: Sequence[int], compression: Compression) -> tuple[int, ...]:
-    """Return the latent frames at which texts begin that begin with these frames: each with a chunk.
-
-    A text that begins inside a chunk waits for the next, unless more than half of the chunk would miss it.
-    """
-    edges = [*accumulate(chunks[:-1], initial=0)]
-    first_frames = [0, *(compression.frames(edge) for edge in edges[1:])]
-    nearest = [min(range(len(edges)), key=lambda i, f=first: abs(first_frames[i] - f)) for first in firsts]
-    return tuple(edges[number] for number in nearest)
 
 
 def load_native(

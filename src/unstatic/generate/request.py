@@ -1,17 +1,20 @@
 """What somebody asks for: one frozen `Request`, checked in one place before any work is done."""
 
+import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
 from unstatic.core.errors import InputError
-from unstatic.core.shapes import Size, chunk_lengths
+from unstatic.core.shapes import Compression, Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
-from unstatic.generate.defaults import DEFAULT_SECONDS, INTERPOLATOR, UPSCALER
+from unstatic.generate.defaults import DEFAULT_SECONDS, INTERPOLATOR, UPSCALER, WORLD_UPSCALER
 from unstatic.generate.finish import Finish, check_finish
 from unstatic.generate.footage import Footage, check_footage, fit_mask, lasting, placed, skipped
-from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size
+from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size, size_of
 from unstatic.generate.prompts.expand import Wording, worded
 from unstatic.generate.prompts.language_model import Rewriter
 from unstatic.generate.ways import check_range, choose_way
@@ -40,7 +43,8 @@ class Request:
     result (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed makes, variation
     0. With `expand` prompts are rewritten, by `rewriter` if there is one and then in words of the model's
     training if it has an expander; that one adds nothing where pictures show what there is. `upscaler` and
-    `interpolator` make what the file has beyond the model.
+    `interpolator` make what the file has beyond the model; films of the world are enlarged by what learned
+    from its renders unless another is named.
     """
 
     prompt: str
@@ -67,7 +71,7 @@ class Request:
     conditions: tuple[Condition, ...] = ()
     expand: bool = False
     rewriter: Rewriter | None = None
-    upscaler: str = UPSCALER
+    upscaler: str | None = None
     interpolator: str = INTERPOLATOR
 
     @property
@@ -155,7 +159,8 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     check_range("fps", fps, 1, MAX_FPS)
     check_range("seed", request.seed, 0, MAX_SEED)
     check_range("variation", request.variation, 0, MAX_SEED)
-    check_finish(request.upscaler, request.interpolator)
+    upscaler = request.upscaler or (WORLD_UPSCALER if manifest.expander else UPSCALER)
+    check_finish(upscaler, request.interpolator)
     if any(isinstance(condition, Cue) for condition in request.conditions):
         raise InputError("conditions hold a Cue: give it among the cues")
 
@@ -179,25 +184,22 @@ def plan(request: Request, manifest: Manifest) -> Plan:
 
     # Words
     prompt = checked_prompt(request.prompt, may_be_empty=request.shows)
-    wordings = [(0, _worded(prompt, request, manifest))]
-    cues = sorted(request.cues, key=lambda cue: cue.at)
-    for cue in cues:
-        first = skip + round(cue.at * manifest.fps)
-        if first >= skip + length:
-            raise InputError(f"a cue begins at {cue.at:g} s, after the end: make the video longer")
-        wordings.append((first, _worded(checked_prompt(cue.prompt), request, manifest)))
+    said = [Cue(at=0.0, prompt=prompt), *_checked_cues(request.cues, length, manifest)]
+    firsts = [0, *(skip + round(cue.at * manifest.fps) for cue in said[1:])]
+    wordings = [_worded(cue.prompt, request, manifest) for cue in said]
+    chunks = whole_chunks(skip + frames, manifest)
     return Plan(
         prompt=prompt,
-        cues=tuple(cue.prompt for cue in cues),
-        texts=tuple((first, wording.text) for first, wording in wordings),
+        cues=tuple(cue.prompt for cue in said[1:]),
+        texts=tuple((first, each.text) for first, each in zip(firsts, wordings, strict=True)),
         frames=frames,
-        chunks=whole_chunks(skip + frames, manifest),
+        chunks=chunks,
         finish=Finish(
             native=native,
             native_fps=manifest.fps,
             size=size,
             fps=fps,
-            upscaler=request.upscaler,
+            upscaler=upscaler,
             interpolator=request.interpolator,
         ),
         seed=request.seed,
@@ -222,9 +224,10 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         skip=skip,
         conditions=request.conditions,
         warnings=(
-            *(warning for _, wording in wordings for warning in wording.warnings),
+            *(warning for wording in wordings for warning in wording.warnings),
+            *unseen_warnings(said, firsts, chunks, manifest),
             *shape_warnings(native, size, manifest),
-            *cut_warnings(pictures, size),
+            *cut_warnings(_unfitted(pictures, native), size),
         ),
         left_open=way.left_open,
     )
@@ -239,6 +242,12 @@ def pictures_of(request: Request) -> Images:
     }
     found |= {f"footage {number}": each.frames[0] for number, each in enumerate(request.footage, 1)}
     return {name: picture for name, picture in found.items() if picture is not None}
+
+
+def _unfitted(pictures: Images, native: Size) -> Images:
+    """Return the pictures without footage that has the model's size: who fitted it has said what that cut."""
+    images = ("image", "last_image")
+    return {name: each for name, each in pictures.items() if name in images or size_of(each) != native}
 
 
 def _answering(request: Request, manifest: Manifest) -> Manifest:
@@ -307,6 +316,15 @@ def aligned(request: Request, manifest: Manifest) -> int:
     return skipped(request.footage, manifest.compression)
 
 
+def _checked_cues(cues: Sequence[Cue], frames: int, manifest: Manifest) -> list[Cue]:
+    """Return the cues in order, their prompts checked. Raises InputError for one after the end."""
+    for cue in cues:
+        if round(cue.at * manifest.fps) >= frames:
+            raise InputError(f"a cue begins at {cue.at:g} s, after the end: make the video longer")
+    checked = (replace(cue, prompt=checked_prompt(cue.prompt)) for cue in cues)
+    return sorted(checked, key=lambda cue: cue.at)
+
+
 def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:
     if not request.expand or not prompt:
         return Wording(prompt)
@@ -347,6 +365,31 @@ def whole_chunks(frames: int, manifest: Manifest) -> tuple[int, ...]:
         return (latent_frames,)
     _, *later = chunk_lengths(latent_frames, manifest.chunk, manifest.first_chunk)
     return (manifest.first_chunk, *(manifest.chunk for _ in later))
+
+
+def chunk_starts(firsts: Sequence[int], chunks: Sequence[int], compression: Compression) -> tuple[int, ...]:
+    """Return the latent frames at which texts begin that begin with these frames: each with a chunk.
+
+    A text that begins inside a chunk waits for the next, unless more than half of the chunk would miss it.
+    """
+    edges = [*accumulate(chunks[:-1], initial=0)]
+    first_frames = [0, *(compression.frames(edge) for edge in edges[1:])]
+    nearest = [min(range(len(edges)), key=lambda i, f=first: abs(first_frames[i] - f)) for first in firsts]
+    return tuple(edges[number] for number in nearest)
+
+
+def unseen_warnings(
+    said: Sequence[Cue], firsts: Sequence[int], chunks: Sequence[int], manifest: Manifest
+) -> tuple[str, ...]:
+    """Say which prompts are not seen: of those that begin with one chunk the model reads the last."""
+    starts = chunk_starts(firsts, chunks, manifest.compression)
+    chunk_s = manifest.compression.time * (manifest.chunk or 0) / manifest.fps
+    return tuple(
+        f'the prompt "{textwrap.shorten(one.prompt, 60, placeholder="...")}" at {one.at:g} s is not seen:'
+        f" another at {other.at:g} s falls within the same {chunk_s:g} s, which {manifest.name} makes at once"
+        for (one, start), (other, next_start) in pairwise(zip(said, starts, strict=True))
+        if start == next_start and one.prompt not in ("", other.prompt)
+    )
 
 
 def native_size(size: Size, manifest: Manifest) -> Size:

@@ -11,7 +11,8 @@ cards:
     video: waves.mp4    # plays from here on
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,10 +24,11 @@ from unstatic.core.config import from_dict
 from unstatic.core.errors import InputError
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
-from unstatic.generate.footage import Footage, read_source
-from unstatic.generate.image import nearest_size, open_image
+from unstatic.generate.footage import Footage, Pixels, Source, read_source
+from unstatic.generate.image import Image, Images, check_images, cut_warnings, nearest_size, open_image
 from unstatic.generate.request import Request, native_size
 from unstatic.media.frames import fit
+from unstatic.media.read import read_frames
 from unstatic.models.manifest import Manifest
 
 
@@ -38,6 +40,11 @@ class Card:
     prompt: str | None = None
     image: Path | None = None
     video: Path | None = None
+
+    def called(self, number: int, until: float | None = None) -> str:
+        """Return what errors call it: by its file, its time, and perhaps the second when it is over."""
+        shown, end = self.image or self.video, "" if until is None else f", until {round(until, 2):g} s"
+        return f"card {number} ({'' if shown is None else f'{shown.name} '}at {self.at:g} s{end})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,10 +64,12 @@ def read_storyboard(path: Path) -> Storyboard:
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the storyboard {path} is not YAML or JSON: {reason}") from error
-    if not isinstance(content, Mapping):
+    named = _named(content)
+    if not isinstance(named, dict) or not isinstance(cards := named.get("cards", []), list):
         raise InputError(f"the storyboard {path} must have 'cards', a list")
     try:
-        board = from_dict(Storyboard, _named(content))
+        _check_cards(cards)
+        board = from_dict(Storyboard, named)
         _check(board)
     except InputError as error:
         raise InputError(f"the storyboard {path}: {error}") from None
@@ -81,6 +90,17 @@ def _beside(board: Path, card: Card) -> Card:
     return replace(card, image=image, video=video)
 
 
+def _check_cards(cards: list[Any]) -> None:
+    """Raise InputError for what is no card, naming its number, as `from_dict` of all of them does not."""
+    for number, card in enumerate(cards, 1):
+        if not isinstance(card, dict):
+            raise InputError(f"card {number} is {card!r}: give it a time, at: 0, and a prompt")
+        try:
+            from_dict(Card, cast(dict[str, Any], card))
+        except InputError as error:
+            raise InputError(f"card {number}: {error}") from None
+
+
 def _check(board: Storyboard) -> None:
     if not board.cards:
         raise InputError("it has no cards: give one with at: 0 and a prompt")
@@ -89,6 +109,8 @@ def _check(board: Storyboard) -> None:
             raise InputError(f"card {number} is at {card.at:g} s: times begin at 0")
         if card.prompt is None and card.image is None and card.video is None:
             raise InputError(f"card {number} is empty: give it a prompt, an image or a video")
+        if card.prompt is not None and not card.prompt.strip():
+            raise InputError(f"card {number} has an empty prompt: say what to film, or leave it out")
         if card.image is not None and card.video is not None:
             raise InputError(f"card {number} has an image and a video: give it one of them")
     for number, (one, other) in enumerate(pairwise(board.cards), 1):
@@ -102,68 +124,140 @@ def _check(board: Storyboard) -> None:
 def on_board(request: Request, board: Storyboard, manifest: Manifest) -> tuple[Request, tuple[str, ...]]:
     """Return the request for a storyboard, and warnings. `request.prompt` counts where no card at 0 has one.
 
-    Pictures and videos begin at the nearest latent frame, and the end cuts them. Raises InputError for what
-    cannot be read.
+    The board says how long the film is, not `request.seconds`. Pictures and videos begin at the nearest
+    latent frame, and the end cuts them. Raises InputError for what cannot be read, and for what has no place
+    in the film, naming the card.
     """
-    if (
-        request.image is not None
-        and board.cards[0].at == 0
-        and (board.cards[0].image or board.cards[0].video)
-    ):
+    opening = board.cards[0]
+    if request.image is not None and opening.at == 0 and (opening.image or opening.video):
         raise InputError("there is an image and a picture on the card at 0: leave one of them out")
-    sources = {card.at: read_source(card.video, manifest) for card in board.cards if card.video is not None}
-    images = {card.at: open_image(card.image) for card in board.cards if card.image is not None}
-    given = {"image": request.image, "last_image": request.last_image}
-    shown = {at: source.frames[0] for at, source in sources.items()} | images
-    pictures = {name: image for name, image in given.items() if image is not None}
-    pictures |= {f"picture at {at:g} s": shown[at] for at in sorted(shown)}
-    size = request.size or nearest_size(pictures, manifest)
+
+    # What the cards show
+    cards = dict(enumerate(board.cards, 1))
+    images = {number: open_image(card.image) for number, card in cards.items() if card.image is not None}
+    size = request.size or nearest_size(_leading(request, cards, images), manifest)
     native = native_size(size, manifest)
-
-    # Whole latent frames, which begin at the frames 0, 1, 5, 9 and so on
-    group = manifest.compression.time
-    footage: list[Footage] = []
-    for at, source in sources.items():
-        first = _snapped(at, manifest)
-        frames = fit(source.frames, native)
-        whole = len(frames) - (len(frames) - 1) % group if first == 0 else len(frames)
-        footage.append(Footage(first=first, frames=frames[:whole]))
-    seconds = _seconds(request, board, footage, manifest)
+    sources = {
+        number: read_source(card.video, manifest, size=native)
+        for number, card in cards.items()
+        if card.video is not None
+    }
+    seconds = _seconds(board, sources, manifest)
     end = round(seconds * manifest.fps)
-    footage = [Footage(first=each.first, frames=each.frames[: max(1, end - each.first)]) for each in footage]
-    for at, image in images.items():
-        latest = 1 + group * max(0, (end - 1) // group - 1)
-        still = fit(image[None], native).repeat(group if at else 1, 0)
-        footage.append(Footage(first=min(_snapped(at, manifest), latest) if at else 0, frames=still))
+    pictures = {f"image of card {number}": image for number, image in images.items()}
+    check_images(pictures, end)
 
+    # Where they show it
+    footage: dict[int, Footage] = {}
+    for number, card in cards.items():
+        _check_begin(card, number, end, manifest)
+        if number in images:
+            footage[number] = _still(fit(images[number][None], native), card.at, end, manifest)
+        elif number in sources:
+            clip = _clip(sources[number].frames, card.at, manifest)
+            footage[number] = replace(clip, frames=clip.frames[: end - clip.first])
+    _check_places(footage, cards, end, manifest)
+
+    # What is said
     cues = [Cue(at=card.at, prompt=card.prompt) for card in board.cards if card.prompt is not None]
-    opening = next((cue.prompt for cue in cues if cue.at == 0), request.prompt)
     asked = replace(
         request,
-        prompt=opening,
+        prompt=next((cue.prompt for cue in cues if cue.at == 0), request.prompt),
         seconds=seconds,
         size=size,
-        footage=tuple(footage),
+        footage=tuple(footage.values()),
         cues=tuple(cue for cue in cues if cue.at > 0),
     )
-    return asked, tuple(warning for source in sources.values() for warning in source.warnings)
+    if not asked.prompt.strip() and not asked.shows:
+        raise InputError("the film begins without a prompt: put one on a card at 0")
+    said = [warning for source in sources.values() for warning in source.warnings]
+    return asked, (*said, *cut_warnings(pictures, size))
 
 
-def _seconds(
-    request: Request, board: Storyboard, footage: Sequence[Footage], manifest: Manifest
-) -> float | int:
-    """Return how long the film is: as was asked for, as the board says, or until the last card is over."""
-    if request.seconds != DEFAULT_SECONDS:
-        return request.seconds
+def _leading(request: Request, cards: Mapping[int, Card], images: Mapping[int, Image]) -> Images:
+    """Return the picture whose shape the film takes: the request's or else the first of a card, if any."""
+    for image in (request.image, request.last_image):
+        if image is not None:
+            return {"image": image}
+    for number, card in cards.items():
+        shown = images.get(number) if card.video is None else next(read_frames(card.video), None)
+        if shown is not None:
+            return {"image": shown}
+    return {}
+
+
+def _seconds(board: Storyboard, sources: Mapping[int, Source], manifest: Manifest) -> float | int:
+    """Return how long the film is: as the board says, or until its last card is over."""
+    name, longest = manifest.name, manifest.max_seconds
     if board.seconds is not None:
+        if not board.seconds <= longest or round(board.seconds * manifest.fps) < 2:  # true for NaN too
+            raise InputError(
+                f"seconds is {board.seconds:g}: a storyboard of {name} lasts two frames to {longest:g} s"
+            )
         return board.seconds
-    last = board.cards[-1]
-    if last.video is not None:
-        return max(each.stop for each in footage) / manifest.fps
-    return last.at + DEFAULT_SECONDS
+    number, last = len(board.cards), board.cards[-1]
+    seconds = last.at + DEFAULT_SECONDS
+    if number in sources and last.at <= longest:
+        seconds = _clip(sources[number].frames, last.at, manifest).stop / manifest.fps
+    if seconds > longest:
+        raise InputError(
+            f"{last.called(number, seconds)} lasts too long, {name} makes up to {longest:g} s: put it"
+            " earlier, or say with seconds when the film ends"
+        )
+    return seconds
+
+
+def _still(picture: Pixels, at: float, end: int, manifest: Manifest) -> Footage:
+    """Return a picture as the latent frame that begins nearest to `at` seconds, or as the last."""
+    if at == 0:
+        return Footage(first=0, frames=picture)
+    group = manifest.compression.time
+    first = min(_snapped(at, manifest), 1 + (end - 2) // group * group)
+    return Footage(first=first, frames=picture.repeat(min(group, end - first), 0))
+
+
+def _clip(frames: Pixels, at: float, manifest: Manifest) -> Footage:
+    """Return a video that begins nearest to `at` seconds, as whole latent frames if that is the beginning."""
+    first = _snapped(at, manifest)
+    beyond = 0 if first else (len(frames) - 1) % manifest.compression.time
+    return Footage(first=first, frames=frames[: len(frames) - beyond])
 
 
 def _snapped(at: float, manifest: Manifest) -> int:
     """Return the number of the frame nearest to `at` seconds with which a latent frame begins."""
     group = manifest.compression.time
     return 0 if at == 0 else 1 + group * max(0, round((at * manifest.fps - 1) / group))
+
+
+def _check_begin(card: Card, number: int, end: int, manifest: Manifest) -> None:
+    """Raise InputError for a card that begins after the film of `end` frames; a picture may be its end."""
+    begin = card.at * manifest.fps
+    late = begin > end + 0.5 if card.prompt is None and card.video is None else begin >= end - 0.5
+    if late or (card.video is not None and _snapped(card.at, manifest) >= end):
+        raise InputError(
+            f"{card.called(number)} comes too late, the film ends at {end / manifest.fps:g} s: put it"
+            " earlier or make the film longer"
+        )
+
+
+def _check_places(
+    footage: Mapping[int, Footage], cards: Mapping[int, Card], end: int, manifest: Manifest
+) -> None:
+    """Raise InputError for a video too short to be kept, and for a card that begins during another."""
+    fps, group = manifest.fps, manifest.compression.time
+    for number, each in footage.items():
+        if each.first and each.stop < end and len(each.frames) < group:
+            raise InputError(
+                f"{cards[number].called(number)} lasts {len(each.frames) / fps:.2g} s, too short to be kept:"
+                f" give {group / fps:.2g} s or more"
+            )
+    for (number, one), (later, other) in pairwise(footage.items()):
+        if one.stop <= other.first:
+            continue
+        free_s = math.ceil((1 + -(-(one.stop - 1) // group) * group) / fps * 100) / 100
+        fixes = [f"move it to {free_s:g} s"] if free_s < end / fps else []
+        fixes += [] if (video := cards[number].video) is None else [f"cut {video.name}"]
+        raise InputError(
+            f"{cards[later].called(later)} begins before {cards[number].called(number, one.stop / fps)} ends:"
+            f" {' or '.join(fixes or ['leave one of them out'])}"
+        )

@@ -3,7 +3,7 @@
 import io
 import os
 import secrets
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -34,12 +34,14 @@ class FragmentWriter:
             for frames in stream:
                 writer.write(frames)
 
-    What was handed on so far is a whole video at any time; nothing is written at the end. `crf` is as in
-    `VideoWriter`.
+    What was handed on so far is a whole video at any time; nothing is written at the end. `crf` and
+    `about` are as in `VideoWriter`.
     """
 
-    def __init__(self, append: Append, *, fps: Fraction | int, crf: int = 16) -> None:
-        self.append, self.fps, self.crf = append, checked_fps(fps), crf
+    def __init__(
+        self, append: Append, *, fps: Fraction | int, crf: int = 16, about: Mapping[str, str] | None = None
+    ) -> None:
+        self.append, self.fps, self.crf, self.about = append, checked_fps(fps), crf, about or {}
         self._fragments, self._frames = 0, 0
         self._size: Size | None = None
 
@@ -60,6 +62,7 @@ class FragmentWriter:
         buffer = io.BytesIO()
         options = {**_OPTIONS, "fragment_index": str(self._fragments + 1)}
         with av.open(buffer, "w", format="mp4", options=options) as container:
+            container.metadata.update(self.about)
             # B frames would be decoded before the end of the fragment before
             stream = add_stream(container, size, self.fps, crf=self.crf, b_frames=False)
             container.start_encoding()

@@ -1,10 +1,11 @@
 """Frames to files: mp4 while the frames are made, and pictures. A file appears whole or not at all."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import av
 import numpy as np
@@ -12,7 +13,8 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
-from PIL import Image
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import atomic_path
@@ -21,6 +23,7 @@ from unstatic.media.enlarge import Filter, enlarge
 
 MAX_FPS = 1000
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+MAX_EXIF_CHARACTERS = 65_000  # a segment of a JPEG holds few more
 
 _KEY_FRAME_INTERVAL_S = 2
 # ITU-T H.273 code for BT.709: without it players guess the matrix from the size, and colours shift.
@@ -41,18 +44,26 @@ class VideoWriter:
     The file takes its name when the block ends well; after an exception, Ctrl-C included, nothing is left.
 
     `scale` enlarges every frame so many times with `method`: players blur tiny clips, and H.264 halves the
-    resolution of colour. `crf` is the quality, 0 (lossless) to 51; 16 is visually lossless.
+    resolution of colour. `crf` is the quality, 0 (lossless) to 51; 16 is visually lossless. `about` is what
+    the file says of itself, by the names that players know: "title", "description", "comment".
     """
 
     def __init__(
-        self, path: Path, *, fps: Fraction | int, scale: int = 1, method: Filter = "nearest", crf: int = 16
+        self,
+        path: Path,
+        *,
+        fps: Fraction | int,
+        scale: int = 1,
+        method: Filter = "nearest",
+        crf: int = 16,
+        about: Mapping[str, str] | None = None,
     ) -> None:
         if path.suffix.lower() != ".mp4":
             raise InputError(f"cannot write {path}: a video's name must end in .mp4")
         if scale < 1:
             raise InputError(f"scale={scale} must be at least 1")
         self.path, self.fps, self.crf = path, checked_fps(fps), crf
-        self.scale = scale
+        self.scale, self.about = scale, about or {}
         self.method: Filter = method
         self._stream: VideoStream | None = None
         self._output = self._open()
@@ -87,6 +98,7 @@ class VideoWriter:
             atomic_path(self.path) as temporary,
             av.open(temporary, "w", format="mp4", options={"movflags": "faststart"}) as container,
         ):
+            container.metadata.update(self.about)
             yield container
             if self._stream is None:
                 raise UnstaticError(f"no frame was made for {self.path}")
@@ -152,9 +164,24 @@ def write_animation(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: in
         )
 
 
-def write_picture(path: Path, picture: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Write a picture as PNG, JPEG or WebP, by the suffix of `path`."""
-    if path.suffix.lower() not in PICTURE_SUFFIXES:
+def write_picture(
+    path: Path, picture: UInt8[np.ndarray, "h w 3"], *, about: Mapping[str, str] | None = None
+) -> None:
+    """Write a picture as PNG, JPEG or WebP, by the suffix of `path`.
+
+    `about` is as in `VideoWriter`. A JPEG or WebP holds no more of it than the comment, which must be ASCII,
+    as the description of EXIF; one of more than 64 kB is left out.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in PICTURE_SUFFIXES:
         raise InputError(f"cannot write {path}: a picture's name must end in {', '.join(PICTURE_SUFFIXES)}")
+    said: dict[str, Any] = {}
+    if suffix == ".png":
+        said["pnginfo"] = PngInfo()
+        for name, text in (about or {}).items():
+            said["pnginfo"].add_text(name.capitalize(), text)
+    elif about and len(about.get("comment", "")) < MAX_EXIF_CHARACTERS:
+        said["exif"] = Image.Exif()
+        said["exif"][ExifTags.Base.ImageDescription] = about.get("comment", "")
     with atomic_path(path) as temporary:
-        Image.fromarray(picture).save(temporary, quality=95)
+        Image.fromarray(picture).save(temporary, quality=95, **said)

@@ -37,5 +37,5 @@ def black_footage(first: int, frames: int, manifest: Manifest) -> Footage:
 def begin_of_card(at: float, seconds: float, manifest: Manifest) -> int:
     """Return about which frame a card's picture begins with, as `storyboard.on_board` does."""
     group, end = manifest.compression.time, round(seconds * manifest.fps)
-    latest = 1 + group * max(0, (end - 1) // group - 1)
+    latest = 1 + (end - 2) // group * group
     return min(latest, 1 + group * max(0, round((at * manifest.fps - 1) / group))) if at else 0
