@@ -1,17 +1,24 @@
 """Videos as an editor hands them over: of any size, rate and length, fitted; and bad ones refused."""
 
+import os
+import re
+import struct
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.generate.footage import (
+    Clock,
     Footage,
     check_footage,
     fit_mask,
+    fitted_frames,
     lasting,
     placed,
     read_mask,
@@ -19,11 +26,14 @@ from unstatic.generate.footage import (
     retimed,
     skipped,
 )
-from unstatic.media.frames import retime
+from unstatic.media.frames import fit, retime
+from unstatic.media.read import Stamped, read_frames
 from unstatic.media.write import write_picture, write_video
 from unstatic.models.manifest import Manifest, read_manifest
 
 COMPRESSION = Compression(time=4, space=8)
+GREY = 10
+UNEVEN_MS = (0, 40, 80, 700, 740, 1500, 1540, 1580, 2600, 2640, 3000, 3033, 3066, 4000, 4900, 4960)
 
 
 @pytest.fixture
@@ -36,6 +46,54 @@ def numbered(count: int, first: int = 0) -> np.ndarray:
     return np.broadcast_to(
         np.arange(first, first + count, dtype=np.uint8)[:, None, None, None], (count, 32, 32, 3)
     )
+
+
+def noise(count: int) -> np.ndarray:
+    """Return frames that no codec makes small, each brighter on its right than the one before."""
+    frames = np.random.default_rng(0).integers(0, 256, (count, 64, 96, 3), np.uint8)
+    frames[:, :, 48:] = (np.arange(count) * GREY % 250)[:, None, None, None]
+    return frames
+
+
+def write_film(
+    path: Path,
+    frames: np.ndarray,
+    *,
+    fps: Fraction | int = 16,
+    times_ms: tuple[int, ...] = (),
+    sound_s: float = 0,
+    turned: int = 0,
+    **options: str,
+) -> Path:
+    """Write a film as other programs do: in another container, uneven, with sound, or held sideways."""
+    with av.open(path, "w", options=options) as container:
+        codec = {".avi": "mpeg4", ".flv": "flv1", ".mpg": "mpeg1video", ".ogv": "libvpx"}.get(path.suffix)
+        stream = container.add_stream(codec or "libx264", rate=fps)
+        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
+        sound = container.add_stream("aac", rate=8000, layout="mono") if sound_s else None
+        if turned:
+            stream.set_display_rotation(turned)
+        if times_ms:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        for number, frame in enumerate(frames):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            if times_ms:
+                picture.pts, picture.time_base = times_ms[number], Fraction(1, 1000)
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+        for start in range(0, round(8000 * sound_s), 1024):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            samples.sample_rate, samples.pts = 8000, start
+            container.mux(sound.encode(samples))
+        if sound:
+            container.mux(sound.encode())
+    return path
+
+
+def cut(path: Path, share: float = 0.6) -> Path:
+    """Take the end of a file away."""
+    os.truncate(path, int(path.stat().st_size * share))
+    return path
 
 
 @pytest.mark.parametrize("fps", [8, 16, 24, 25, 60, Fraction(30000, 1001)])
@@ -72,12 +130,180 @@ def test_what_is_no_video_is_refused(tmp_path: Path, manifest: Manifest):
         read_source(tmp_path / "a.mp4", manifest)
 
 
+# ------------------------------------------------------------------------------------------------------ times
+
+
+@pytest.mark.parametrize("fps", [10, 16, 24, 25, Fraction(30000, 1001), 60])
+@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv", "ts", "avi", "flv"])
+def test_a_steady_source_is_retimed_exactly(
+    tmp_path: Path, manifest: Manifest, ending: str, fps: Fraction | int
+):
+    """Whatever the container rounds times to, as mkv does to milliseconds."""
+    path = write_film(tmp_path / f"a.{ending}", noise(40), fps=fps)
+    source = read_source(path, manifest)
+    shown = retime(np.stack(list(read_frames(path))), 0, fps, 16)
+    assert np.array_equal(source.frames, fit(shown, Size(48, 32)))
+    assert not any("uneven" in warning or "missing" in warning for warning in source.warnings)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "ts", "flv"])
+def test_an_uneven_source_is_shown_as_a_player_does(tmp_path: Path, manifest: Manifest, ending: str):
+    frames = numbered(len(UNEVEN_MS)) * GREY
+    path = write_film(tmp_path / f"a.{ending}", frames, fps=25, times_ms=UNEVEN_MS)
+    source = read_source(path, manifest)
+    shown = [round(float(frame.mean()) / GREY) for frame in source.frames]
+    ticks = [sum(time <= 62.5 * tick for time in UNEVEN_MS) - 1 for tick in range(len(shown))]
+    assert shown == ticks
+    assert source.seconds == pytest.approx(5, abs=0.1)
+    assert "uneven times, tiny 16 a second: it is retimed" in source.warnings[0]
+    assert np.array_equal(np.stack(list(fitted_frames(path, manifest))), source.frames)
+
+
+@pytest.mark.parametrize("ending", ["ogv", "mpg"])  # one says no rate, the other hardly any times
+def test_a_source_need_not_say_everything(tmp_path: Path, manifest: Manifest, ending: str):
+    path = write_film(tmp_path / f"a.{ending}", noise(80)[:, :32, :32], fps=24)
+    source = read_source(path, manifest)
+    assert len(source.frames) == 54
+    assert "has 24 frames a second, tiny 16: it is retimed" in source.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "shown"),
+    [
+        ((0, 100, 200), [0, 1, 2]),
+        ((5000, 5100, 5200), [0, 1, 2]),  # a clock that begins somewhere
+        ((0, 101, 199, 301), [0, 1, 2, 3]),  # rounded
+        ((None, None, None), [0, 1, 2]),
+        ((0, None, 200, 500), [0, 1, 2, 2, 2, 3]),
+        ((0, 100, 0, 100), [0, 1, 2, 3]),  # two films one after the other
+        ((0, 0, 0), [0, 1, 2]),
+        ((0, 20, 40, 300), [0, 2, 2, 3]),
+    ],
+)
+def test_times_may_be_any(times_ms: tuple[int | None, ...], shown: list[int]):
+    stamped = (
+        Stamped(frame, None if time is None else Fraction(time, 1000), Fraction(0))
+        for frame, time in zip(numbered(len(times_ms)), times_ms, strict=True)
+    )
+    assert [int(frame[0, 0, 0]) for frame in Clock(Fraction(10)).played(stamped, 10)] == shown
+
+
+def test_the_last_frame_stays_as_long_as_its_file_says():
+    hold = [Stamped(frame, None, Fraction(2)) for frame in numbered(2)]
+    assert len(list(Clock(Fraction(10)).played(hold, 10))) == 21
+
+
 @pytest.mark.parametrize(
     ("fps", "wanted"), [(16, 16), (24, 16), (10, 16), (Fraction(30000, 1001), 16), (16, 60)]
 )
 def test_one_by_one_is_as_all_at_once(fps: Fraction | int, wanted: int):
     frames = numbered(40)
     assert np.array_equal(np.stack(list(retimed(frames, fps, wanted))), retime(frames, 0, fps, wanted))
+
+
+# ------------------------------------------------------------------------------------- what is not all there
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [
+        ("mkv", r"cut\.mkv says it lasts 5 s and holds (2\.\d|3): the rest is missing"),
+        ("flv", r"cut\.flv says it lasts 5 s and holds (2\.\d|3|3\.1): the rest is missing"),
+        ("avi", r"cut\.avi says it lasts 5 s and holds (2\.\d|3|3\.1): the rest is missing"),
+        ("ts", r"cut\.ts breaks off in the middle of a frame: the rest is missing"),
+        ("m2ts", r"cut\.m2ts breaks off in the middle of a frame: the rest is missing"),
+    ],
+)
+def test_a_source_that_ends_early_says_so(tmp_path: Path, manifest: Manifest, ending: str, said: str):
+    path = write_film(tmp_path / f"cut.{ending}", noise(80))
+    assert not any("missing" in warning for warning in read_source(path, manifest).warnings)
+    source = read_source(cut(path), manifest)
+    assert 32 < len(source.frames) < 56
+    assert re.search(f"{said}$", source.warnings[0])
+
+
+def test_a_source_that_ends_between_frames_but_within_a_packet_says_so(tmp_path: Path, manifest: Manifest):
+    path = write_film(tmp_path / "a.ts", noise(8))
+    path.write_bytes(path.read_bytes() + b"G" + bytes(99))
+    assert "breaks off in the middle" in read_source(path, manifest).warnings[0]
+
+
+def test_a_cut_source_with_sound_says_so(tmp_path: Path, manifest: Manifest):
+    path = cut(write_film(tmp_path / "a.mkv", noise(48), sound_s=5))
+    assert "says it lasts 5" in read_source(path, manifest).warnings[0]
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_sound_that_lasts_longer_is_no_lack(tmp_path: Path, manifest: Manifest, ending: str):
+    source = read_source(write_film(tmp_path / f"a.{ending}", noise(16), sound_s=3), manifest)
+    assert len(source.frames) == 16
+    assert source.warnings[0].endswith(f"a.{ending} has sound: films made here are silent")
+    assert not any("missing" in warning for warning in source.warnings)
+
+
+def test_what_does_not_say_how_long_it_is_lacks_nothing(tmp_path: Path, manifest: Manifest):
+    path = write_film(tmp_path / "a.mkv", noise(80), live="1")
+    assert not any("missing" in warning for warning in read_source(cut(path), manifest).warnings)
+
+
+def test_frames_that_an_edit_hides_are_no_lack(tmp_path: Path, manifest: Manifest):
+    """As telephones cut: the file keeps what is not shown."""
+    path = write_film(tmp_path / "a.mp4", noise(48))
+    data = path.read_bytes()
+    at = data.index(b"elst") + 12  # behind version, flags and the count of edits
+    path.write_bytes(data[:at] + struct.pack(">I", 1000) + data[at + 4 :])
+    source = read_source(path, manifest)
+    assert len(source.frames) == 16
+    assert not any("missing" in warning for warning in source.warnings)
+
+
+def test_a_clock_that_begins_late_is_no_lack(tmp_path: Path, manifest: Manifest):
+    for ending in ("mkv", "mp4", "ts"):
+        times = tuple(range(2000, 3000, 40))
+        path = write_film(tmp_path / f"a.{ending}", noise(25), fps=25, times_ms=times)
+        source = read_source(path, manifest)
+        assert len(source.frames) == 16
+        assert not any("missing" in warning for warning in source.warnings), ending
+
+
+@pytest.mark.parametrize("ending", ["flv", "mkv", "mp4", "ts", "avi"])
+def test_a_few_frames_lack_nothing(tmp_path: Path, manifest: Manifest, ending: str):
+    path = write_film(tmp_path / f"a.{ending}", noise(4))
+    assert not any("missing" in warning for warning in read_source(path, manifest).warnings)
+
+
+@pytest.mark.parametrize("change", [cut, lambda path: path.write_bytes(bytes(100))])
+def test_a_source_that_changes_while_it_is_read_is_refused(
+    tmp_path: Path, manifest: Manifest, change: Callable[[Path], object]
+):
+    path = write_film(tmp_path / "van.mp4", noise(80))
+    frames = fitted_frames(path, manifest)
+    assert [next(frames).shape for _ in range(3)] == [(32, 48, 3)] * 3
+    change(path)
+    with pytest.raises(
+        InputError,
+        match=r"cannot read .*van\.mp4 beyond \d\.\d s: the file is damaged or was changed while it was read;"
+        " give a whole one",
+    ):
+        list(frames)
+
+
+@pytest.mark.parametrize(("ending", "begin_ms"), [("mkv", 0), ("ts", 0), ("ts", 9000)])
+def test_a_source_that_is_cut_while_it_is_read_says_so(
+    tmp_path: Path, manifest: Manifest, monkeypatch: pytest.MonkeyPatch, ending: str, begin_ms: int
+):
+    times_ms = tuple(range(begin_ms, begin_ms + 5000, 50))
+    path = write_film(tmp_path / f"van.{ending}", noise(100), fps=20, times_ms=times_ms)
+    done: list[object] = []
+
+    def cutting_fit(frames: np.ndarray, size: Size) -> np.ndarray:
+        done.append(done or cut(path))
+        return fit(frames, size)
+
+    monkeypatch.setattr("unstatic.generate.footage.fit", cutting_fit)
+    source = read_source(path, manifest)
+    assert 32 < len(source.frames) < 56
+    assert "says it lasts 5 s and holds" in source.warnings[0]
 
 
 def test_footage_must_fit_and_not_overlap():
@@ -150,6 +376,19 @@ def test_a_mask_is_fitted_as_the_video_is(tmp_path: Path, make_frames, manifest:
     write_picture(tmp_path / "small.png", white[:32])
     with pytest.raises(InputError, match=r"small\.png is 64x32 and .*a\.mp4 is 64x64: make them equal"):
         read_mask(tmp_path / "small.png", tmp_path / "a.mp4", frames)
+
+
+@pytest.mark.parametrize("turned", [90, -90])
+def test_a_mask_is_as_the_video_is_shown(tmp_path: Path, manifest: Manifest, turned: int):
+    path = write_film(tmp_path / "phone.mp4", noise(2), turned=turned)
+    for name, height, width in (("upright", 96, 64), ("sideways", 64, 96)):
+        write_picture(tmp_path / f"{name}.png", np.zeros((height, width, 3), np.uint8))
+    frames = read_source(path, manifest).frames
+    assert read_mask(tmp_path / "upright.png", path, frames).shape == frames.shape[1:3]
+    with pytest.raises(
+        InputError, match=r"sideways\.png is 96x64 and .*phone\.mp4 is 64x96: make them equal"
+    ):
+        read_mask(tmp_path / "sideways.png", path, frames)
 
 
 def test_a_mask_is_cut_where_the_video_is():

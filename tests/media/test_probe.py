@@ -2,6 +2,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -16,6 +17,15 @@ def test_a_video_tells_what_it_is(tmp_path: Path, make_frames: Callable[..., np.
     assert probe(tmp_path / "clip.mp4") == Probe(
         size=Size(160, 96), fps=Fraction(16), num_frames=24, duration_s=1.5, codec="h264", has_sound=False
     )
+
+
+def test_a_video_that_is_shown_turned_has_the_size_of_its_frames(tmp_path: Path):
+    with av.open(tmp_path / "phone.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=16, width=64, height=32, pix_fmt="yuv420p")
+        stream.set_display_rotation(90)
+        container.mux(stream.encode(av.VideoFrame(64, 32, "yuv420p")))
+        container.mux(stream.encode())
+    assert probe(tmp_path / "phone.mp4").size == Size(64, 32)
 
 
 def test_a_missing_video_is_refused(tmp_path: Path):

@@ -1,6 +1,7 @@
 import shutil
 import struct
 from collections.abc import Callable, Generator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -10,7 +11,7 @@ from PIL import Image
 
 from unstatic.core.errors import InputError
 from unstatic.media.probe import probe
-from unstatic.media.read import Video, read_frames, read_picture, read_video
+from unstatic.media.read import Film, Video, open_container, read_frames, read_picture, read_video
 from unstatic.media.write import write_picture, write_video
 
 MakeFrames = Callable[..., np.ndarray]
@@ -61,6 +62,39 @@ def test_a_truncated_video_is_refused(clip: Path, share: float):
     data = clip.read_bytes()
     clip.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(InputError, match=r"clip\.mp4 (as a video: \w|has no video)"):
+        read_video(clip)
+
+
+@pytest.mark.parametrize(("container", "lasts"), [("mp4", Fraction(1, 16)), ("matroska", Fraction(62, 1000))])
+def test_a_film_has_the_times_of_its_file(
+    tmp_path: Path, make_frames: MakeFrames, container: str, lasts: Fraction
+):
+    with av.open(tmp_path / "clip", "w", format=container) as file:
+        stream = file.add_stream("libx264", rate=16, width=64, height=64, pix_fmt="yuv420p")
+        for frame in make_frames(12):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    with open_container(tmp_path / "clip") as opened:
+        film = Film(tmp_path / "clip", opened)
+        stamped = list(film.frames())
+    assert (film.fps, film.has_sound, film.lack()) == (16, False, None)
+    assert [float(each.time_s) for each in stamped] == pytest.approx(np.arange(12) / 16, abs=0.001)
+    assert {each.lasts_s for each in stamped} == {lasts}
+    frames = read_video(tmp_path / "clip").frames
+    np.testing.assert_array_equal(np.stack([each.pixels for each in stamped]), frames)
+
+
+def test_a_damaged_film_says_how_far_it_can_be_read(tmp_path: Path):
+    clip = tmp_path / "clip.mp4"
+    write_video(clip, np.random.default_rng(0).integers(0, 256, (32, 64, 64, 3), np.uint8), fps=16)
+    data = clip.read_bytes()
+    clip.write_bytes(data[: int(len(data) * 0.75)])  # its index lies in front
+    with open_container(clip) as opened:
+        film = Film(clip, opened)
+        with pytest.raises(InputError, match=r"cannot read .*clip\.mp4 beyond 1\.\d s: .*; give a whole one"):
+            list(film.frames())
+    clip.write_bytes(data[:600])  # within the index
+    with pytest.raises(InputError, match="as a video: it is damaged or not whole, give another file"):
         read_video(clip)
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice, pairwise
+from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,13 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.generate.image import SHARE_CUT_UNSAID, size_of
 from unstatic.media.frames import fit, nearest_shape, share_cut
-from unstatic.media.probe import probe
-from unstatic.media.read import read_frames, read_picture
+from unstatic.media.read import Film, Stamped, open_container, read_frames, read_picture
 from unstatic.models.manifest import Manifest
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Pixels = UInt8[np.ndarray, "t h w 3"]
+
+ROUNDED_S = Fraction(1, 1000)  # by files, mkv for one: a frame so near to its turn comes exactly then
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -52,29 +53,31 @@ class Source:
 def read_source(path: Path, manifest: Manifest, *, size: Size | None = None) -> Source:
     """Read a video at the model's rate, cut and scaled to `size` or to the nearest that the model makes.
 
-    Only fitted frames are kept. Raises InputError if the file is no video, does not say its frame rate, or is
-    longer than the model's longest video.
+    Only fitted frames are kept. Raises InputError if the file is no video, does not say its frame rate, is
+    longer than the model's longest video, or cannot be decoded to its end.
     """
-    fps = rate_of(path)
-    pictures = read_frames(path)
-    first = next(pictures, None)
-    if first is None:
-        raise InputError(f"{path} holds no frames: give a whole video")
-    given = size_of(first)
-    native = size or nearest_shape(given, manifest.sizes)
     longest = round(manifest.max_seconds * manifest.fps)
-    shown = retimed(_with(first, pictures), fps, manifest.fps)
-    fitted = [fit(frame[None], native)[0] for frame in islice(shown, longest + 1)]
-    if len(fitted) > longest:
-        raise InputError(
-            f"{path} is longer than the {manifest.max_seconds:g} seconds of {manifest.name}: cut it"
-        )
+    with open_container(path) as opened:
+        film = Film(path, opened)
+        clock, stamped = Clock(film.fps), film.frames()
+        if (first := next(stamped, None)) is None:
+            raise InputError(f"{path} holds no frames: give a whole video")
+        given = size_of(first.pixels)
+        native = size or nearest_shape(given, manifest.sizes)
+        shown = islice(clock.played(chain([first], stamped), manifest.fps), longest + 1)
+        fitted = [fit(frame[None], native)[0] for frame in shown]
+        if len(fitted) > longest:
+            most = f"{manifest.max_seconds:g} seconds of {manifest.name}"
+            raise InputError(f"{path} is longer than the {most}: cut it")
 
-    said: list[str] = []
-    if fps != manifest.fps:
-        said.append(
-            f"{path} has {float(fps):g} frames a second, {manifest.name} {manifest.fps}: it is retimed"
-        )
+    # Say what was changed, or is not there
+    said, rate = [lack] if (lack := film.lack()) else [], f"{manifest.name} {manifest.fps}"
+    if not clock.is_steady:
+        said.append(f"{path} shows its frames at uneven times, {rate} a second: it is retimed")
+    elif film.fps != manifest.fps:
+        said.append(f"{path} has {float(film.fps):g} frames a second, {rate}: it is retimed")
+    if film.has_sound:
+        said.append(f"{path} has sound: films made here are silent")
     if (cut := share_cut(given, native)) > SHARE_CUT_UNSAID:
         said.append(f"{path} is {given}: {cut:.0%} of it is cut away to fit the shape of {native}")
     return Source(frames=np.stack(fitted), fps=manifest.fps, warnings=tuple(said))
@@ -83,31 +86,53 @@ def read_source(path: Path, manifest: Manifest, *, size: Size | None = None) -> 
 def fitted_frames(path: Path, manifest: Manifest) -> Iterator[Frame]:
     """Yield the frames of a video in a model's nearest size and rate. Raises InputError if it is none."""
     native: Size | None = None
-    for frame in retimed(read_frames(path), rate_of(path), manifest.fps):
-        native = native or nearest_shape(size_of(frame), manifest.sizes)
-        yield fit(frame[None], native)[0]
+    with open_container(path) as opened:
+        film = Film(path, opened)
+        for frame in Clock(film.fps).played(film.frames(), manifest.fps):
+            native = native or nearest_shape(size_of(frame), manifest.sizes)
+            yield fit(frame[None], native)[0]
 
 
-def rate_of(path: Path) -> Fraction:
-    """Return how many frames of a video make a second. Raises InputError if the file does not say."""
-    fps = probe(path).fps
-    if fps is None:
-        raise InputError(f"{path} does not say how many frames make a second: convert it to mp4")
-    return fps
+@dataclass
+class Clock:
+    """Tells when frames of one film are shown: exactly at its rate, or else as the file says.
+
+    What says no time, or goes back, follows the frame before. `is_steady` while each came at its turn.
+    """
+
+    fps: Fraction
+    is_steady: bool = True
+
+    def played(self, frames: Iterable[Stamped], wanted_fps: Fraction | int) -> Iterator[Frame]:
+        """Yield what a player at `wanted_fps` shows: at each tick the last frame whose time has come."""
+        pixels, shown = np.zeros((0, 0, 3), np.uint8), 0
+        begin_s, end_s, next_s, origin_s = Fraction(0), Fraction(0), Fraction(0), None
+        for number, frame in enumerate(frames):
+            if frame.time_s is not None:
+                origin_s = frame.time_s - next_s if origin_s is None else origin_s
+                told_s = self._snapped(frame.time_s - origin_s)
+                next_s = told_s if told_s > begin_s else next_s
+            self.is_steady &= next_s * self.fps == number
+            begin_s, next_s = next_s, next_s + 1 / self.fps
+            told_s = self._snapped(begin_s + frame.lasts_s)
+            end_s = told_s if frame.lasts_s and not self.is_steady else max(next_s, told_s)
+
+            # Until then the one before is shown
+            due = math.ceil(begin_s * wanted_fps)
+            yield from repeat(pixels, due - shown)
+            pixels, shown = frame.pixels, due
+        yield from repeat(pixels, math.ceil(end_s * wanted_fps) - shown)
+
+    def _snapped(self, time_s: Fraction) -> Fraction:
+        """Return the time of the nearest turn, if that is as near as files round, or else the time itself."""
+        turn_s = round(time_s * self.fps) / self.fps
+        return turn_s if abs(time_s - turn_s) <= min(ROUNDED_S, 1 / self.fps / 4) else time_s
 
 
 def retimed(frames: Iterable[Frame], fps: Fraction | int, wanted_fps: Fraction | int) -> Iterator[Frame]:
     """Yield what a player at `wanted_fps` shows of frames at `fps`; as `media.frames.retime`, one by one."""
-    ratio, shown = Fraction(fps) / Fraction(wanted_fps), 0
-    for number, frame in enumerate(frames):
-        while math.floor(shown * ratio) == number:
-            yield frame
-            shown += 1
-
-
-def _with(first: Frame, rest: Iterable[Frame]) -> Iterator[Frame]:
-    yield first
-    yield from rest
+    stamped = (Stamped(frame, None, Fraction(0)) for frame in frames)
+    return Clock(Fraction(fps)).played(stamped, wanted_fps)
 
 
 def check_footage(footage: Sequence[Footage], frames: int) -> None:
@@ -175,8 +200,10 @@ def fit_mask(mask: Bool[np.ndarray, "h w"], size: Size) -> Bool[np.ndarray, "fit
 
 
 def read_mask(path: Path, video: Path, frames: Pixels) -> Bool[np.ndarray, "h w"]:
-    """Read a picture of the size of a video file as a mask of its fitted frames; what is light is true."""
-    mask, given = read_picture(path)[0], probe(video).size
-    if size_of(mask) != given:
+    """Read a picture of the size in which a video is shown as a mask of its fitted frames; light is true."""
+    mask, first = read_picture(path)[0], next(read_frames(video), None)
+    if first is None:
+        raise InputError(f"{video} holds no frames: give a whole video")
+    if size_of(mask) != (given := size_of(first)):
         raise InputError(f"the mask {path} is {size_of(mask)} and {video} is {given}: make them equal")
     return fit_mask(mask.mean(2) > 127, size_of(frames[0]))

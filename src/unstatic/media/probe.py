@@ -10,7 +10,10 @@ from unstatic.media.read import open_container
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probe:
-    """A video file's own statements. `num_frames` and `duration_s` are None where the file does not say."""
+    """A video file's own statements. `num_frames` and `duration_s` are None where the file does not say.
+
+    `size` is that of the frames in it, which `read_frames` may turn.
+    """
 
     size: Size
     fps: Fraction | None

@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError
+from av.error import FFmpegError, InvalidDataError
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unstatic.core.errors import InputError
-from unstatic.media.containers import HEAD_BYTES, KINDS, container_of
+from unstatic.media.containers import HEAD_BYTES, KINDS, PACKET_BYTES, STAMP_BYTES, container_of
 from unstatic.media.write import write_video
 
 # A picture file of a few kilobytes may unfold to more than the memory holds
@@ -29,6 +30,10 @@ NOTHING_ELSE = {"enable_drefs": "0", "use_absolute_path": "0", "protocol_whiteli
 MAX_FRAME_SIDE = 4096
 _DECODERS = ("h264", "hevc", "mpeg4", "vp8", "vp9", "libdav1d", "av1", "mjpeg", "prores", "gif")
 _WARY = {"codec_whitelist": ",".join(_DECODERS)}
+
+# What a whole file may hold less than it says: some count the last frame and some do not
+_LESS_S, _LESS_SHARE, _LESS_FRAMES = 0.5, 0.1, 2
+_ANY_CLOCK = ("mpegts", "mpeg")  # begin at any time; what other containers say counts from 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,9 +65,75 @@ def read_video(path: Path, *, max_frames: int | None = None) -> Video:
 def read_frames(path: Path, *, container: str | None = None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     """Read a video frame by frame in constant memory, turned as a player would turn it; errors as above."""
     with open_container(path, container=container) as opened:
-        for frame in opened.decode(video=0):
-            pixels = frame.to_ndarray(format="rgb24")
-            yield np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+        yield from map(_upright, opened.decode(video=0))
+
+
+class Stamped(NamedTuple):
+    """A frame, and what its file says of the time when it is shown and how long; 0 is unsaid."""
+
+    pixels: UInt8[np.ndarray, "h w 3"]
+    time_s: Fraction | None
+    lasts_s: Fraction
+
+
+class Film:
+    """An opened video that is read once, frame by frame, and then tells whether all of it came."""
+
+    def __init__(self, path: Path, opened: InputContainer) -> None:
+        self.path, self._opened, self._stream = path, opened, opened.streams.video[0]
+        fps, kind = self._stream.average_rate or self._stream.guessed_rate, opened.format.name
+        if not fps:
+            raise InputError(f"{path} does not say how many frames make a second: convert it to mp4")
+        self.fps: Fraction = fps
+        self.has_sound = bool(opened.streams.audio)
+
+        # What shall be there: of an AVI libav tells the length of what is; the frames of mp4 may be hidden
+        counted_s = float(self._stream.frames / fps) if kind == "avi" else 0.0
+        self._stated_s = max((opened.duration or 0) / 1e6, counted_s)
+        self._begun_s = (opened.start_time or 0) / 1e6 if kind in _ANY_CLOCK else 0.0
+        self._reached_s, packets = self._begun_s, (PACKET_BYTES, PACKET_BYTES + STAMP_BYTES)
+        self._is_cut = kind == "mpegts" and all(opened.size % packet for packet in packets)
+        self._is_torn = False
+
+    def frames(self) -> Iterator[Stamped]:
+        """Yield the frames in constant memory, turned as a player would turn them.
+
+        Raises InputError where decoding breaks: how far it came, and what to do.
+        """
+        try:
+            for packet in self._opened.demux(self._stream, *self._opened.streams.audio):
+                if packet.stream.index == self._stream.index:
+                    for frame in self._stream.decode(packet):
+                        self._is_torn = frame.is_corrupt
+                        yield self._stamped(frame)
+                if (time := packet.dts if packet.pts is None else packet.pts) is not None:
+                    until_s = float((time + (packet.duration or 0)) * packet.time_base)
+                    self._reached_s = max(self._reached_s, until_s)
+        except (FFmpegError, OSError) as error:
+            if (holds_s := self._reached_s - self._begun_s) == 0:
+                raise
+            why = "the file is damaged or was changed while it was read; give a whole one"
+            raise InputError(f"cannot read {self.path} beyond {holds_s:.1f} s: {why}") from error
+
+    def _stamped(self, frame: av.VideoFrame) -> Stamped:
+        """Return a frame as it is shown; libav guesses the times of program streams, whose rate is steady."""
+        unit_s, is_guess = frame.time_base or Fraction(0), self._opened.format.name == "mpeg"
+        time_s = None if frame.pts is None or is_guess else frame.pts * unit_s
+        return Stamped(_upright(frame), time_s, frame.duration * unit_s)
+
+    def lack(self) -> str | None:
+        """Say what is missing from a film whose frames were all read; None if it seems whole."""
+        holds_s = self._reached_s - self._begun_s
+        less_s = max(min(_LESS_S, _LESS_SHARE * self._stated_s), float(_LESS_FRAMES / self.fps))
+        if self._stated_s - holds_s > less_s:
+            stated, held = f"{round(self._stated_s, 1):g}", f"{round(holds_s, 1):g}"
+            return f"{self.path} says it lasts {stated} s and holds {held}: the rest is missing"
+        torn = f"{self.path} breaks off in the middle of a frame: the rest is missing"
+        return torn if self._is_cut or self._is_torn else None
+
+
+def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
 
 
 def read_picture(path: Path, *, formats: tuple[str, ...] | None = None) -> UInt8[np.ndarray, "1 h w 3"]:
@@ -133,5 +204,7 @@ def _restrict(stream: VideoStream, path: Path) -> None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, InvalidDataError | EOFError):
+        return "it is damaged or not whole, give another file"
     text = error.strerror if isinstance(error, FFmpegError | OSError) else None
     return " ".join((text or str(error)).split())
