@@ -29,6 +29,7 @@ REPORT, FACTS = DOCS / "reference" / "evaluation.md", DOCS / "reference" / "eval
 TABLE = re.compile(r"(<!-- evaluation -->\n).*?(<!-- /evaluation -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->([^ |\n<]*)")
 # Lists of single answers, clips and films
+NO_PARTS = ("options", "bench")
 LONG = ("answers", "confusions", "parsers_alone", "clips", "figures", "curves", "films")
 HEAD = """# Evaluation of {model}
 
@@ -104,8 +105,9 @@ def commits(facts: Mapping[str, Any]) -> str:
     """Return the commits at which parts were measured: "1ee61bc (edits: 6ad07f2)"."""
     parts: dict[str, list[str]] = {}
     for name, each in facts.items():
-        if isinstance(each, Mapping) and "commit" in each:
-            parts.setdefault(str(cast("Mapping[str, Any]", each)["commit"]), []).append(name)
+        if isinstance(each, Mapping) and name not in NO_PARTS:
+            commit = cast("Mapping[str, Any]", each).get("commit", facts["commit"])
+            parts.setdefault(str(commit), []).append(name)
     if len(parts) < 2:
         return next(iter(parts), str(facts["commit"]))
     first, *others = sorted(parts, key=lambda commit: -len(parts[commit]))
@@ -115,8 +117,8 @@ def commits(facts: Mapping[str, Any]) -> str:
 
 def command(facts: Mapping[str, Any]) -> str:
     """Return the command that measures this."""
-    slow = facts.get("options", {}).get("slow_prompts")
-    return f"unstatic eval {facts['model']}{f' --slow-prompts {slow}' if slow else ''} -o report"
+    said = [f"--{name.replace('_', '-')} {value}" for name, value in facts.get("options", {}).items()]
+    return " ".join(["unstatic eval", facts["model"], *said, "-o report"])
 
 
 def with_table(text: str, facts: Mapping[str, Any]) -> str:

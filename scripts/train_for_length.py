@@ -138,8 +138,8 @@ def main() -> None:
     chosen = settings_of(model, options.samples, recycle, options.seed)
     lively, shards = options.output / "clips", list[Shard]()
     render_clips(windows_of_minutes(chosen, options.windows), lively, seed=FIRST_SEED)
-    for clips in (lively, *options.clips):
-        latents = options.output / "latents" / clips.resolve().name
+    for number, clips in enumerate((lively, *options.clips)):
+        latents = options.output / "latents" / f"{number}-{clips.resolve().name}"
         weights, compression = model.weights("autoencoder"), model.manifest.compression
         encode_with(weights, clips, latents, compression, pick_device(), name=model.manifest.name)
         shards += open_shards(latents, "latents")

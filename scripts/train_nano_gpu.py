@@ -67,6 +67,7 @@ from unstatic.training.step import Step  # noqa: E402
 from unstatic.world.captions import caption  # noqa: E402
 from unstatic.world.render import render_batch  # noqa: E402
 from unstatic.world.scenes import Sample  # noqa: E402
+from unstatic.world.spec import SceneSpec, Trajectory  # noqa: E402
 
 Thing = TypeVar("Thing")
 
@@ -141,25 +142,31 @@ def encode_samples(
     device: torch.device,
 ) -> dict[str, np.ndarray]:
     """Render and encode clips, write captions and encode those too: float16, as latents are stored."""
-    latents, objects = [], []
-    there = "cuda:0" if device.type == "cuda" else "cpu"
-    for start in range(0, len(samples), RENDERED_AT_ONCE):
-        scenes = [(each.spec, each.trajectory) for each in samples[start : start + RENDERED_AT_ONCE]]
-        clips = render_batch(scenes, samples=chosen.world.samples, device=there)
-        for first in range(0, len(clips), ENCODED_AT_ONCE):
-            frames = np.stack([clip.frames for clip in clips[first : first + ENCODED_AT_ONCE]])
-            video = to_video(torch.from_numpy(frames).to(device)).to(compute_dtype(device))
-            latents.append(autoencoder.encode(video).transpose(1, 2).half().cpu().numpy())
-        shows = [(clip.ids > 0) & (clip.ids != SCENERY) for clip in clips]
-        objects += [object_cells(each, autoencoder.config.compression) for each in shows]
+
+    def encoded(scenes: list[tuple[SceneSpec, Trajectory]]) -> tuple[np.ndarray, np.ndarray]:
+        latents, objects = [], []
+        there = "cuda:0" if device.type == "cuda" else "cpu"
+        for start in range(0, len(scenes), RENDERED_AT_ONCE):
+            batch = scenes[start : start + RENDERED_AT_ONCE]
+            clips = render_batch(batch, samples=chosen.world.samples, device=there)
+            for first in range(0, len(clips), ENCODED_AT_ONCE):
+                frames = np.stack([clip.frames for clip in clips[first : first + ENCODED_AT_ONCE]])
+                video = to_video(torch.from_numpy(frames).to(device)).to(compute_dtype(device))
+                latents.append(autoencoder.encode(video).transpose(1, 2).half().cpu().numpy())
+            shows = [(clip.ids > 0) & (clip.ids != SCENERY) for clip in clips]
+            objects += [object_cells(each, autoencoder.config.compression) for each in shows]
+        return np.concatenate(latents), np.stack(objects)
+
+    latents, objects = encoded([(each.spec, each.trajectory) for each in samples])
+    arrays = {"latents": latents, "objects": objects}
+    if openings := [(each.spec, each.opening) for each in samples if each.opening]:
+        starts = np.array([[each.trajectory.start] for each in samples])
+        arrays["openings"], _ = encoded(openings)
+        arrays["starts"] = np.rint(starts / chosen.compression.time).astype(np.int64)
     rng = numpy_generator("captions", chosen.seed, number)
     said = [caption(each.spec, rng) for each in samples for _ in range(max(1, chosen.diffusion.captions))]
     states = text_encoder.encode(said).states.unflatten(0, (len(samples), -1))
-    return {
-        "latents": np.concatenate(latents),
-        "objects": np.stack(objects),
-        "text": states.half().cpu().numpy(),
-    }
+    return arrays | {"text": states.half().cpu().numpy()}
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -174,6 +181,8 @@ class Group:
             return torch.from_numpy(np.stack(entries)).to(device)
 
         self.latents, self.objects, self.text = load("latents"), load("objects"), load("text")
+        known = all("openings" in shard.shapes for shard in shards)
+        self.openings, self.starts = (load("openings"), load("starts")) if known else (None, None)
 
     def batch(self, window: Window, source: torch.Generator) -> LatentBatch:
         """Return random clips with one of their captions each."""
@@ -187,6 +196,8 @@ class Group:
             text=self.text[rows, which].float(),
             prompts=("",) * len(rows),
             objects=self.objects[rows, : window.latent_frames][:, None],
+            opening=None if self.openings is None else self.openings[rows].float().transpose(1, 2),
+            ages=None if self.starts is None else self.starts[rows, 0],
         )
 
 

@@ -19,6 +19,7 @@ MINUTES, EDITS, LAWS = 1, 2, 4
 # Decibels that kept frames may lose to the autoencoder alone, which decodes them after other frames than most
 # edits do; where a film goes on, after the same
 LOST = {"extend": 0.01, "backward": 0.5, "loop": 0.5, "recut": 0.5, "blend": 0.5}
+PICTURED = {"image": 0.01, "last image": 1.0, "both images": 1.0, "repaint": 1.5}
 LEAST = {
     "objects": {"colour": 0.6, "shape": 0.2, "event": 0.5},
     "animals": {"animal": 0.3, "motion": 0.2},
@@ -88,6 +89,14 @@ def test_edits_keep_what_they_were_given_and_their_joints_are_small(report: dict
     assert found["position"] <= 3
     assert found["velocity"] <= 3
     assert found["motion"] >= 0.3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", PICTURED)
+def test_pictures_and_what_no_mask_marks_are_kept(report: dict, task: str) -> None:
+    found = report["edits"][task]
+    assert found["kept_psnr"] >= found["copy_psnr"] - PICTURED[task]
+    assert set(report["edits"]) - {"table", "commit"} == {*LOST, *PICTURED}
 
 
 @pytest.mark.slow

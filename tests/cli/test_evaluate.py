@@ -45,7 +45,8 @@ def test_one_suite_as_json(unstatic: Run, tiny_model: Path):
     ran = unstatic("eval", tiny_model, "--suite", "reconstruction", "--prompts", 1, "--json")
     assert (ran.code, ran.files) == (0, [])
     facts = json.loads(ran.out)
-    assert facts.keys() == {"model", "commit", "reconstruction"}
+    assert facts.keys() == {"model", "commit", "options", "reconstruction"}
+    assert facts["options"] == {"prompts": 1}
     assert len(facts["reconstruction"]["clips"]) == 1
 
 

@@ -61,6 +61,14 @@ def test_continues_where_it_stopped_and_never_mixes_autoencoders(clips, tmp_path
         encode_clips(clips, target, counted, COMPRESSION, name="other", progress=[].append)
 
 
+def test_latents_of_other_scenes_are_not_taken_for_these(clips, tmp_path):
+    target = tmp_path / "latents"
+    encode_clips(clips, target, encode, COMPRESSION, name="mean", progress=[].append)
+    (clips / "clips-00003.jsonl").write_text('{"seed": 1}\n{"seed": 2}\n{"seed": 3}\n')
+    with pytest.raises(InputError, match="shows other scenes than"):
+        encode_clips(clips, target, encode, COMPRESSION, name="mean", progress=[].append)
+
+
 def test_a_cell_shows_an_object_if_any_of_its_pixels_does():
     mask = np.zeros((9, 16, 8), bool)
     mask[0, 0, 0] = mask[4, 15, 7] = mask[5, 3, 3] = True
@@ -103,4 +111,4 @@ def test_windows_of_longer_scenes_keep_the_first_frame_of_these(clips, tmp_path)
     assert shard.shapes["openings"] == (3, 1, 3, 2, 1)
     corner = arrays["openings"][1, 0, :8].astype(np.float64).mean((0, 1)) / 127.5 - 1
     np.testing.assert_allclose(shard.read("openings", 1)[0, :, 0, 0], corner, atol=1e-3)
-    assert [shard.read("starts", entry).tolist() for entry in range(3)] == [[0], [1], [100]]
+    assert [shard.read("starts", entry).tolist() for entry in range(3)] == [[0], [2], [100]]

@@ -133,7 +133,20 @@ def test_windows_of_minutes_come_with_the_first_frame_of_theirs_and_its_age(tmp_
         assert torch.equal(opening, torch.as_tensor(arrays["openings"][seed]).float().movedim(1, 0))
 
 
-def test_where_one_clip_is_no_window_the_batch_has_no_first_frames(shards):
+def test_windows_and_other_clips_of_their_size_never_share_a_batch(tmp_path):
+    random = np.random.default_rng(3)
+    for number in range(2):
+        arrays = {"latents": random.normal(size=(6, 5, 2, 4, 4)).astype(np.float16)}
+        if number:
+            arrays |= {"openings": arrays["latents"][:, :1], "starts": np.full((6, 1), 9)}
+        write_shard(tmp_path, "latents", number, arrays, ["{}"] * 6)
+    batches = batches_of(open_shards(tmp_path, "latents"), CLIP)
+    ages = [batches.at(index).ages for index in range(20)]
+    assert 4 < sum(each is None for each in ages) < 16
+    assert all(each.tolist() == [9, 9] for each in ages if each is not None)
+
+
+def test_clips_that_are_no_windows_have_no_first_frames(shards):
     batch = batches_of(shards).at(0)
     assert batch.opening is None
     assert batch.ages is None

@@ -64,6 +64,22 @@ def test_columns_of_first_prompts_have_the_others_beside_them() -> None:
     assert [each.split("%")[0] for each in rows[0].split(" | ")[1:5]] == ["90.0", "90.0", "75.0", "55.0"]
 
 
+def test_a_suite_of_few_prompts_counts_whole_and_one_of_another_time_not_at_all() -> None:
+    first = {atom: {"right": 15, "total": 20, "share": 0.75} for atom in ATOMS}
+    long, short = (suite_facts(90, 100)["columns"]["real render"] for _ in range(2))
+    long = long | {"scores_of_first": {"20": first}}
+    facts = {
+        "objects": suite_facts(90, 100) | {"columns": {"nano": long}},
+        "held-out": suite_facts(5, 10) | {"columns": {"nano": suite_facts(5, 10)["columns"]["real render"]}},
+        "held-out-words": suite_facts(90, 100) | {"columns": {"nano": short}},
+    }
+    rows = {row.split(" |")[0]: row for row in to_markdown(facts).splitlines()[2:]}
+    assert rows["| colour"].startswith("| colour | 90.0% [83%, 94%] | 75.0%")
+    few = rows["| all, held-out combinations"].split(" | ")
+    assert few[1] == few[2]
+    assert rows["| all, held-out words"].split(" | ")[2] == ""
+
+
 def test_the_page_says_how_long_films_took() -> None:
     speed = {"nano": {"seconds_per_clip": 2.0, "film_seconds_per_second": 2.0}}
     page = to_html("What nano can do", {}, FACTS | {"objects": FACTS["objects"] | {"speed": speed}}, [])

@@ -51,11 +51,12 @@ def test_parts_of_another_commit_are_named():
     assert commits(FACTS) == "1234567"
     one, other = {"commit": "1111111"}, {"commit": "2222222"}
     assert commits({"commit": "x", "objects": one, "animals": one}) == "1111111"
-    mixed = {"commit": "x", "edits": other, "objects": one, "animals": one}
+    mixed = {"commit": "x", "edits": other, "objects": one, "animals": one, "options": {}, "bench": {}}
     assert commits(mixed) == "1111111 (edits: 2222222)"
+    assert commits({"commit": "x", "objects": {}, "animals": {}, "edits": other}) == "x (edits: 2222222)"
 
 
 def test_the_command_is_the_one_that_was_given():
     assert command(FACTS) == "unstatic eval nano -o report"
-    asked = FACTS | {"options": {"slow_prompts": 20}}
-    assert command(asked) == "unstatic eval nano --slow-prompts 20 -o report"
+    asked = FACTS | {"options": {"slow_prompts": 20, "few_steps": 4}}
+    assert command(asked) == "unstatic eval nano --slow-prompts 20 --few-steps 4 -o report"

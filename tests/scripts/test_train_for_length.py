@@ -37,11 +37,18 @@ def few_step_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -
 def test_a_model_is_taught_by_itself_and_goes_on_where_it_was_stopped(
     few_step_model: Path, tmp_path: Path, store_clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_clips(tmp_path / "others", [MIXES["first-light"]] * 4, 49)
+    store_clips(tmp_path / "other" / "clips", [MIXES["first-light"]] * 4, 49)
     output = tmp_path / "run"
 
     def teach(samples: int) -> dict[str, torch.Tensor]:
-        words = ["script", str(few_step_model), "--clips", str(tmp_path / "others"), "-o", str(output)]
+        words = [
+            "script",
+            str(few_step_model),
+            "--clips",
+            str(tmp_path / "other" / "clips"),
+            "-o",
+            str(output),
+        ]
         monkeypatch.setattr("sys.argv", [*words, "--windows", "3", "--samples", str(samples), "--share", "1"])
         script.main()
         return load_transformer(output / "transformer.safetensors").state_dict()
@@ -53,10 +60,10 @@ def test_a_model_is_taught_by_itself_and_goes_on_where_it_was_stopped(
     assert len((output / "metrics.jsonl").read_text().splitlines()) == 3
     teach(40)
     assert len((output / "metrics.jsonl").read_text().splitlines()) == 5
-    (lively,) = open_shards(output / "latents" / "clips", "latents")
+    (lively,) = open_shards(output / "latents" / "0-clips", "latents")
     assert len(lively) == 3
     assert lively.shapes["openings"][1] == 1
-    assert len(open_shards(output / "latents" / "others", "latents")) == 2
+    assert len(open_shards(output / "latents" / "1-clips", "latents")) == 2
 
 
 def test_a_model_of_many_steps_is_refused(

@@ -38,7 +38,11 @@ def test_every_part_writes_its_own_shards_and_one_in_eight_is_long(folder: Path)
         "latents": (2, 33, 8, 8, 8),
         "objects": (2, 33, 8, 8),
         "text": (2, 1, 64, 384),
+        "openings": (2, 1, 8, 8, 8),
+        "starts": (2, 1),
     }
+    assert 0 <= long.read("starts", 0)[0] <= 960 / 4
+    assert long.read("openings", 0).any()
     assert short.shapes["latents"] == (2, 5, 8, 8, 8)
     assert short.read("text", 0).any()
     assert short.read("objects", 0).any()

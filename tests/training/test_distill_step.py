@@ -247,6 +247,13 @@ def test_without_a_minute_around_them_or_by_chance_clips_have_their_own_anchors(
     assert 70 < sum(opened) < 130
 
 
+def test_a_student_without_anchors_is_shown_none() -> None:
+    step, batch = a_step(DistillConfig(openings=1.0)), a_window()
+    case = next(c for n in range(20) if (c := step.draw(batch, generator("case", n))).start)
+    blind = VideoTransformer(replace(CONFIG, anchors=False, scalars=("sigma", *SCALARS)))
+    assert replace(step, plain=replace(step.plain, model=blind)).open(case, batch, generator("open")) is None
+
+
 def test_a_teacher_is_not_shown_so_old_a_frame() -> None:
     """Beside the student's own weights it lands elsewhere, but where it does without any anchor."""
     config = DistillConfig(grids=(24,), max_guidance=1.0, plain=0.0, openings=1.0)

@@ -86,7 +86,7 @@ def evaluate(
     facts: dict[str, Any] = {
         "model": installed.manifest.name,
         "commit": todo.commit,
-        "options": {"slow_prompts": slow_prompts, "prompts": prompts},
+        "options": _unusual(prompts=prompts, slow_prompts=slow_prompts, steps=steps, few_steps=few_steps),
     }
     for name, table, found in run_evaluation(engine, todo):
         facts[name] = found
@@ -96,6 +96,12 @@ def evaluate(
             write_report(engine, todo, facts, facts["commit"])
     if as_json:
         typer.echo(json.dumps(facts))
+
+
+def _unusual(**options: int | None) -> dict[str, int]:
+    """Return what was asked for otherwise than by default."""
+    usual = {"prompts": 1_000, "slow_prompts": 50}
+    return {name: value for name, value in options.items() if value is not None and value != usual.get(name)}
 
 
 def _parts(asked: Sequence[str], manifest: "Manifest") -> tuple[str, ...]:

@@ -44,7 +44,7 @@ def encode_clips(
         number = int(shard.path.stem.removeprefix("clips-"))
         path = shard_path(latents, "latents", number)
         if path.is_file():
-            _check_name(Shard(path), name)
+            _check_same(Shard(path), shard, name)
             progress(len(shard))
         else:
             arrays: dict[str, NDArray[Any]] = {
@@ -54,7 +54,7 @@ def encode_clips(
             if "openings" in shard.shapes:
                 arrays["openings"] = _encode_shard(shard, "openings", encode, compression, batch_size, None)
                 starts = np.stack([shard.read("starts", entry) for entry in range(len(shard))])
-                arrays["starts"] = starts // compression.time
+                arrays["starts"] = np.rint(starts / compression.time).astype(np.int64)
             write_shard(latents, "latents", number, arrays, shard.lines, about={"encoder": name})
         paths.append(path)
     return paths
@@ -106,8 +106,10 @@ def to_video(frames: UInt8[Tensor, "b t h w 3"]) -> Float[Tensor, "b 3 t h w"]:
     return rearrange(frames, "b t h w c -> b c t h w").float() / 127.5 - 1
 
 
-def _check_name(shard: Shard, name: str) -> None:
+def _check_same(shard: Shard, clips: Shard, name: str) -> None:
     found = shard.about.get("encoder")
+    if shard.lines != clips.lines:
+        raise InputError(f"{shard.path} shows other scenes than {clips.path}; choose an empty folder")
     if found != name:
         raise InputError(
             f"{shard.path} was encoded by {json.dumps(found)}, not {json.dumps(name)}; choose an empty folder"

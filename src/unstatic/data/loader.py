@@ -89,11 +89,11 @@ class Clips:
 
 
 def clips_by_size(shards: Sequence[Shard], name: str) -> list[Clips]:
-    """Group shards whose array `name` has the same shape per entry, in a fixed order."""
-    groups: defaultdict[tuple[int, ...], list[Shard]] = defaultdict(list)
+    """Group shards of the same arrays whose `name` has the same shape per entry, in a fixed order."""
+    groups: defaultdict[tuple[tuple[int, ...], tuple[str, ...]], list[Shard]] = defaultdict(list)
     for shard in shards:
-        groups[shard.shapes[name][1:]].append(shard)
-    return [Clips(groups[shape]) for shape in sorted(groups)]
+        groups[shard.shapes[name][1:], tuple(sorted(shard.shapes))].append(shard)
+    return [Clips(groups[key]) for key in sorted(groups)]
 
 
 def pick_size(sizes: Sequence[Clips], rng: np.random.Generator) -> Clips:

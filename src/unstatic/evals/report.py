@@ -82,12 +82,14 @@ def to_markdown(facts: Mapping[str, Any]) -> str:
     rows = best_rows(facts)
     if not rows:
         return ""
-    names = list(next(iter(rows.values())))
+    found = {name for scores in rows.values() for name in scores}
+    names = [name for name in _names(facts) if name in found]
     shown = [f"{name}{_fewer(facts, name)}" for name in names]
     lines = [f"| | {' | '.join(shown)} | aim |", f"|---|{'---|' * (len(names) + 1)}"]
     for atom, scores in rows.items():
         aim = f"{AIMS[atom.split(' ')[0]]:.0%}" if atom.split(" ")[0] in AIMS else ""
-        lines.append(f"| {atom} | {' | '.join(str(scores[name]) for name in names)} | {aim} |")
+        said = [str(scores[name]) if name in scores else "" for name in names]
+        lines.append(f"| {atom} | {' | '.join(said)} | {aim} |")
     return "\n".join(lines)
 
 
@@ -96,16 +98,17 @@ def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
     rows: dict[str, dict[str, Score]] = {}
     kept_apart = (*HELD_OUT, "first-light")
     suites = [(name, each) for name, each in facts.items() if isinstance(each, dict) and "columns" in each]
+    names = _names(facts)
     for atom in ("colour", "shape", "event", "animal", "motion", "direction", "binding", "camera"):
         found = [each for name, each in suites if name not in kept_apart and atom in _scores(each)]
         if found:
-            rows[atom] = _added(found, atom)
+            rows[atom] = _added(found, atom, names)
     strict = [each for name, each in suites if name in ("objects", "animals")]
     if strict:
-        rows["all at once, objects and animals"] = _added(strict, "all")
+        rows["all at once, objects and animals"] = _added(strict, "all", names)
     for name, suite in suites:
         if name in HELD_OUT:
-            rows[f"all, held-out {HELD_OUT[name]}"] = _added([suite], "all")
+            rows[f"all, held-out {HELD_OUT[name]}"] = _added([suite], "all", names)
     return rows
 
 
@@ -141,6 +144,12 @@ def _fewer(facts: Mapping[str, Any], column: str) -> str:
     return f", first {most}" if fewer else ""
 
 
+def _names(facts: Mapping[str, Any]) -> list[str]:
+    """Return the names of all columns, in the order in which they are measured."""
+    suites = [each for each in facts.values() if isinstance(each, dict) and "columns" in each]
+    return list(dict.fromkeys(name for each in suites for name in _columns(each)))
+
+
 def _columns(suite: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Return the scores of every column, and those of the first prompts where another has only these."""
     found: dict[str, Mapping[str, Any]] = {}
@@ -151,17 +160,26 @@ def _columns(suite: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return found
 
 
+def _of(columns: Mapping[str, Mapping[str, Any]], name: str) -> Mapping[str, Any]:
+    """Return a column's scores; where a suite has no more prompts than "first N" says, those of all of it."""
+    whole, _, most = name.partition(", first ")
+    if name in columns or not most or whole not in columns:
+        return columns.get(name, {})
+    return columns[whole] if columns[whole]["all"]["total"] <= int(most) else {}
+
+
 def _scores(suite: Mapping[str, Any]) -> Mapping[str, Any]:
     return next(iter(suite["columns"].values()))["scores"]
 
 
-def _added(suites: Sequence[Mapping[str, Any]], atom: str) -> dict[str, Score]:
+def _added(suites: Sequence[Mapping[str, Any]], atom: str, names: Sequence[str]) -> dict[str, Score]:
     """Add the counts of an atom over suites, column by column."""
     columns = [_columns(suite) for suite in suites]
-    counted = {name: [each[name][atom] for each in columns if name in each] for name in columns[0]}
+    counted = {name: [_of(each, name)[atom] for each in columns if _of(each, name)] for name in names}
     return {
         name: Score(sum(each["right"] for each in scores), sum(each["total"] for each in scores))
         for name, scores in counted.items()
+        if scores
     }
 
 

@@ -313,7 +313,7 @@ def about_file(
     """Return what a file says of itself, for `media.write`: prompt, text, and as JSON what makes it again.
 
     Nothing in it depends on the machine or the moment, so that the same film stays the same file, and files
-    that were given are not named.
+    that were given are not named, but LoRAs are, without their folders.
     """
     facts: dict[str, Any] = {"made_by": f"unstatic {__version__}", "model": model.manifest.name}
     if isinstance(model, InstalledModel) and model.size_bytes() < MAX_DIGESTED_BYTES:

@@ -200,10 +200,12 @@ class DistillStep:
     def open(self, case: Case, batch: LatentBatch, generator: torch.Generator) -> Case | None:
         """Return a case with the first frame of the minute as its anchor, in some cases; else None.
 
-        In a film it is seen as soon as it is past, however old it is. Teachers were only ever shown frames of
-        the same few seconds: they teach such cases without an anchor.
+        In a film it is seen as soon as the ring has passed it, however old it is. Teachers were only ever
+        shown frames of the same few seconds: they teach such cases without an anchor.
         """
         if batch.opening is None or batch.ages is None or not case.start:
+            return None
+        if not self.plain.model.config.anchors:
             return None
         if not chance(self.config.openings, (), generator):
             return None
