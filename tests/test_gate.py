@@ -28,7 +28,7 @@ LEAST_POSSIBLE = 0.6
 FEW = "nano, 6 steps distilled"
 
 # Twenty films of four seconds as the model makes them, and eight with 48 passes for each chunk
-pytestmark = [pytest.mark.plain, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.plain, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture(scope="module")
