@@ -31,7 +31,7 @@ MAX_ROOM_LINES = {
     "models": 6_200,
     "diffusion": 1_300,
     "nn": 650,
-    "media": 950,
+    "media": 1_050,
     "core": 1_000,
     "": 40,
 }

@@ -11,7 +11,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.request import Request, plan
-from unstatic.generate.storyboard import Card, Storyboard, on_board, read_storyboard
+from unstatic.generate.storyboard import IN_REQUEST, Card, Storyboard, on_board, read_storyboard
 from unstatic.media.frames import fit
 from unstatic.media.read import read_video
 from unstatic.media.write import write_picture, write_video
@@ -90,6 +90,10 @@ def test_the_prompt_of_the_request_counts_until_the_first_card(manifest: Manifes
         ("cards: [{at: 0, image: x, video: y}]", "card 1 has an image and a video"),
         ("cards: [{at: 2, prompt: x}, {at: 1, prompt: y}]", "card 2 is at 1 s, card 1 before it at 2 s"),
         ("cards: [{at: 2, prompt: x}, {at: 2, prompt: y}]", "put them in order"),
+        ("cards: &a [*a]", "is nested too deeply, or holds itself"),
+        ("&a {cards: [{at: 0, prompt: *a}]}", "is nested too deeply, or holds itself"),
+        (f"cards: [{{at: 0, prompt: x}}]\nseconds: {'9' * 400}", "seconds=inf is not a finite number"),
+        (f"cards: [{{at: -{'9' * 400}, prompt: x}}]", "card 1: at=-inf is not a finite number"),
     ],
 )
 def test_mistakes_name_the_card_and_the_fix(tmp_path: Path, text: str, message: str):
@@ -224,6 +228,68 @@ def test_a_picture_at_the_end_is_the_last_frame(tmp_path: Path, make_frames, man
         asked, _ = on_board(Request(prompt=""), Storyboard(cards=cards, seconds=seconds), manifest)
         assert asked.footage[0].stop == round(seconds * 16)
         assert plan(asked, manifest).footage[0].stop >= asked.footage[0].stop
+
+
+def test_there_is_one_end(tmp_path: Path, make_frames, manifest: Manifest):
+    picture = make_frames(1, 32, 32)[0]
+    write_picture(tmp_path / "b.png", picture)
+    write_video(tmp_path / "c.mp4", make_frames(32, 32, 32), fps=16)
+    for last in (Card(at=3.9, image=tmp_path / "b.png"), Card(at=2.0, video=tmp_path / "c.mp4")):
+        board = Storyboard(cards=(Card(at=0.0, prompt="x"), last), seconds=4.0)
+        with pytest.raises(
+            InputError, match=r"a last image, and card 2 \(.* s\) is seen at the end: leave one"
+        ):
+            on_board(Request(prompt="", last_image=picture), board, manifest)
+        earlier = replace(board, cards=(board.cards[0], replace(last, at=1.0)))
+        asked, _ = on_board(Request(prompt="", last_image=picture), earlier, manifest)
+        assert plan(asked, manifest).last_image is not None
+
+
+def test_the_film_lasts_until_every_video_is_over(tmp_path: Path, make_frames, manifest: Manifest):
+    write_video(tmp_path / "c.mp4", make_frames(128, 32, 32), fps=16)
+    first, second = Card(at=0.0, video=tmp_path / "c.mp4"), Card(at=1.0, prompt="a cube")
+    asked, _ = on_board(Request(prompt="x"), Storyboard(cards=(first, second)), manifest)
+    assert asked.seconds == 125 / 16, "as whole latent frames"
+    asked, _ = on_board(Request(prompt="x"), Storyboard(cards=(first, replace(second, at=5.0))), manifest)
+    assert asked.seconds == 9.0
+    late = Storyboard(cards=(Card(at=0.0, prompt="x"), replace(first, at=3.0), replace(second, at=4.0)))
+    with pytest.raises(InputError, match=r"card 2 \(c.mp4 at 3 s, until 11.06 s\) lasts too long"):
+        on_board(Request(prompt="x"), late, manifest)
+
+
+def test_clients_count_from_nought_and_know_no_files(tmp_path: Path, make_frames, manifest: Manifest):
+    for name, frames in (("0.png", make_frames(1, 96, 32)), ("1.png", make_frames(1, 8, 8))):
+        write_picture(tmp_path / name, frames[0])
+    write_video(tmp_path / "2.mp4", make_frames(32, 96, 32), fps=24)
+
+    def said(*cards: Card) -> tuple[str, ...]:
+        board, request = Storyboard(cards=cards, seconds=4.0), Request(prompt="x", size=Size(64, 64))
+        return on_board(request, board, manifest, naming=IN_REQUEST)[1]
+
+    picture, video = Card(at=0.0, image=tmp_path / "0.png"), Card(at=0.0, video=tmp_path / "2.mp4")
+    warnings = said(picture, replace(video, at=2.0))
+    assert len(warnings) == 3
+    assert warnings[0].startswith("the video of cards[1] has 24 frames a second")
+    assert warnings[2].startswith("the image of cards[0] is 96x32")
+    (tmp_path / "none.mp4").write_text("no video")
+    for cards, message in (
+        ((Card(at=0.0, image=tmp_path / "1.png"),), "the image of cards[0] is 8x8: give one"),
+        ((picture, Card(at=1.0, image=tmp_path / "3.png")), "the image of cards[1]"),
+        (
+            (picture, Card(at=1.0, video=tmp_path / "none.mp4")),
+            "cannot read the video of cards[1] as a video",
+        ),
+        ((picture, Card(at=5.0, prompt="y")), "cards[1] (at 5 s) comes too late"),
+        (
+            (video, replace(video, at=1.0)),
+            "cards[1] (at 1 s) begins before cards[0] (at 0 s, until 1.31 s) ends: move it to 1.32 s or cut"
+            " the video of cards[0]",
+        ),
+    ):
+        with pytest.raises(InputError) as caught:
+            said(*cards)
+        assert message in str(caught.value)
+        assert str(tmp_path) not in str(caught.value)
 
 
 def test_a_prompt_that_shares_its_chunk_with_another_is_warned_about(manifest: Manifest):

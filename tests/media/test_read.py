@@ -84,6 +84,71 @@ def test_a_film_has_the_times_of_its_file(
     np.testing.assert_array_equal(np.stack([each.pixels for each in stamped]), frames)
 
 
+def write_odd(path: Path, codec: str = "libx264", *, held_s: int = 0, subtitle_s: int = 0) -> Path:
+    """Write 3 s whose last frame stays, which only the header says, or whose subtitle does."""
+    with av.open(path, "w") as file:
+        stream = file.add_stream(codec, rate=16, width=64, height=64, pix_fmt="yuv420p")
+        texts = file.add_stream("ass") if subtitle_s else None
+        stream.codec_context.time_base = Fraction(1, 1000)
+        packets: list[av.Packet] = []
+        for number, frame in enumerate(np.random.default_rng(0).integers(0, 256, (48, 64, 64, 3), np.uint8)):
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            picture.pts, picture.time_base = round(number * 62.5), Fraction(1, 1000)
+            packets += stream.encode(picture)
+        packets += stream.encode()
+        if held_s:
+            max(packets, key=lambda packet: packet.pts or 0).duration = 1000 * held_s
+        for packet in packets:
+            file.mux(packet)
+        if texts is not None:
+            packet = av.Packet(b"0,0,Default,,0,0,0,,hello")
+            packet.stream, packet.time_base = texts, Fraction(1, 1000)
+            packet.pts, packet.dts, packet.duration = 500, 500, 1000 * subtitle_s
+            file.mux(packet)
+    if held_s:
+        told = b"\x9b\x82" + (1000 * held_s).to_bytes(2)  # how long the frame's block lasts: void that
+        assert path.read_bytes().count(told) == 1
+        path.write_bytes(path.read_bytes().replace(told, b"\xec" + told[1:]))
+    return path
+
+
+def read_film(path: Path) -> tuple[list[float], str | None]:
+    """Return when the frames and the last of them end, and what is missing."""
+    with open_container(path) as opened:
+        film = Film(path, opened)
+        frames = list(film.frames())
+        return [float((each.time_s or 0) + each.lasts_s) for each in frames], film.lack()
+
+
+@pytest.mark.parametrize(
+    ("ending", "codec"), [("webm", "libvpx"), ("webm", "libvpx-vp9"), ("mkv", "libx264")]
+)
+def test_a_last_frame_that_is_held_is_no_lack(tmp_path: Path, ending: str, codec: str):
+    path = write_odd(tmp_path / f"a.{ending}", codec, held_s=4)
+    ends, lack = read_film(path)
+    assert (len(ends), lack) == (48, None)
+    assert ends[-1] == pytest.approx(6.938, abs=0.01)
+    assert ends[-2] == pytest.approx(2.938, abs=0.01)
+
+
+@pytest.mark.parametrize("end", [b"", bytes(50_000), b"\x1f\x43\xb6\x75", b"\x1f\x43\xb6\x75\xff"])
+def test_a_part_that_is_missing_is_not_held(tmp_path: Path, end: bytes):
+    path = write_odd(tmp_path / "a.mkv", held_s=4)
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + end)
+    ends, lack = read_film(path)
+    assert ends[-1] < 3
+    assert "a.mkv says it lasts 6.9 s and holds" in str(lack)
+
+
+def test_subtitles_that_last_longer_are_no_lack(tmp_path: Path):
+    path = write_odd(tmp_path / "a.mkv", subtitle_s=5)
+    ends, lack = read_film(path)
+    assert (ends[-1], lack) == (pytest.approx(3, abs=0.01), None)
+    path.write_bytes(path.read_bytes() + b"\0")  # so that nobody knows whether it is whole
+    assert read_film(path)[1] is None
+
+
 def test_a_damaged_film_says_how_far_it_can_be_read(tmp_path: Path):
     clip = tmp_path / "clip.mp4"
     write_video(clip, np.random.default_rng(0).integers(0, 256, (32, 64, 64, 3), np.uint8), fps=16)

@@ -14,6 +14,8 @@ from serving import write_film, write_image
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.generate.request import Request, plan
+from unstatic.generate.storyboard import Card as Shown
+from unstatic.generate.storyboard import Storyboard, on_board
 from unstatic.server import schemas
 from unstatic.server.asking import MAX_DRAWN_SEED, Asking, Clip, asking
 from unstatic.server.errors import ApiError
@@ -262,8 +264,34 @@ def test_a_storyboard(opened: Open, tmp_path: Path):
     ],
 )
 def test_cards_without_order_or_meaning_are_refused(opened: Open, cards: list[dict[str, object]]):
-    with opened() as one, pytest.raises(ApiError, match="card"):
+    with opened() as one, pytest.raises(ApiError, match=r"^cards\[\d\]"):
         one.storyboard(read_body(schemas.StoryboardBody, {"seconds": 4, "cards": cards}))
+
+
+@pytest.mark.parametrize(
+    ("at", "fits"), [(3.8, True), (3.9, True), (3.97, False), (4.0, False), (9.0, False)]
+)
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_card_begins_where_the_worker_lets_it(
+    opened: Open, server: Server, tmp_path: Path, kind: str, at: float, fits: bool
+):
+    written = write_image(tmp_path / "a.png") if kind == "image" else write_film(tmp_path / "a.mp4")
+    fits |= kind == "image" and at <= 4  # the end
+    card = Shown(at=at, image=written) if kind == "image" else Shown(at=at, video=written)
+    board = Storyboard(cards=(Shown(at=0.0, prompt="a"), card), seconds=4.0)
+    body = {"seconds": 4, "cards": [{"at": 0, "prompt": "a"}, {"at": at}]}
+    with opened(**{f"cards[1][{kind}]": written}) as one:
+        if fits:
+            on_board(Request(prompt=""), board, server.manifests["nano"])
+            one.storyboard(read_body(schemas.StoryboardBody, body))
+            return
+        with pytest.raises(InputError, match="comes too late"):
+            on_board(Request(prompt=""), board, server.manifests["nano"])
+        with pytest.raises(
+            ApiError, match=r"^cards\[1\] \(at .* s\) comes too late, the film ends at 4 s"
+        ) as caught:
+            one.storyboard(read_body(schemas.StoryboardBody, body))
+    assert (caught.value.status, caught.value.param) == (400, "cards[1]")
 
 
 def test_pictures_have_one_seed_and_each_its_variation(opened: Open, tmp_path: Path):

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from unstatic.core.errors import InputError
 from unstatic.evals.prompts import load_suite
 from unstatic.generate.api import Model
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Plan
 from unstatic.media.write import VideoWriter
 from unstatic.server.filming import CHARACTER_FRAMES, plan_of
-from unstatic.server.spec import Role, Spec
+from unstatic.server.spec import Card, Role, Spec
 from unstatic.world.clip import make_clip
 
 PROMPT = "Mossy slides on grass at night"
@@ -69,3 +70,14 @@ def test_without_words_the_film_goes_on_from_the_clip(other: Model, planned: Pla
     assert (made.text, made.skip) == ("Mossy meets a husky", CHARACTER_FRAMES)
     two = planned(other, role, replace(role, name="Bo"), prompt="Mossy meets Bo")
     assert two.skip == sum(len(each.frames) for each in two.footage) == CHARACTER_FRAMES + 16
+
+
+def test_a_storyboards_cards_are_called_as_clients_do(nano: Model, planned: Planned, tmp_path: Path):
+    planned(nano)  # after which its clip is there
+    cards = (Card(at=0.0, video="clip.mp4"), Card(at=1.0, video="clip.mp4"))
+    spec = Spec(task="storyboard", prompt=PROMPT, seed=1, seconds=4.0, cards=cards)
+    with pytest.raises(
+        InputError, match=r"^cards\[1\] \(at 1 s\) begins before cards\[0\] \(at 0 s, until"
+    ) as caught:
+        plan_of(spec, nano, lambda key: tmp_path / key)
+    assert "mp4" not in str(caught.value)

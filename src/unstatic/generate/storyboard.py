@@ -12,7 +12,9 @@ cards:
 """
 
 import math
-from collections.abc import Mapping
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +24,7 @@ import yaml
 
 from unstatic.core.config import from_dict
 from unstatic.core.errors import InputError
+from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.footage import Footage, Pixels, Source, read_source
@@ -41,30 +44,67 @@ class Card:
     image: Path | None = None
     video: Path | None = None
 
-    def called(self, number: int, until: float | None = None) -> str:
-        """Return what errors call it: by its file, its time, and perhaps the second when it is over."""
-        shown, end = self.image or self.video, "" if until is None else f", until {round(until, 2):g} s"
-        return f"card {number} ({'' if shown is None else f'{shown.name} '}at {self.at:g} s{end})"
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Storyboard:
-    """Cards in the order of their times; without `seconds` the last lasts as long as its video, or 4 s."""
+    """Cards in the order of their times.
+
+    Without `seconds` it lasts until all videos are over, and until 4 s after a last card that has none.
+    """
 
     cards: tuple[Card, ...]
     seconds: float | None = None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Naming:
+    """What messages call cards: `word` with their numbers, which begin with `first`; perhaps by file too."""
+
+    word: str = "card {}"
+    first: int = 1
+    by_file: bool = True
+
+    def of(self, number: int) -> str:
+        """Return what the card with a number, from 1, is called."""
+        return self.word.format(number - 1 + self.first)
+
+    def at(self, number: int, card: Card, until: float | None = None) -> str:
+        """Return what it is called with its file, its time, and perhaps the second when it is over."""
+        shown = card.image or card.video if self.by_file else None
+        end = "" if until is None else f", until {round(until, 2):g} s"
+        return f"{self.of(number)} ({'' if shown is None else f'{shown.name} '}at {card.at:g} s{end})"
+
+    def told(self, message: str, number: int, card: Card) -> str:
+        """Return a message about a card's file, without the file's name where that says nothing."""
+        for kind, path in (("image", card.image), ("video", card.video)):
+            if path is not None and not self.by_file:
+                message = message.replace(str(path), f"the {kind} of {self.of(number)}")
+        return message
+
+    @contextmanager
+    def telling(self, number: int, card: Card) -> Generator[None]:
+        """Let errors about a card's file within the block call it so."""
+        try:
+            yield
+        except InputError as error:
+            raise InputError(self.told(str(error), number, card)) from error
+
+
+IN_FILE = Naming()
+IN_REQUEST = Naming(word="cards[{}]", first=0, by_file=False)  # as clients of the server count
+
+
 def read_storyboard(path: Path) -> Storyboard:
     """Read a storyboard; files that it names lie beside it. Raises InputError saying what is wrong where."""
     try:
-        content = cast(Any, yaml.safe_load(path.read_text(encoding="utf-8")))  # JSON is YAML too
+        named = _named(yaml.safe_load(path.read_text(encoding="utf-8")))  # JSON is YAML too
     except OSError as error:
         raise InputError(f"cannot read the storyboard {path}: {error.strerror}") from error
-    except (ValueError, RecursionError, yaml.YAMLError) as error:
+    except RecursionError as error:
+        raise InputError(f"the storyboard {path} is nested too deeply, or holds itself") from error
+    except (ValueError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"the storyboard {path} is not YAML or JSON: {reason}") from error
-    named = _named(content)
     if not isinstance(named, dict) or not isinstance(cards := named.get("cards", []), list):
         raise InputError(f"the storyboard {path} must have 'cards', a list")
     try:
@@ -77,10 +117,15 @@ def read_storyboard(path: Path) -> Storyboard:
 
 
 def _named(content: Any) -> Any:
-    """Return what was read with all keys as text: YAML takes 0, on and yes for other things."""
+    """Return what was read with all keys as text: YAML takes 0, on and yes for other things.
+
+    Whole numbers beyond all others are infinite, as those with a point are.
+    """
     if isinstance(content, Mapping):
         items = cast(Mapping[Any, Any], content).items()
         return {str(key): _named(value) for key, value in items}
+    if isinstance(content, int) and abs(content) > sys.float_info.max:
+        return math.copysign(math.inf, content > 0 or -1)
     return [_named(each) for each in cast(list[Any], content)] if isinstance(content, list) else content
 
 
@@ -121,12 +166,14 @@ def _check(board: Storyboard) -> None:
             )
 
 
-def on_board(request: Request, board: Storyboard, manifest: Manifest) -> tuple[Request, tuple[str, ...]]:
+def on_board(
+    request: Request, board: Storyboard, manifest: Manifest, *, naming: Naming = IN_FILE
+) -> tuple[Request, tuple[str, ...]]:
     """Return the request for a storyboard, and warnings. `request.prompt` counts where no card at 0 has one.
 
     The board says how long the film is, not `request.seconds`. Pictures and videos begin at the nearest
     latent frame, and the end cuts them. Raises InputError for what cannot be read, and for what has no place
-    in the film, naming the card.
+    in the film, naming the card as `naming` does.
     """
     opening = board.cards[0]
     if request.image is not None and opening.at == 0 and (opening.image or opening.video):
@@ -134,29 +181,29 @@ def on_board(request: Request, board: Storyboard, manifest: Manifest) -> tuple[R
 
     # What the cards show
     cards = dict(enumerate(board.cards, 1))
-    images = {number: open_image(card.image) for number, card in cards.items() if card.image is not None}
-    size = request.size or nearest_size(_leading(request, cards, images), manifest)
+    images = _images(cards, naming)
+    size = request.size or nearest_size(_leading(request, cards, images, naming), manifest)
     native = native_size(size, manifest)
-    sources = {
-        number: read_source(card.video, manifest, size=native)
-        for number, card in cards.items()
-        if card.video is not None
-    }
-    seconds = _seconds(board, sources, manifest)
+    sources = _sources(cards, native, manifest, naming)
+    seconds = _seconds(board, sources, manifest, naming)
     end = round(seconds * manifest.fps)
-    pictures = {f"image of card {number}": image for number, image in images.items()}
+    pictures = {f"image of {naming.of(number)}": image for number, image in images.items()}
     check_images(pictures, end)
 
     # Where they show it
     footage: dict[int, Footage] = {}
     for number, card in cards.items():
-        _check_begin(card, number, end, manifest)
+        check_begin(card, number, end, manifest, naming=naming)
         if number in images:
-            footage[number] = _still(fit(images[number][None], native), card.at, end, manifest)
+            footage[number] = _still(fit(images[number][None], native), card, end, manifest)
         elif number in sources:
             clip = _clip(sources[number].frames, card.at, manifest)
             footage[number] = replace(clip, frames=clip.frames[: end - clip.first])
-    _check_places(footage, cards, end, manifest)
+    _check_places(footage, cards, end, manifest, naming)
+    last = next((number for number, each in footage.items() if each.stop >= end), None)
+    if request.last_image is not None and last is not None:
+        shown = naming.at(last, cards[last])
+        raise InputError(f"there is a last image, and {shown} is seen at the end: leave one of them out")
 
     # What is said
     cues = [Cue(at=card.at, prompt=card.prompt) for card in board.cards if card.prompt is not None]
@@ -170,24 +217,51 @@ def on_board(request: Request, board: Storyboard, manifest: Manifest) -> tuple[R
     )
     if not asked.prompt.strip() and not asked.shows:
         raise InputError("the film begins without a prompt: put one on a card at 0")
-    said = [warning for source in sources.values() for warning in source.warnings]
+    said = [
+        naming.told(warning, number, cards[number])
+        for number, source in sources.items()
+        for warning in source.warnings
+    ]
     return asked, (*said, *cut_warnings(pictures, size))
 
 
-def _leading(request: Request, cards: Mapping[int, Card], images: Mapping[int, Image]) -> Images:
+def _images(cards: Mapping[int, Card], naming: Naming) -> dict[int, Image]:
+    images: dict[int, Image] = {}
+    for number, card in cards.items():
+        if card.image is not None:
+            with naming.telling(number, card):
+                images[number] = open_image(card.image)
+    return images
+
+
+def _sources(cards: Mapping[int, Card], size: Size, manifest: Manifest, naming: Naming) -> dict[int, Source]:
+    sources: dict[int, Source] = {}
+    for number, card in cards.items():
+        if card.video is not None:
+            with naming.telling(number, card):
+                sources[number] = read_source(card.video, manifest, size=size)
+    return sources
+
+
+def _leading(
+    request: Request, cards: Mapping[int, Card], images: Mapping[int, Image], naming: Naming
+) -> Images:
     """Return the picture whose shape the film takes: the request's or else the first of a card, if any."""
     for image in (request.image, request.last_image):
         if image is not None:
             return {"image": image}
     for number, card in cards.items():
-        shown = images.get(number) if card.video is None else next(read_frames(card.video), None)
+        with naming.telling(number, card):
+            shown = images.get(number) if card.video is None else next(read_frames(card.video), None)
         if shown is not None:
             return {"image": shown}
     return {}
 
 
-def _seconds(board: Storyboard, sources: Mapping[int, Source], manifest: Manifest) -> float | int:
-    """Return how long the film is: as the board says, or until its last card is over."""
+def _seconds(
+    board: Storyboard, sources: Mapping[int, Source], manifest: Manifest, naming: Naming
+) -> float | int:
+    """Return how long the film is: as the board says, or until its last card and all videos are over."""
     name, longest = manifest.name, manifest.max_seconds
     if board.seconds is not None:
         if not board.seconds <= longest or round(board.seconds * manifest.fps) < 2:  # true for NaN too
@@ -195,25 +269,32 @@ def _seconds(board: Storyboard, sources: Mapping[int, Source], manifest: Manifes
                 f"seconds is {board.seconds:g}: a storyboard of {name} lasts two frames to {longest:g} s"
             )
         return board.seconds
-    number, last = len(board.cards), board.cards[-1]
-    seconds = last.at + DEFAULT_SECONDS
-    if number in sources and last.at <= longest:
-        seconds = _clip(sources[number].frames, last.at, manifest).stop / manifest.fps
+    stops: dict[int, float] = {}
+    for number, card in enumerate(board.cards, 1):
+        if number in sources and card.at <= longest:
+            stops[number] = _clip(sources[number].frames, card.at, manifest).stop / manifest.fps
+        elif number == len(board.cards):
+            stops[number] = card.at + DEFAULT_SECONDS
+    latest, seconds = max(stops.items(), key=lambda stop: stop[1])
     if seconds > longest:
         raise InputError(
-            f"{last.called(number, seconds)} lasts too long, {name} makes up to {longest:g} s: put it"
-            " earlier, or say with seconds when the film ends"
+            f"{naming.at(latest, board.cards[latest - 1], seconds)} lasts too long, {name} makes up to"
+            f" {longest:g} s: put it earlier, or say with seconds when the film ends"
         )
     return seconds
 
 
-def _still(picture: Pixels, at: float, end: int, manifest: Manifest) -> Footage:
-    """Return a picture as the latent frame that begins nearest to `at` seconds, or as the last."""
-    if at == 0:
-        return Footage(first=0, frames=picture)
-    group = manifest.compression.time
-    first = min(_snapped(at, manifest), 1 + (end - 2) // group * group)
-    return Footage(first=first, frames=picture.repeat(min(group, end - first), 0))
+def _still(picture: Pixels, card: Card, end: int, manifest: Manifest) -> Footage:
+    """Return a picture as the latent frame that begins nearest to its time, or as the last."""
+    first = first_frame(card, end, manifest)
+    length = min(manifest.compression.time, end - first) if first else 1
+    return Footage(first=first, frames=picture.repeat(length, 0))
+
+
+def first_frame(card: Card, end: int, manifest: Manifest) -> int:
+    """Return the frame with which a card's picture or video begins, in a film of `end` frames."""
+    first, group = _snapped(card.at, manifest), manifest.compression.time
+    return first if card.at == 0 or card.video is not None else min(first, 1 + (end - 2) // group * group)
 
 
 def _clip(frames: Pixels, at: float, manifest: Manifest) -> Footage:
@@ -229,35 +310,37 @@ def _snapped(at: float, manifest: Manifest) -> int:
     return 0 if at == 0 else 1 + group * max(0, round((at * manifest.fps - 1) / group))
 
 
-def _check_begin(card: Card, number: int, end: int, manifest: Manifest) -> None:
+def check_begin(card: Card, number: int, end: int, manifest: Manifest, *, naming: Naming = IN_FILE) -> None:
     """Raise InputError for a card that begins after the film of `end` frames; a picture may be its end."""
     begin = card.at * manifest.fps
     late = begin > end + 0.5 if card.prompt is None and card.video is None else begin >= end - 0.5
     if late or (card.video is not None and _snapped(card.at, manifest) >= end):
         raise InputError(
-            f"{card.called(number)} comes too late, the film ends at {end / manifest.fps:g} s: put it"
+            f"{naming.at(number, card)} comes too late, the film ends at {end / manifest.fps:g} s: put it"
             " earlier or make the film longer"
         )
 
 
 def _check_places(
-    footage: Mapping[int, Footage], cards: Mapping[int, Card], end: int, manifest: Manifest
+    footage: Mapping[int, Footage], cards: Mapping[int, Card], end: int, manifest: Manifest, naming: Naming
 ) -> None:
     """Raise InputError for a video too short to be kept, and for a card that begins during another."""
     fps, group = manifest.fps, manifest.compression.time
     for number, each in footage.items():
         if each.first and each.stop < end and len(each.frames) < group:
             raise InputError(
-                f"{cards[number].called(number)} lasts {len(each.frames) / fps:.2g} s, too short to be kept:"
-                f" give {group / fps:.2g} s or more"
+                f"{naming.at(number, cards[number])} lasts {len(each.frames) / fps:.2g} s, too short to be"
+                f" kept: give {group / fps:.2g} s or more"
             )
     for (number, one), (later, other) in pairwise(footage.items()):
         if one.stop <= other.first:
             continue
         free_s = math.ceil((1 + -(-(one.stop - 1) // group) * group) / fps * 100) / 100
         fixes = [f"move it to {free_s:g} s"] if free_s < end / fps else []
-        fixes += [] if (video := cards[number].video) is None else [f"cut {video.name}"]
+        if (video := cards[number].video) is not None:
+            fixes.append(f"cut {video.name if naming.by_file else f'the video of {naming.of(number)}'}")
+        before = naming.at(number, cards[number], one.stop / fps)
         raise InputError(
-            f"{cards[later].called(later)} begins before {cards[number].called(number, one.stop / fps)} ends:"
+            f"{naming.at(later, cards[later])} begins before {before} ends:"
             f" {' or '.join(fixes or ['leave one of them out'])}"
         )

@@ -1,11 +1,12 @@
 """Files to frames: videos, whole or frame by frame, and pictures."""
 
+import os
 import warnings
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,7 @@ _WARY = {"codec_whitelist": ",".join(_DECODERS)}
 
 # What a whole file may hold less than it says: some count the last frame and some do not
 _LESS_S, _LESS_SHARE, _LESS_FRAMES = 0.5, 0.1, 2
+_SEGMENT = b"\x18\x53\x80\x67"  # begins what a matroska file holds
 _ANY_CLOCK = ("mpegts", "mpeg")  # begin at any time; what other containers say counts from 0
 
 
@@ -91,26 +93,34 @@ class Film:
         counted_s = float(self._stream.frames / fps) if kind == "avi" else 0.0
         self._stated_s = max((opened.duration or 0) / 1e6, counted_s)
         self._begun_s = (opened.start_time or 0) / 1e6 if kind in _ANY_CLOCK else 0.0
-        self._reached_s, packets = self._begun_s, (PACKET_BYTES, PACKET_BYTES + STAMP_BYTES)
+        self._reached_s = self._seen_s = self._begun_s  # by all streams, and by the pictures
+        packets = PACKET_BYTES, PACKET_BYTES + STAMP_BYTES
         self._is_cut = kind == "mpegts" and all(opened.size % packet for packet in packets)
-        self._is_torn = False
+        self._is_torn = self._is_whole = False
 
     def frames(self) -> Iterator[Stamped]:
         """Yield the frames in constant memory, turned as a player would turn them.
 
         Raises InputError where decoding breaks: how far it came, and what to do.
         """
+        for frame, after in pairwise(chain(self._frames(), [None])):
+            if frame is not None:
+                yield self._held(frame) if after is None else frame
+
+    def _frames(self) -> Iterator[Stamped]:
         try:
-            for packet in self._opened.demux(self._stream, *self._opened.streams.audio):
-                if packet.stream.index == self._stream.index:
+            for packet in self._opened.demux():  # of subtitles too: what the file says counts them
+                is_picture = packet.stream.index == self._stream.index
+                if is_picture:
                     for frame in self._stream.decode(packet):
                         self._is_torn = frame.is_corrupt
                         yield self._stamped(frame)
                 if (time := packet.dts if packet.pts is None else packet.pts) is not None:
                     until_s = float((time + (packet.duration or 0)) * packet.time_base)
                     self._reached_s = max(self._reached_s, until_s)
+                    self._seen_s = max(self._seen_s, until_s) if is_picture else self._seen_s
         except (FFmpegError, OSError) as error:
-            if (holds_s := self._reached_s - self._begun_s) == 0:
+            if (holds_s := self._seen_s - self._begun_s) == 0:
                 raise
             why = "the file is damaged or was changed while it was read; give a whole one"
             raise InputError(f"cannot read {self.path} beyond {holds_s:.1f} s: {why}") from error
@@ -121,15 +131,33 @@ class Film:
         time_s = None if frame.pts is None or is_guess else frame.pts * unit_s
         return Stamped(_upright(frame), time_s, frame.duration * unit_s)
 
+    def _held(self, last: Stamped) -> Stamped:
+        """Return the last frame, shown until matroska's end: beside the frame it need not say how long."""
+        self._is_whole = self._opened.format.name == "matroska" and _is_whole(self.path)
+        if not self._is_whole or last.time_s is None or len(self._opened.streams) > 1:
+            return last
+        lasts_s = Fraction(self._stated_s).limit_denominator(1000) - last.time_s
+        return last._replace(lasts_s=lasts_s) if lasts_s - last.lasts_s > _LESS_FRAMES / self.fps else last
+
     def lack(self) -> str | None:
         """Say what is missing from a film whose frames were all read; None if it seems whole."""
         holds_s = self._reached_s - self._begun_s
         less_s = max(min(_LESS_S, _LESS_SHARE * self._stated_s), float(_LESS_FRAMES / self.fps))
-        if self._stated_s - holds_s > less_s:
+        if self._stated_s - holds_s > less_s and not self._is_whole:
             stated, held = f"{round(self._stated_s, 1):g}", f"{round(holds_s, 1):g}"
             return f"{self.path} says it lasts {stated} s and holds {held}: the rest is missing"
         torn = f"{self.path} breaks off in the middle of a frame: the rest is missing"
         return torn if self._is_cut or self._is_torn else None
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a matroska file is as long as it says, and its end was written."""
+    with path.open("rb") as file:
+        head, end = file.read(HEAD_BYTES), file.seek(0, os.SEEK_END)
+        begin = head.find(_SEGMENT) + len(_SEGMENT) + 8  # behind the size, where it is written in full
+        size = int.from_bytes(head[begin - 7 : begin])
+        file.seek(max(0, end - 16))
+        return head[begin - 8 : begin - 7] == b"\x01" and begin + size == end and any(file.read())
 
 
 def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:

@@ -20,6 +20,8 @@ from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.edit import new_frames, whole_groups
 from unstatic.generate.request import Request, plan
+from unstatic.generate.storyboard import IN_REQUEST, check_begin, first_frame
+from unstatic.generate.storyboard import Card as Shown
 from unstatic.models.manifest import Manifest
 from unstatic.server import jobs, schemas
 from unstatic.server.characters import goes_on, is_named, recast
@@ -31,7 +33,7 @@ from unstatic.server.jobs import Asked
 from unstatic.server.ledger import price
 from unstatic.server.schemas import CardBody, Named, Reference, Sampling
 from unstatic.server.spec import ONE_FRAME, Card, Role, Spec, Task
-from unstatic.server.standins import begin_of_card, black, black_footage, size_as
+from unstatic.server.standins import black, black_footage, size_as
 from unstatic.server.state import Server
 from unstatic.server.storage import MissingKeyError, StorageError
 from unstatic.server.tables import Character
@@ -181,7 +183,8 @@ class Asking:
     def storyboard(self, body: schemas.StoryboardBody) -> list[Asked]:
         manifest, size = self.model(body.model), _size(schemas.size_of(body))
         cards = tuple(self.card(number, each) for number, each in enumerate(body.cards))
-        _check_cards(cards, body.seconds)
+        end = round(body.seconds * manifest.fps)
+        seen = _check_cards(cards, end, manifest)
         prompt = next((each.prompt for each in cards if each.prompt), "")
         spec = Spec(
             **self.sampling(body, "storyboard", prompt),
@@ -191,9 +194,10 @@ class Asking:
             cards=cards,
         )
         cues = tuple(Cue(at=each.at, prompt=each.prompt) for each in cards if each.prompt and each.at)
-        seen = {begin_of_card(each.at, body.seconds, manifest) for each in cards if each.image or each.video}
         group = manifest.compression.time
-        footage = tuple(black_footage(each, group if each else 1, manifest) for each in sorted(seen))
+        footage = tuple(
+            black_footage(each, max(1, min(group, end - each)) if each else 1, manifest) for each in seen
+        )
         request = replace(_request(spec), cues=cues, footage=footage)
         words = " / ".join(each.prompt for each in cards if each.prompt)[: schemas.MAX_PROMPT]
         return self.asked(manifest, spec, request, made_s=body.seconds, words=words)
@@ -458,17 +462,29 @@ def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
 
 
-def _check_cards(cards: tuple[Card, ...], seconds: float) -> None:
-    """Raise ApiError for cards without an order, or without a meaning."""
-    last = -1.0
+def _check_cards(cards: tuple[Card, ...], end: int, manifest: Manifest) -> list[int]:
+    """Return the frames with which pictures and videos begin, in order, in a film of `end` frames.
+
+    Raises ApiError for cards without an order, without a meaning, or after the end.
+    """
+    last, seen = -1.0, set[int]()
     for number, card in enumerate(cards):
-        wrong = None
+        name, wrong = f"cards[{number}]", None
         if not card.prompt and not card.image and not card.video:
             wrong = "is empty: give it a prompt, an image or a video"
         elif card.image and card.video:
             wrong = "has an image and a video: give it one of them"
-        elif not last < card.at < seconds:
-            wrong = f"is at {card.at:g} s: put cards in order, before the end"
+        elif not last < card.at:
+            wrong = f"is at {card.at:g} s: put cards in order"
         if wrong:
-            raise ApiError(400, f"card {number} {wrong}", code="invalid_value", param=f"cards[{number}]")
+            raise ApiError(400, f"{name} {wrong}", code="invalid_value", param=name)
         last = card.at
+        image, video = (None if key is None else Path(key) for key in (card.image, card.video))
+        shown = Shown(at=card.at, prompt=card.prompt, image=image, video=video)
+        try:
+            check_begin(shown, number + 1, max(1, end), manifest, naming=IN_REQUEST)
+        except InputError as error:
+            raise ApiError(400, str(error), code="invalid_value", param=name) from None
+        if image or video:
+            seen.add(first_frame(shown, end, manifest))
+    return sorted(seen)

@@ -21,7 +21,7 @@ from unstatic.generate.engine import Frames, Preview, Progress, Warned
 from unstatic.generate.footage import Footage, read_source
 from unstatic.generate.image import open_image
 from unstatic.generate.request import Plan, Request, plan
-from unstatic.generate.storyboard import Card, Storyboard, on_board
+from unstatic.generate.storyboard import IN_REQUEST, Card, Storyboard, on_board
 from unstatic.media.fragments import FragmentWriter
 from unstatic.media.sheets import SheetMaker
 from unstatic.media.write import VideoWriter
@@ -98,7 +98,8 @@ def _asked(spec: Spec, manifest: Manifest, local: Local) -> tuple[Request, tuple
             )
             for card in spec.cards
         )
-        return on_board(asked, Storyboard(cards=cards, seconds=spec.seconds), manifest)
+        board = Storyboard(cards=cards, seconds=spec.seconds)
+        return on_board(asked, board, manifest, naming=IN_REQUEST)
     return _cast(asked, spec.characters, manifest, local)
 
 

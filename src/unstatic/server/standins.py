@@ -32,10 +32,3 @@ def black_footage(first: int, frames: int, manifest: Manifest) -> Footage:
     """Return black footage where a video will be: as much as decides whether the model can go on from it."""
     few = min(frames, 2 * manifest.compression.time + 1)
     return Footage(first=first, frames=np.zeros((few, 16, 16, 3), np.uint8))
-
-
-def begin_of_card(at: float, seconds: float, manifest: Manifest) -> int:
-    """Return about which frame a card's picture begins with, as `storyboard.on_board` does."""
-    group, end = manifest.compression.time, round(seconds * manifest.fps)
-    latest = 1 + (end - 2) // group * group
-    return min(latest, 1 + group * max(0, round((at * manifest.fps - 1) / group))) if at else 0
