@@ -5,6 +5,7 @@ from unstatic.core import device
 from unstatic.core.device import (
     available_bytes,
     compute_dtype,
+    conv_rate,
     cpu_flags,
     gemm_rate,
     pick_device,
@@ -42,6 +43,10 @@ def test_flags_are_single_words():
 def test_the_measured_rate_is_that_of_a_computer():
     rate = gemm_rate(torch.float32, rows=64, inner=64, columns=64)
     assert 0.01 < rate < 1e6
+
+
+def test_convolutions_have_a_rate_of_the_same_kind():
+    assert 0.01 < conv_rate(torch.float32, frames=1, channels=8, side=16) < 1e6
 
 
 def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):

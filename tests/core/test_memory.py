@@ -4,7 +4,10 @@ import platform
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+
+from unstatic.core.memory import resident_mb
 
 COUNT_FAULTS = """
 import resource
@@ -54,3 +57,14 @@ def test_holes_between_what_is_used_are_given_back():
     given, used = (int(each) for each in ran.stdout.split())
     assert given > 80_000_000
     assert used == 100_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
+def test_what_is_held_is_counted():
+    before = resident_mb()
+    held = np.ones(8_000_000)
+    after = resident_mb()
+    assert before is not None
+    assert after is not None
+    assert 60 < after - before < 70
+    assert held[-1] == 1

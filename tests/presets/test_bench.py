@@ -16,6 +16,9 @@ def test_a_film_is_measured_stage_by_stage(tiny_model: Path):
     assert 0 < found.decoder_s < found.wall_s
     assert found.peak_memory_mb > 100
     assert found.machine_gflops > 1
+    assert found.machine_conv_gflops > 1
+    assert len(found.memory_mb) == 3
+    assert max(found.memory_mb) < found.peak_memory_mb * 1.1
 
 
 def test_lengths_are_measured_in_processes_of_their_own(tiny_model: Path):
@@ -52,3 +55,15 @@ def test_the_table_says_how_fast_films_are_made():
         [found]
     )
     assert facts([found])[0]["speed"] == 2
+
+
+@pytest.mark.parametrize(("held", "growth"), [([500.0] * 9, 0.0), ([500.0 + each for each in range(9)], 9.0)])
+def test_the_growth_of_memory_is_told_for_a_minute(held: list[float], growth: float) -> None:
+    stages = dict.fromkeys(
+        ("wall_s", "first_frame_s", "transformer_s", "decoder_s", "finish_s", "load_s"), 1.0
+    )
+    figures = stages | {"peak_memory_mb": 600.0, "machine_gflops": 1.0}
+    found = Bench(film_s=60.0, size="128x128", fps=16, memory_mb=held, **figures)
+    assert found.growth_mb == pytest.approx(growth)
+    assert facts([found])[0]["growth_mb"] == pytest.approx(growth)
+    assert Bench(film_s=60.0, size="128x128", fps=16, memory_mb=[1.0, 2.0], **figures).growth_mb is None

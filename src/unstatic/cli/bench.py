@@ -29,7 +29,8 @@ def bench(
 ) -> None:
     """Measure how fast films are made here, and the memory it takes.
 
-    Films of 5, 15 and 60 seconds, each in a process of its own, beside the rate of plain matrix products.
+    Films of 5, 15 and 60 seconds, each in a process of its own, beside the rates of plain matrix products and
+    convolutions.
     """
     from unstatic.core.log import progress
     from unstatic.models.manifest import find_model
@@ -45,5 +46,8 @@ def bench(
         typer.echo(json.dumps(facts(found)))
         return
     typer.echo(table(found))
-    rate, load_s = found[0].machine_gflops, found[0].load_s
-    typer.echo(f"\nmatrix products of nano's size: {rate:.0f} GFLOP/s; loading {load_s:.2f} s")
+    first, last = found[0], found[-1]
+    rates = f"{first.machine_gflops:.0f} and {first.machine_conv_gflops:.0f} GFLOP/s"
+    typer.echo(f"\nmatrix products and convolutions alone: {rates}; loading {first.load_s:.2f} s")
+    if last.growth_mb is not None:
+        typer.echo(f"memory in the film of {last.film_s:g} s: {last.growth_mb:+.1f} MB a minute")

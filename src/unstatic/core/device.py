@@ -3,6 +3,7 @@
 import re
 import statistics
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -66,16 +67,32 @@ def gemm_rate(dtype: torch.dtype, *, rows: int = 1088, inner: int = 256, columns
     The median over 0.2 s of repeats is what the machine sustains beside whatever else it is doing.
     """
     tokens, weight = torch.randn(rows, inner, dtype=dtype), torch.randn(inner, columns, dtype=dtype)
-    for _ in range(3):
-        torch.mm(tokens, weight)
+    return 2e-9 * rows * inner * columns / _median_s(lambda: torch.mm(tokens, weight))
 
+
+def conv_rate(dtype: torch.dtype, *, frames: int = 4, channels: int = 64, side: int = 64) -> float:
+    """Measure the CPU's rate of 3 x 3 convolutions in GFLOP/s, as decoders and upscalers make them.
+
+    Channels come last. Otherwise as `gemm_rate`.
+    """
+    last = torch.channels_last
+    pictures = torch.randn(frames, channels, side, side, dtype=dtype).contiguous(memory_format=last)
+    kernel = torch.randn(channels, channels, 3, 3, dtype=dtype).contiguous(memory_format=last)
+    with torch.inference_mode():
+        taken_s = _median_s(lambda: torch.conv2d(pictures, kernel, padding=1))
+    return 2e-9 * frames * side**2 * channels**2 * 9 / taken_s
+
+
+def _median_s(work: Callable[[], object]) -> float:
+    for _ in range(3):
+        work()
     durations_s: list[float] = []
     deadline = time.perf_counter() + 0.2
     while len(durations_s) < 5 or time.perf_counter() < deadline:
         start = time.perf_counter()
-        torch.mm(tokens, weight)
+        work()
         durations_s.append(time.perf_counter() - start)
-    return 2e-9 * rows * inner * columns / statistics.median(durations_s)
+    return statistics.median(durations_s)
 
 
 def set_threads(count: int) -> None:

@@ -2,8 +2,10 @@
 
 import ctypes
 import gc
+import os
 import platform
 import sys
+from pathlib import Path
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # malloc.h
 _KEPT_BYTES = 2**30
@@ -22,6 +24,15 @@ def keep_freed_memory() -> None:
     allocator = ctypes.CDLL(None)
     allocator.mallopt(_TRIM_THRESHOLD, _KEPT_BYTES)
     allocator.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
+
+
+def resident_mb() -> float | None:
+    """Return how many megabytes of memory this process holds now; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except OSError:
+        return None
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def give_back_memory() -> None:

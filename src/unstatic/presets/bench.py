@@ -5,6 +5,7 @@ python -m unstatic.presets.bench MODEL '{"seconds": 5}' ""      one film, as JSO
 
 import json
 import resource
+import statistics
 import subprocess
 import sys
 import time
@@ -16,8 +17,9 @@ from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
 quiet_threads(spins=SHORT_SPINS)
 
-from unstatic.core.device import compute_dtype, gemm_rate  # noqa: E402
+from unstatic.core.device import compute_dtype, conv_rate, gemm_rate  # noqa: E402
 from unstatic.core.errors import UnstaticError  # noqa: E402
+from unstatic.core.memory import resident_mb  # noqa: E402
 from unstatic.core.shapes import Size  # noqa: E402
 from unstatic.evals.speed import Stopwatch  # noqa: E402
 from unstatic.generate.engine import Frames  # noqa: E402
@@ -34,8 +36,10 @@ PROMPT = "a red ball bounces on a wooden floor"
 class Bench:
     """One film: seconds of the film and of the clock, by stage, and the most memory that was ever held.
 
-    `machine_gflops` is the rate of matrix products right before and after, on a CPU; "other" is what is left:
-    noise, solver, and turning pictures into bytes.
+    `machine_gflops` and `machine_conv_gflops` are the rates of matrix products, which transformers consist
+    of, and of convolutions, which decoders and finishing do, right before and after, on a CPU; what is left
+    of the time are noise, solver, and turning pictures into bytes. `memory_mb` is what was held after each
+    stretch of frames, where the system tells.
     """
 
     film_s: float
@@ -49,6 +53,17 @@ class Bench:
     load_s: float
     peak_memory_mb: float
     machine_gflops: float
+    machine_conv_gflops: float = 0.0
+    memory_mb: Sequence[float] = ()
+
+    @property
+    def growth_mb(self) -> float | None:
+        """By how many megabytes the memory grows in a minute of film, by a line through its second half."""
+        later = self.memory_mb[len(self.memory_mb) // 2 :]
+        if len(later) < 3:
+            return None
+        slope = statistics.linear_regression(range(len(later)), later).slope
+        return slope * len(self.memory_mb) / self.film_s * 60
 
     @property
     def speed(self) -> float:
@@ -64,7 +79,7 @@ def bench(model: str, options: Mapping[str, Any], device: str | None = None) -> 
     started = time.perf_counter()
     engine = load_native(find_model(model), device=device)
     load_s = time.perf_counter() - started
-    rates = [_rate(engine)]
+    rates, held_mb = [_rates(engine)], list[float]()
     made = planned(options, engine.manifest)
     finisher = Finisher(made.finish, made.frames, device=engine.device)
     layers = list(engine.autoencoder.decoder.children())
@@ -77,8 +92,10 @@ def bench(model: str, options: Mapping[str, Any], device: str | None = None) -> 
                 finisher.next(event.frames, event.first)
                 first_s = first_s or time.perf_counter() - started
                 finish_s += time.perf_counter() - decoded
+                if (held := resident_mb()) is not None:
+                    held_mb.append(round(held, 1))
         wall_s = time.perf_counter() - started
-    rates.append(_rate(engine))
+    rates.append(_rates(engine))
     unit = 1e6 if sys.platform == "darwin" else 1e3
     return Bench(
         film_s=made.frames / engine.manifest.fps,
@@ -91,7 +108,9 @@ def bench(model: str, options: Mapping[str, Any], device: str | None = None) -> 
         finish_s=round(finish_s, 3),
         load_s=round(load_s, 3),
         peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
-        machine_gflops=round(sum(rates) / 2, 1),
+        machine_gflops=round(sum(products for products, _ in rates) / 2, 1),
+        machine_conv_gflops=round(sum(convolutions for _, convolutions in rates) / 2, 1),
+        memory_mb=held_mb,
     )
 
 
@@ -104,8 +123,9 @@ def planned(options: Mapping[str, Any], manifest: Manifest) -> Plan:
     )
 
 
-def _rate(engine: NativeEngine) -> float:
-    return gemm_rate(compute_dtype(engine.device)) if engine.device.type == "cpu" else 0.0
+def _rates(engine: NativeEngine) -> tuple[float, float]:
+    dtype = compute_dtype(engine.device)
+    return (gemm_rate(dtype), conv_rate(dtype)) if engine.device.type == "cpu" else (0.0, 0.0)
 
 
 def bench_films(
@@ -142,7 +162,12 @@ def table(found: Sequence[Bench]) -> str:
 
 def facts(found: Sequence[Bench]) -> list[dict[str, Any]]:
     """Return all figures, ready for `json.dumps`."""
-    return [asdict(each) | {"speed": round(each.speed, 3)} for each in found]
+    return [
+        asdict(each)
+        | {"speed": round(each.speed, 3)}
+        | ({} if (growth := each.growth_mb) is None else {"growth_mb": round(growth, 1)})
+        for each in found
+    ]
 
 
 if __name__ == "__main__":
