@@ -19,7 +19,7 @@ import PIL.Image
 import pytest
 
 from unstatic import load
-from unstatic.generate.defaults import INTERPOLATOR, WORLD_UPSCALER
+from unstatic.generate.defaults import INTERPOLATOR, UPSCALER
 from unstatic.generate.engine import Frames
 from unstatic.media.fragments import FragmentWriter, growing_file
 from unstatic.media.probe import probe
@@ -85,7 +85,7 @@ def test_json_says_what_was_done(video: Command):
         "steps": 2,
         "guidance": 1.0,
         "solver": "heun",
-        "upscaler": WORLD_UPSCALER,
+        "upscaler": UPSCALER,
         "interpolator": INTERPOLATOR,
     }
 

@@ -29,9 +29,10 @@ def test_killed_and_resumed_run_ends_bit_for_bit_like_an_uninterrupted_one(tmp_p
     resumable = load_resumable_run()
     assert list(resumable.run_or_resume(tmp_path / "straight")) == list(range(1, 31))
 
-    # Kill without warning, at whatever instruction the process is
+    # Kill without warning, at whatever instruction the process is; sums of as many threads are the same
+    threads = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     command = [sys.executable, resumable.__file__, str(tmp_path / "killed")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=threads) as process:
         for line in process.stdout:
             if int(line) >= 5:
                 break

@@ -44,7 +44,7 @@ def test_equal_seeds_give_equal_scenes() -> None:
 
 @pytest.mark.parametrize("event", EVENTS + MOTIONS)
 def test_the_event_happens_in_plain_view(event: str, samples: dict[str, list[Sample]]) -> None:
-    for spec, _, _ in samples[event]:
+    for spec, *_ in samples[event]:
         assert spec.event == event
         trajectory = simulate(spec)
         assert happened(spec, trajectory)
@@ -54,7 +54,7 @@ def test_the_event_happens_in_plain_view(event: str, samples: dict[str, list[Sam
 
 @pytest.mark.parametrize("event", [event for event in (*EVENTS, "walk", "gallop", "leap") if event != "rest"])
 def test_nothing_happens_when_time_stands_still(event: str, samples: dict[str, list[Sample]]) -> None:
-    spec, trajectory, _ = samples[event][0]
+    spec, trajectory, *_ = samples[event][0]
     frozen = trajectory._replace(
         positions=np.repeat(trajectory.positions[:1], spec.frames, axis=0),
         quaternions=np.repeat(trajectory.quaternions[:1], spec.frames, axis=0),
@@ -63,7 +63,7 @@ def test_nothing_happens_when_time_stands_still(event: str, samples: dict[str, l
 
 
 def test_rest_notices_motion(samples: dict[str, list[Sample]]) -> None:
-    spec, trajectory, _ = samples["rest"][0]
+    spec, trajectory, *_ = samples["rest"][0]
     drift = np.linspace(0.0, 0.5, spec.frames)[:, None, None]
     assert not happened(spec, trajectory._replace(positions=trajectory.positions + drift))
 
@@ -74,7 +74,7 @@ def test_directions_agree_with_the_picture() -> None:
     )
     directions = set()
     for seed in range(12):
-        spec, trajectory, _ = sample_clip(seed, frames=33, width=64, height=64, mix=mix)
+        spec, trajectory, *_ = sample_clip(seed, frames=33, width=64, height=64, mix=mix)
         spot = project(trajectory.positions[:, 0], trajectory, aspect=1.0)
         direction = spec.objects[0].direction
         directions.add(direction)
@@ -86,7 +86,7 @@ def test_directions_agree_with_the_picture() -> None:
 
 
 def test_nothing_starts_inside_anything_else(samples: dict[str, list[Sample]]) -> None:
-    for spec, _, _ in itertools.chain(*samples.values()):
+    for spec, *_ in itertools.chain(*samples.values()):
         for each in spec.objects:
             assert each.position[2] - lowest(each, each.quaternion) > -0.01
         for one, other in itertools.combinations(spec.objects, 2):
@@ -98,7 +98,7 @@ def test_nothing_starts_inside_anything_else(samples: dict[str, list[Sample]]) -
 
 
 def test_nothing_sinks_in_during_the_clip(samples: dict[str, list[Sample]]) -> None:
-    for spec, trajectory, _ in itertools.chain(*samples.values()):
+    for spec, trajectory, *_ in itertools.chain(*samples.values()):
         for index, each in enumerate(spec.objects):
             if each.shape == "ball":
                 assert trajectory.positions[:, index, 2].min() > each.size - 0.04
@@ -109,14 +109,14 @@ def test_nothing_sinks_in_during_the_clip(samples: dict[str, list[Sample]]) -> N
 
 
 def test_heroes_are_large_enough_and_eyes_above_the_floor(samples: dict[str, list[Sample]]) -> None:
-    for spec, trajectory, _ in itertools.chain(*samples.values()):
+    for spec, trajectory, *_ in itertools.chain(*samples.values()):
         pixels = np.median(heights(spec, trajectory, 0)) * spec.height
         assert pixels > 10
         assert trajectory.eyes[:, 2].min() > 0.2
 
 
 def test_colours_stand_out(samples: dict[str, list[Sample]]) -> None:
-    for spec, _, _ in itertools.chain(*samples.values()):
+    for spec, *_ in itertools.chain(*samples.values()):
         floor = floor_colours(spec.floor, spec.floor_colour, spec.floor_colour2)
         tints = [COATS.get(each.shape, each.colour) for each in spec.objects]
         assert all(contrast(tint, shown) for tint in tints for shown in floor)
@@ -127,13 +127,13 @@ def test_colours_stand_out(samples: dict[str, list[Sample]]) -> None:
 @pytest.mark.parametrize("camera", CAMERAS)
 def test_every_camera_keeps_the_hero_in_the_frame(camera: str) -> None:
     mix = dataclasses.replace(DEFAULT_MIX, events={"roll": 1.0, "slide": 1.0}, cameras={camera: 1.0})
-    spec, trajectory, _ = sample_clip(3, frames=33, width=64, height=64, mix=mix)
+    spec, trajectory, *_ = sample_clip(3, frames=33, width=64, height=64, mix=mix)
     assert spec.camera.kind == camera
     assert (in_frame(spec, trajectory, 0) > 0.8).mean() >= 0.85
 
 
 def test_a_wall_hides_what_passes_behind_it(samples: dict[str, list[Sample]]) -> None:
-    for spec, trajectory, _ in samples["pass-behind"]:
+    for spec, trajectory, *_ in samples["pass-behind"]:
         bare = in_the_open(spec, trajectory, 0)
         assert bare.min() < 0.5
         assert bare[0] > 0.9
@@ -149,7 +149,7 @@ def test_the_mix_keeps_its_proportions() -> None:
 
 def test_long_clips_work() -> None:
     mix = dataclasses.replace(FIRST_LIGHT_MIX, events={"roll": 1.0}, num_objects=(1.0,), shapes={"ball": 1.0})
-    spec, trajectory, _ = sample_clip(0, frames=320, width=64, height=64, mix=mix)
+    spec, trajectory, *_ = sample_clip(0, frames=320, width=64, height=64, mix=mix)
     assert spec.camera.kind == "follow"
     assert np.isfinite(trajectory.positions).all()
 
@@ -163,7 +163,7 @@ def test_a_clip_of_no_time_is_refused() -> None:
 def test_a_travelling_animal_goes_where_it_looks_at_the_speed_of_its_feet(
     motion: str, samples: dict[str, list[Sample]]
 ) -> None:
-    for spec, trajectory, _ in samples[motion]:
+    for spec, trajectory, *_ in samples[motion]:
         hero = spec.objects[0]
         forward = rotation_matrices(np.array(hero.quaternion))[:, 0]
         way = trajectory.positions[-1, 0] - trajectory.positions[0, 0]
@@ -175,7 +175,7 @@ def test_a_travelling_animal_goes_where_it_looks_at_the_speed_of_its_feet(
 def test_companions_keep_pace_and_apart() -> None:
     mix = dataclasses.replace(WHOLE_MIX, events={"gallop": 1.0, "eat": 1.0}, companions=1.0)
     for seed in range(8):
-        spec, trajectory, _ = sample_clip(seed, frames=33, width=64, height=64, mix=mix)
+        spec, trajectory, *_ = sample_clip(seed, frames=33, width=64, height=64, mix=mix)
         hero, partner = spec.objects[:2]
         assert partner.role == "partner"
         assert partner.motion == hero.motion == spec.event
@@ -198,7 +198,7 @@ def test_bystanders_are_animals_that_stay() -> None:
 @pytest.mark.parametrize("event", LIVELY_MIX.events)
 def test_something_still_happens_in_the_last_seconds_of_a_minute(event: str) -> None:
     mix = dataclasses.replace(LIVELY_MIX, events={event: 1.0})
-    spec, trajectory, _ = sample_clip(3, frames=961, width=64, height=64, mix=mix)
+    spec, trajectory, *_ = sample_clip(3, frames=961, width=64, height=64, mix=mix)
     last = slice(50 * spec.fps, None)
     moved = np.abs(np.diff(trajectory.positions[last, 0], axis=0)).sum(1)
     turned = np.abs(np.diff(trajectory.quaternions[last, 0], axis=0)).sum(1)
