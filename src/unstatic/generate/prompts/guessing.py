@@ -18,6 +18,7 @@ from unstatic.models.text import MINILM_FOLDER, VOCABULARY_NAME, MiniLM, load_mi
 LEAST_LIKENESS = 0.74
 SHORTEST_MISTYPED = 4
 LONG_WORD = 8  # may hold two mistakes
+SLOTS_OF_THINGS = frozenset({"shape", "animal", "colour"})
 SLOTS_OF_MEANING = frozenset({"shape", "animal", "colour", "material", "event", "motion", "floor", "sky"})
 
 
@@ -63,9 +64,16 @@ def _spelled(word: str) -> str:
     if stretched or len(word) < SHORTEST_MISTYPED:
         return "".join(stretched[:1])
     most = 2 if len(word) >= LONG_WORD else 1
-    near = [(distance(word, each), each) for each in alike if abs(len(each) - len(word)) <= most]
-    best, known = min(near, default=(most + 1, ""))
+    near = [
+        (distance(word, each), not _names(each), each) for each in alike if abs(len(each) - len(word)) <= most
+    ]
+    best, _, known = min(near, default=(most + 1, True, ""))
     return known if best <= most else ""
+
+
+def _names(word: str) -> bool:
+    """Return whether a known word says what is filmed: "hors" is rather a horse than what hops."""
+    return any(sense.slot in SLOTS_OF_THINGS for sense in lexicon().phrases[word,])
 
 
 @cache
