@@ -29,7 +29,7 @@ REPORT, FACTS = DOCS / "reference" / "evaluation.md", DOCS / "reference" / "eval
 TABLE = re.compile(r"(<!-- evaluation -->\n).*?(<!-- /evaluation -->)", re.DOTALL)
 FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->([^ |\n<]*)")
 # Lists of single answers, clips and films
-NO_PARTS = ("options", "bench")
+NO_PARTS = ("bench",)
 LONG = ("answers", "confusions", "parsers_alone", "clips", "figures", "curves", "films")
 HEAD = """# Evaluation of {model}
 
@@ -95,8 +95,8 @@ def films(paths: Sequence[Path]) -> dict[str, Any]:
 def page(facts: Mapping[str, Any], parts: Mapping[str, str]) -> str:
     """Return the page of all tables, in the order in which they were measured."""
     table = to_markdown(facts)
-    said = {key: facts[key] for key in ("model", "digest", "machine")}
-    head = HEAD.format(table=table, commit=commits(facts), command=command(facts), **said)
+    said = {key: facts[key] for key in ("model", "command", "digest", "machine")}
+    head = HEAD.format(table=table, commit=commits(facts), **said)
     sections = [f"## {name}\n\n{parts[name].strip()}\n" for name in facts if name in parts]
     return "\n".join([head, *sections])
 
@@ -113,12 +113,6 @@ def commits(facts: Mapping[str, Any]) -> str:
     first, *others = sorted(parts, key=lambda commit: -len(parts[commit]))
     rest = [f"{', '.join(parts[each])}: {each}" for each in others]
     return f"{first} ({'; '.join(rest)})"
-
-
-def command(facts: Mapping[str, Any]) -> str:
-    """Return the command that measures this."""
-    said = [f"--{name.replace('_', '-')} {value}" for name, value in facts.get("options", {}).items()]
-    return " ".join(["unstatic eval", facts["model"], *said, "-o report"])
 
 
 def with_table(text: str, facts: Mapping[str, Any]) -> str:

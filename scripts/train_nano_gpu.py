@@ -44,7 +44,7 @@ from unstatic.core.device import compute_dtype, pick_device  # noqa: E402
 from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.files import atomic_path  # noqa: E402
 from unstatic.core.seeds import generator, numpy_generator  # noqa: E402
-from unstatic.data.encode import SCENERY, object_cells, to_video  # noqa: E402
+from unstatic.data.encode import SCENERY, latent_starts, object_cells, to_video  # noqa: E402
 from unstatic.data.latents import LatentBatch, Window  # noqa: E402
 from unstatic.data.shards import Shard, open_shards, shard_path, write_shard  # noqa: E402
 from unstatic.diffusion.distilled import SCALARS  # noqa: E402
@@ -162,7 +162,7 @@ def encode_samples(
     if openings := [(each.spec, each.opening) for each in samples if each.opening]:
         starts = np.array([[each.trajectory.start] for each in samples])
         arrays["openings"], _ = encoded(openings)
-        arrays["starts"] = np.rint(starts / chosen.compression.time).astype(np.int64)
+        arrays["starts"] = latent_starts(starts, chosen.compression)
     rng = numpy_generator("captions", chosen.seed, number)
     said = [caption(each.spec, rng) for each in samples for _ in range(max(1, chosen.diffusion.captions))]
     states = text_encoder.encode(said).states.unflatten(0, (len(samples), -1))

@@ -17,7 +17,7 @@ import httpx
 import numpy as np
 import pytest
 import typer
-from publish_evaluation import FACTS, with_figures, with_table
+from publish_evaluation import FACTS, REPORT, page, with_figures, with_table
 from typer.main import get_command
 
 from unstatic.cli.main import app, run
@@ -103,6 +103,12 @@ def test_the_table_of_the_readme_is_that_of_the_evaluation():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "<!-- evaluation -->" in readme
     assert with_table(readme, json.loads(FACTS.read_text(encoding="utf-8"))) == readme
+
+
+def test_the_head_of_the_evaluation_is_that_of_its_facts():
+    facts = json.loads(FACTS.read_text(encoding="utf-8"))
+    head = page(facts, {}).partition("![films")[0]
+    assert REPORT.read_text(encoding="utf-8").startswith(head)
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

@@ -38,6 +38,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     engine = load_native(installed)
     digest = installed.digest()
     common = {"folder": folder, "digest": digest, "steps": 24, "few_steps": 6, "slow_prompts": SLOW_PROMPTS}
+    common |= {"commit": "abc1234"}
     following = EvaluationPlan(parts=tuple(LEAST), prompts=PROMPTS, **common)
     physics = EvaluationPlan(parts=("possible",), prompts=CASES, **common)
     facts: dict = {"model": "nano", "folder": folder, "engine": engine, "plan": following}
@@ -113,7 +114,7 @@ def test_the_report_shows_it_and_measured_parts_are_not_measured_again(
 ) -> None:
     folder, todo = report["folder"], report["plan"]
     facts = {"model": "nano", **{suite: report[suite] for suite in LEAST}}
-    write_report(report["engine"], todo, facts, "abc1234")
+    write_report(report["engine"], todo, facts)
     page = (folder / "report.html").read_text(encoding="utf-8")
     assert page.count("data:image/webp") == len(LEAST) * PROMPTS
     assert "abc1234" in page

@@ -16,6 +16,7 @@ from unstatic.presets import evaluation
 from unstatic.presets.evaluation import (
     EvaluationPlan,
     check_plan,
+    command_of,
     enlargement,
     run_evaluation,
     usual,
@@ -115,6 +116,13 @@ def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distille
     assert usual(plain, ways_of_sampling(plain, EvaluationPlan())) == "nano, 24 steps"
     assert ways_of_sampling(plain, EvaluationPlan(few_steps=3))["nano, 3 steps"]["solver"] == "multistep"
     assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 32 steps"]
+
+
+def test_the_command_is_the_one_that_measures_it() -> None:
+    assert command_of(EvaluationPlan(), "nano") == "unstatic eval nano -o report"
+    asked = EvaluationPlan(parts=("edits",), slow_prompts=20, few_steps=0, networks=True)
+    told = "unstatic eval nano --suite edits --slow-prompts 20 --few-steps 0 --fvd -o report"
+    assert command_of(asked, "nano") == told
 
 
 @pytest.mark.parametrize(("side", "times"), [(32, 1), (64, 1), (128, 2), (256, 4)])

@@ -1,5 +1,5 @@
 import pytest
-from publish_evaluation import command, commits, figure, page, shortened, with_figures, with_table
+from publish_evaluation import commits, figure, page, shortened, with_figures, with_table
 
 SCORES = {
     name: {"right": 9, "total": 10, "share": 0.9, "interval_95": [0.6, 0.98]} for name in ("colour", "all")
@@ -7,6 +7,7 @@ SCORES = {
 FACTS = {
     "model": "nano",
     "digest": "abc",
+    "command": "unstatic eval nano --slow-prompts 20 -o report",
     "commit": "1234567",
     "machine": "a machine",
     "objects": {"columns": {"real render": {"scores": SCORES, "answers": [1, 2]}}, "prompts": 10},
@@ -51,12 +52,6 @@ def test_parts_of_another_commit_are_named():
     assert commits(FACTS) == "1234567"
     one, other = {"commit": "1111111"}, {"commit": "2222222"}
     assert commits({"commit": "x", "objects": one, "animals": one}) == "1111111"
-    mixed = {"commit": "x", "edits": other, "objects": one, "animals": one, "options": {}, "bench": {}}
+    mixed = {"commit": "x", "edits": other, "objects": one, "animals": one, "bench": {}}
     assert commits(mixed) == "1111111 (edits: 2222222)"
     assert commits({"commit": "x", "objects": {}, "animals": {}, "edits": other}) == "x (edits: 2222222)"
-
-
-def test_the_command_is_the_one_that_was_given():
-    assert command(FACTS) == "unstatic eval nano -o report"
-    asked = FACTS | {"options": {"slow_prompts": 20, "few_steps": 4}}
-    assert command(asked) == "unstatic eval nano --slow-prompts 20 --few-steps 4 -o report"

@@ -49,7 +49,7 @@ def test_every_command_is_on_one_of_the_pages():
 
 def test_a_command_is_shown_with_what_it_takes():
     page = write_reference.commands_page()
-    assert "### `unstatic video PROMPT`" in page or "### `unstatic video [PROMPT]`" in page
+    assert "### `unstatic video PROMPT`" in page
     assert "| `--seconds" in page
     assert "unstatic serve" not in page
 

@@ -75,10 +75,14 @@ def test_as_many_frames_as_were_asked_for_are_made(opened: Open, server: Server)
             assert plan(Request(prompt="x", seconds=spec.seconds or 0.0), manifest).frames == frames
 
 
-def test_a_film_of_one_frame_is_refused_naming_what_makes_pictures(opened: Open):
+def test_a_film_of_one_frame_is_refused_naming_what_makes_pictures(opened: Open, tmp_path: Path):
     for fields in ({"num_frames": 1}, {"seconds": 0.05}, {"seconds": 0.001}):
         with pytest.raises(InputError, match="/v1/images"):
             create(opened, **fields)
+    picture = write_image(tmp_path / "a.png")
+    shorter = pytest.raises(InputError, match="in a video of 1 frame: make it longer")
+    with opened(**{"cards[0][image]": picture}) as one, shorter:
+        one.storyboard(read_body(schemas.StoryboardBody, {"seconds": 0.05, "cards": [{"at": 0}]}))
     cards = [{"at": 0, "prompt": "a"}]
     with opened() as one:
         with pytest.raises(InputError, match="/v1/images"):

@@ -228,7 +228,7 @@ def test_the_student_sees_the_first_frame_of_the_minute_at_its_age() -> None:
     step, batch = a_step(DistillConfig(openings=1.0), replace(OPEN, anchors=1.0)), a_window()
     for number in range(12):
         case = step.draw(batch, generator("case", number))
-        opened = step.open(case, batch, generator("open"))
+        opened = step.with_opening(case, batch, generator("open"))
         assert (opened is None) == (case.start == 0), "a film that begins has not left its first frame behind"
         if opened is not None:
             assert opened.anchors is batch.opening
@@ -240,10 +240,10 @@ def test_without_a_minute_around_them_or_by_chance_clips_have_their_own_anchors(
     batch, source = a_window(), generator("open")
     always, never = a_step(DistillConfig(openings=1.0)), a_step(DistillConfig(openings=0.0))
     case = next(c for n in range(20) if (c := always.draw(batch, generator("case", n))).start)
-    assert always.open(case, a_batch(), source) is None
-    assert never.open(case, batch, source) is None
+    assert always.with_opening(case, a_batch(), source) is None
+    assert never.with_opening(case, batch, source) is None
     half = a_step(DistillConfig(openings=0.5))
-    opened = [half.open(case, batch, source) is not None for _ in range(200)]
+    opened = [half.with_opening(case, batch, source) is not None for _ in range(200)]
     assert 70 < sum(opened) < 130
 
 
@@ -251,7 +251,10 @@ def test_a_student_without_anchors_is_shown_none() -> None:
     step, batch = a_step(DistillConfig(openings=1.0)), a_window()
     case = next(c for n in range(20) if (c := step.draw(batch, generator("case", n))).start)
     blind = VideoTransformer(replace(CONFIG, anchors=False, scalars=("sigma", *SCALARS)))
-    assert replace(step, plain=replace(step.plain, model=blind)).open(case, batch, generator("open")) is None
+    assert (
+        replace(step, plain=replace(step.plain, model=blind)).with_opening(case, batch, generator("open"))
+        is None
+    )
 
 
 def test_a_teacher_is_not_shown_so_old_a_frame() -> None:
@@ -276,10 +279,10 @@ def test_the_first_frame_too_has_errors_where_the_past_has_some() -> None:
     step = a_step(DistillConfig(openings=1.0, recycle=RecycleConfig(share=1.0)))
     batch = a_window(num_samples=8)
     case = next(c for n in range(20) if (c := step.draw(batch, generator("case", n))).start == 5)
-    opened = step.open(case, batch, generator("open"))
+    opened = step.with_opening(case, batch, generator("open"))
     assert opened is not None
     with torch.no_grad():
-        spoiled = step.spoil(opened, batch, generator("spoil"))
+        spoiled = step.spoil(opened, batch, generator("spoil"), opened=True)
     assert spoiled.anchors.shape == batch.opening.shape  # type: ignore[union-attr]
     assert bool((spoiled.anchors != batch.opening).all(1).all())
     assert spoiled.times is opened.times

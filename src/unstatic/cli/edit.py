@@ -119,10 +119,8 @@ class Desk:
 
     def __init__(self, shared: Shared, prompt: str, paths: list[Path]) -> None:
         quiet_threads(spins=SHORT_SPINS)
-        from unstatic.generate.footage import read_source
-        from unstatic.generate.image import size_of
         from unstatic.generate.load import find
-        from unstatic.generate.request import Request, native_size
+        from unstatic.generate.request import Request, read_sources
 
         if shared.output == STDOUT:
             check_pipe(as_json=shared.as_json)
@@ -146,14 +144,10 @@ class Desk:
             upscaler=shared.upscaler,
             interpolator=shared.interpolator,
         )
-        self.videos: list[Pixels] = []
-        size = self.request.size and native_size(self.request.size, self.manifest)
-        for path in paths:
-            source = read_source(path, self.manifest, size=size)
-            for warning in source.warnings:
-                warn(warning)
-            self.videos.append(source.frames)
-            size = size_of(source.frames[0])
+        sources = read_sources(paths, self.request, self.manifest)
+        for warning in (warning for source in sources for warning in source.warnings):
+            warn(warning)
+        self.videos: list[Pixels] = [source.frames for source in sources]
 
     def make(self, request: "Request", words: str) -> None:
         """Make the video and print where it is; unless it has a name, it is named after `words`."""

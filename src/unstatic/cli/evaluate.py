@@ -62,11 +62,11 @@ def evaluate(
     from unstatic.core.commit import current_commit
     from unstatic.generate.native import load_native
     from unstatic.models.manifest import find_model
-    from unstatic.presets.evaluation import EvaluationPlan, check_plan, run_evaluation, write_report
+    from unstatic.presets import evaluation
 
     # Check everything, then load
     installed = find_model(model)
-    todo = EvaluationPlan(
+    todo = evaluation.EvaluationPlan(
         parts=_parts(suite or (), installed.manifest),
         prompts=prompts,
         slow_prompts=slow_prompts,
@@ -77,7 +77,7 @@ def evaluate(
         commit=current_commit(),
         networks=fvd,
     )
-    check_plan(installed.manifest, todo)
+    evaluation.check_plan(installed.manifest, todo)
     if output is not None:
         _prepare(output)
     engine = load_native(installed, device=device)
@@ -86,22 +86,16 @@ def evaluate(
     facts: dict[str, Any] = {
         "model": installed.manifest.name,
         "commit": todo.commit,
-        "options": _unusual(prompts=prompts, slow_prompts=slow_prompts, steps=steps, few_steps=few_steps),
+        "command": evaluation.command_of(todo, installed.manifest.name),
     }
-    for name, table, found in run_evaluation(engine, todo):
+    for name, table, found in evaluation.run_evaluation(engine, todo):
         facts[name] = found
         if not as_json:
             typer.echo(f"{table}\n")
         if output is not None:
-            write_report(engine, todo, facts, facts["commit"])
+            evaluation.write_report(engine, todo, facts)
     if as_json:
         typer.echo(json.dumps(facts))
-
-
-def _unusual(**options: int | None) -> dict[str, int]:
-    """Return what was asked for otherwise than by default."""
-    usual = {"prompts": 1_000, "slow_prompts": 50}
-    return {name: value for name, value in options.items() if value is not None and value != usual.get(name)}
 
 
 def _parts(asked: Sequence[str], manifest: "Manifest") -> tuple[str, ...]:

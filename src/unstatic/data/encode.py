@@ -52,9 +52,11 @@ def encode_clips(
                 "objects": _find_objects(shard, compression),
             }
             if "openings" in shard.shapes:
-                arrays["openings"] = _encode_shard(shard, "openings", encode, compression, batch_size, None)
+                arrays["openings"] = _encode_shard(
+                    shard, "openings", encode, compression, batch_size, lambda _: None
+                )
                 starts = np.stack([shard.read("starts", entry) for entry in range(len(shard))])
-                arrays["starts"] = np.rint(starts / compression.time).astype(np.int64)
+                arrays["starts"] = latent_starts(starts, compression)
             write_shard(latents, "latents", number, arrays, shard.lines, about={"encoder": name})
         paths.append(path)
     return paths
@@ -66,7 +68,7 @@ def _encode_shard(
     encode: Encode,
     compression: Compression,
     batch_size: int,
-    progress: Callable[[int], None] | None,
+    progress: Callable[[int], object],
 ) -> NDArray[np.float16]:
     length = compression.frames(compression.latent_frames(shard.shapes[array][1]))
     encoded: list[NDArray[np.float16]] = []
@@ -76,8 +78,7 @@ def _encode_shard(
         with torch.inference_mode():
             latent = encode(to_video(torch.as_tensor(frames)))
         encoded.append(rearrange(latent, "b c t h w -> b t c h w").half().cpu().numpy())
-        if progress:
-            progress(len(entries))
+        progress(len(entries))
     return np.concatenate(encoded)
 
 
@@ -85,6 +86,11 @@ def _find_objects(shard: Shard, compression: Compression) -> NDArray[np.bool_]:
     length = compression.frames(compression.latent_frames(shard.shapes["frames"][1]))
     masks = [shard.read("ids", entry, 0, length) for entry in range(len(shard))]
     return np.stack([object_cells((ids > 0) & (ids != SCENERY), compression) for ids in masks])
+
+
+def latent_starts(starts: NDArray[np.int64], compression: Compression) -> NDArray[np.int64]:
+    """Return the latent frames nearest to frames of a longer scene at which its windows begin."""
+    return np.rint(starts / compression.time).astype(np.int64)
 
 
 def object_cells(mask: NDArray[np.bool_], compression: Compression) -> NDArray[np.bool_]:

@@ -19,11 +19,11 @@ from unstatic.generate.defaults import DEFAULT_MODEL
 from unstatic.generate.engine import Engine, Event, Frames, Warned
 from unstatic.generate.engines.remote import RemoteModel
 from unstatic.generate.finish import Finisher
-from unstatic.generate.footage import Pixels, Source, read_mask, read_source
-from unstatic.generate.image import open_image, size_of
+from unstatic.generate.footage import Pixels, read_mask
+from unstatic.generate.image import open_image
 from unstatic.generate.load import find, load_engine
 from unstatic.generate.prompts.language_model import rewriter
-from unstatic.generate.request import Plan, Request, native_size, plan
+from unstatic.generate.request import Plan, Request, plan, read_sources
 from unstatic.generate.storyboard import on_board, read_storyboard
 from unstatic.media.read import Video
 from unstatic.models.lora import parse_use
@@ -129,11 +129,8 @@ class Model:
 
         model.plan_edit(partial(edit.extend, seconds=4), "clip.mp4", prompt="the ball stops")
         """
-        request, sources = _request(prompt, options), list[Source]()
-        size = request.size and native_size(request.size, self.manifest)
-        for path in videos:
-            sources.append(read_source(Path(path), self.manifest, size=size))
-            size = size_of(sources[0].frames[0])
+        request = _request(prompt, options)
+        sources = read_sources([Path(path) for path in videos], request, self.manifest)
         asked = task(request, *(each.frames for each in sources), self.manifest)
         return self._plan_saying(asked, [warning for source in sources for warning in source.warnings])
 

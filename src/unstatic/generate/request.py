@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -13,7 +14,16 @@ from unstatic.core.shapes import Compression, Size, chunk_lengths
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS, INTERPOLATOR, UPSCALER, WORLD_UPSCALER
 from unstatic.generate.finish import Finish, check_finish
-from unstatic.generate.footage import Footage, check_footage, fit_mask, lasting, placed, skipped
+from unstatic.generate.footage import (
+    Footage,
+    Source,
+    check_footage,
+    fit_mask,
+    lasting,
+    placed,
+    read_source,
+    skipped,
+)
 from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size, size_of
 from unstatic.generate.prompts.expand import Wording, worded
 from unstatic.generate.prompts.language_model import Rewriter
@@ -390,6 +400,18 @@ def unseen_warnings(
         for (one, start), (other, next_start) in pairwise(zip(said, starts, strict=True))
         if start == next_start and one.prompt not in ("", other.prompt)
     )
+
+
+def read_sources(paths: Sequence[Path], request: Request, manifest: Manifest) -> list[Source]:
+    """Read the videos of an edit, all in the shape that is asked for, or else in that of the first.
+
+    Raises InputError as `read_source`.
+    """
+    size, sources = request.size and native_size(request.size, manifest), list[Source]()
+    for path in paths:
+        sources.append(read_source(path, manifest, size=size))
+        size = size_of(sources[0].frames[0])
+    return sources
 
 
 def native_size(size: Size, manifest: Manifest) -> Size:

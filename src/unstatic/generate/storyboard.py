@@ -264,10 +264,7 @@ def _seconds(
     """Return how long the film is: as the board says, or until its last card and all videos are over."""
     name, longest = manifest.name, manifest.max_seconds
     if board.seconds is not None:
-        if not board.seconds <= longest or round(board.seconds * manifest.fps) < 2:  # true for NaN too
-            raise InputError(
-                f"seconds is {board.seconds:g}: a storyboard of {name} lasts two frames to {longest:g} s"
-            )
+        _check_length(board.seconds, manifest)
         return board.seconds
     stops: dict[int, float] = {}
     for number, card in enumerate(board.cards, 1):
@@ -284,24 +281,34 @@ def _seconds(
     return seconds
 
 
+def _check_length(seconds: float, manifest: Manifest) -> None:
+    """Raise InputError for a storyboard that is too short or too long for a model."""
+    if not seconds <= manifest.max_seconds or round(seconds * manifest.fps) < 2:  # true for NaN too
+        raise InputError(
+            f"seconds is {seconds:g}: a storyboard of {manifest.name} lasts two frames to"
+            f" {manifest.max_seconds:g} s"
+        )
+
+
 def _still(picture: Pixels, card: Card, end: int, manifest: Manifest) -> Footage:
     """Return a picture as the latent frame that begins nearest to its time, or as the last."""
-    first = first_frame(card, end, manifest)
-    length = min(manifest.compression.time, end - first) if first else 1
+    first, length = span_of_picture(card, end, manifest)
     return Footage(first=first, frames=picture.repeat(length, 0))
 
 
-def first_frame(card: Card, end: int, manifest: Manifest) -> int:
-    """Return the frame with which a card's picture or video begins, in a film of `end` frames."""
-    first, group = _snapped(card.at, manifest), manifest.compression.time
-    return first if card.at == 0 or card.video is not None else min(first, 1 + (end - 2) // group * group)
+def span_of_picture(card: Card, end: int, manifest: Manifest) -> tuple[int, int]:
+    """Return the frame with which a card's picture begins in a film of `end` frames, and how many show it."""
+    compression = manifest.compression
+    first = 0 if card.at == 0 else compression.frames(compression.latent_frames(end - 1))
+    first = min(_snapped(card.at, manifest), first)
+    return first, min(compression.time, end - first) if first else 1
 
 
 def _clip(frames: Pixels, at: float, manifest: Manifest) -> Footage:
     """Return a video that begins nearest to `at` seconds, as whole latent frames if that is the beginning."""
-    first = _snapped(at, manifest)
-    beyond = 0 if first else (len(frames) - 1) % manifest.compression.time
-    return Footage(first=first, frames=frames[: len(frames) - beyond])
+    first, compression = _snapped(at, manifest), manifest.compression
+    whole = len(frames) if first else compression.frames(compression.latent_frames(len(frames)))
+    return Footage(first=first, frames=frames[:whole])
 
 
 def _snapped(at: float, manifest: Manifest) -> int:
@@ -335,7 +342,7 @@ def _check_places(
     for (number, one), (later, other) in pairwise(footage.items()):
         if one.stop <= other.first:
             continue
-        free_s = math.ceil((1 + -(-(one.stop - 1) // group) * group) / fps * 100) / 100
+        free_s = math.ceil(manifest.compression.frames_covering(one.stop) / fps * 100) / 100
         fixes = [f"move it to {free_s:g} s"] if free_s < end / fps else []
         if (video := cards[number].video) is not None:
             fixes.append(f"cut {video.name if naming.by_file else f'the video of {naming.of(number)}'}")

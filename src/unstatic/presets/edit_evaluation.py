@@ -98,21 +98,17 @@ def recut(make: Make, request: Request, source: Frames, copy: Copy, engine: Nati
 
 def pictured(make: Make, request: Request, source: Frames, copy: Copy) -> Iterator[EditedVideo]:
     """Begin with the source's first frame, end with its last, and both."""
-    asked = replace(request, seconds=NEW_SECONDS)
-    pictures = {"first": ("image", source[0]), "last": ("last_image", source[-1])}
-    for task, ends in {
-        "image": ("first",),
-        "last image": ("last",),
-        "both images": ("first", "last"),
-    }.items():
-        frames = make(replace(asked, **dict(pictures[end] for end in ends)))  # pyright: ignore[reportArgumentType]
-        places = {"first": (0, source[:1], 1), "last": (len(frames) - 1, source[-1:], len(frames) - 1)}
-        yield EditedVideo(
-            task=task,
-            frames=frames,
-            kept=tuple(_kept(places[end][0], places[end][1], copy) for end in ends),
-            joints=tuple(places[end][2] for end in ends),
-        )
+    asked, begin, end = replace(request, seconds=NEW_SECONDS), source[:1], source[-1:]
+    for task, first, last in (
+        ("image", True, False),
+        ("last image", False, True),
+        ("both images", True, True),
+    ):
+        frames = make(replace(asked, image=begin[0] if first else None, last_image=end[0] if last else None))
+        final = len(frames) - 1
+        kept = ([_kept(0, begin, copy)] if first else []) + ([_kept(final, end, copy)] if last else [])
+        joints = (1,) * first + (final,) * last
+        yield EditedVideo(task=task, frames=frames, kept=tuple(kept), joints=joints)
 
 
 def repainted(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:

@@ -139,12 +139,23 @@ def feature_store(todo: EvaluationPlan) -> FeatureStore:
     return FeatureStore(partial(clip_features, network), todo.key, todo.folder and todo.folder / "parts")
 
 
-def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str, Any], commit: str) -> None:
+def command_of(todo: EvaluationPlan, model: str) -> str:
+    """Return the command that measures this, with what is not as by default; folders are called "report"."""
+    usual, said = EvaluationPlan(), [f"unstatic eval {model}"]
+    if set(todo.parts) < set(usual.parts):
+        said += [f"--suite {part}" for part in todo.parts]
+    for name in ("prompts", "slow_prompts", "steps", "few_steps"):
+        if (value := getattr(todo, name)) != getattr(usual, name):
+            said.append(f"--{name.replace('_', '-')} {value}")
+    return " ".join([*said, *(["--fvd"] if todo.networks else []), "-o report"])
+
+
+def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str, Any]) -> None:
     """Write evaluation.json, report.html and table.md into the plan's folder, of what is in it."""
     assert todo.folder is not None, "a report needs a folder"
     with atomic_path(todo.folder / "evaluation.json") as temporary:
         temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    about = {"commit": commit or "unknown", "torch": torch.__version__, "processor": platform.machine()}
+    about = {"commit": todo.commit or "unknown", "torch": torch.__version__, "processor": platform.machine()}
     clips = [
         ShownClip(**fields | {"picture": path.with_suffix(".webp")})
         for path in sorted((todo.folder / "clips").glob("*.json"))
@@ -154,7 +165,8 @@ def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str,
         page = to_html(f"What {engine.manifest.name} can do", about, facts, clips)
         temporary.write_text(page, encoding="utf-8")
     with atomic_path(todo.folder / "table.md") as temporary:
-        table = f"{to_markdown(facts)}\n\n`unstatic eval {engine.manifest.name}`, commit {about['commit']}\n"
+        command = command_of(todo, engine.manifest.name)
+        table = f"{to_markdown(facts)}\n\n`{command}`, commit {about['commit']}\n"
         temporary.write_text(table, encoding="utf-8")
 
 
@@ -193,7 +205,7 @@ def _measure_physics(engine: NativeEngine, todo: EvaluationPlan, times: FilmTime
     """Measure films as the model makes them when nobody says otherwise."""
     suite, columns = load_suite(PHYSICS).first(todo.prompts), ways_of_sampling(engine.manifest, todo)
     column = usual(engine.manifest, columns)
-    makers = {column: _timed(engine, columns[column], times, column)}
+    makers = {column: times.timed(column, partial(film, engine, way=columns[column]))}
     with progress(PHYSICS, len(suite.prompts)) as bar:
         enlarge = enlargement(engine.manifest)
         return measure_physics(makers, suite, load_classical().tables, enlarge=enlarge, advance=bar.advance)
@@ -206,7 +218,7 @@ def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes)
     column = usual(engine.manifest, columns)
     with progress(MINUTES, len(suite.prompts)) as bar:
         return watch_minutes(
-            {column: _timed(engine, columns[column], times, column)},
+            {column: times.timed(column, partial(film, engine, way=columns[column]))},
             suite,
             [load_parser(), load_classical()],
             enlarge=enlargement(engine.manifest),
@@ -220,7 +232,7 @@ def _follow(
     suite = load_suite(name).first(todo.prompts)
     columns = ways_of_sampling(engine.manifest, todo)
     shown = usual(engine.manifest, columns)
-    makers = {column: _timed(engine, way, times, column) for column, way in columns.items()}
+    makers = {column: times.timed(column, partial(film, engine, way=way)) for column, way in columns.items()}
     with progress(name, len(suite.prompts)) as bar:
         result = follow(
             makers,
@@ -238,10 +250,6 @@ def _follow(
         (column,) = (column for column in result.columns if column.name == shown)
         write_picture(todo.folder / f"answers-{name}.png", answer_sheet(column.answers[:SHEET_ANSWERS]))
     return result
-
-
-def _timed(engine: NativeEngine, way: Way, times: FilmTimes, column: str) -> Callable[[Prompt], Frames]:
-    return times.timed(column, partial(film, engine, way=way))
 
 
 def _watcher(keep: Watch, suite: str, store: FeatureStore | None) -> Watch:

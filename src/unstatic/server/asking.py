@@ -20,7 +20,7 @@ from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.edit import new_frames, whole_groups
 from unstatic.generate.request import Request, plan
-from unstatic.generate.storyboard import IN_REQUEST, check_begin, first_frame
+from unstatic.generate.storyboard import IN_REQUEST, check_begin, span_of_picture
 from unstatic.generate.storyboard import Card as Shown
 from unstatic.models.manifest import Manifest
 from unstatic.server import jobs, schemas
@@ -183,8 +183,8 @@ class Asking:
     def storyboard(self, body: schemas.StoryboardBody) -> list[Asked]:
         manifest, size = self.model(body.model), _size(schemas.size_of(body))
         cards = tuple(self.card(number, each) for number, each in enumerate(body.cards))
-        end = round(body.seconds * manifest.fps)
-        seen = _check_cards(cards, end, manifest)
+        # A film of one frame is refused below, as everywhere
+        seen = _check_cards(cards, max(2, round(body.seconds * manifest.fps)), manifest)
         prompt = next((each.prompt for each in cards if each.prompt), "")
         spec = Spec(
             **self.sampling(body, "storyboard", prompt),
@@ -194,10 +194,7 @@ class Asking:
             cards=cards,
         )
         cues = tuple(Cue(at=each.at, prompt=each.prompt) for each in cards if each.prompt and each.at)
-        group = manifest.compression.time
-        footage = tuple(
-            black_footage(each, max(1, min(group, end - each)) if each else 1, manifest) for each in seen
-        )
+        footage = tuple(black_footage(first, length, manifest) for first, length in seen)
         request = replace(_request(spec), cues=cues, footage=footage)
         words = " / ".join(each.prompt for each in cards if each.prompt)[: schemas.MAX_PROMPT]
         return self.asked(manifest, spec, request, made_s=body.seconds, words=words)
@@ -462,12 +459,12 @@ def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
 
 
-def _check_cards(cards: tuple[Card, ...], end: int, manifest: Manifest) -> list[int]:
-    """Return the frames with which pictures and videos begin, in order, in a film of `end` frames.
+def _check_cards(cards: tuple[Card, ...], end: int, manifest: Manifest) -> list[tuple[int, int]]:
+    """Return the first frames of pictures and videos, in order, with how many a picture there has.
 
-    Raises ApiError for cards without an order, without a meaning, or after the end.
+    Raises ApiError for cards without an order, without a meaning, or after the end of the `end` frames.
     """
-    last, seen = -1.0, set[int]()
+    last, seen = -1.0, set[tuple[int, int]]()
     for number, card in enumerate(cards):
         name, wrong = f"cards[{number}]", None
         if not card.prompt and not card.image and not card.video:
@@ -482,9 +479,9 @@ def _check_cards(cards: tuple[Card, ...], end: int, manifest: Manifest) -> list[
         image, video = (None if key is None else Path(key) for key in (card.image, card.video))
         shown = Shown(at=card.at, prompt=card.prompt, image=image, video=video)
         try:
-            check_begin(shown, number + 1, max(1, end), manifest, naming=IN_REQUEST)
+            check_begin(shown, number + 1, end, manifest, naming=IN_REQUEST)
         except InputError as error:
             raise ApiError(400, str(error), code="invalid_value", param=name) from None
         if image or video:
-            seen.add(first_frame(shown, end, manifest))
+            seen.add(span_of_picture(shown, end, manifest))
     return sorted(seen)

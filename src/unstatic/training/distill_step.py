@@ -104,10 +104,10 @@ class DistillStep:
         if chance(self.config.plain, (), generator):
             return self.plain(batch, generator)
         case = self.draw(batch, generator)
-        opened = self.open(case, batch, generator)
+        opened = self.with_opening(case, batch, generator)
         with torch.no_grad():
             end = self.teach(case if opened is None else without_anchors(case), batch.text)
-            case = self.spoil(opened or case, batch, generator)
+            case = self.spoil(opened or case, batch, generator, opened=opened is not None)
         x, sigma, sigma_next = case.latent, case.levels[0], case.levels[-1]
 
         # Where a straight line would have to head
@@ -197,7 +197,7 @@ class DistillStep:
             latent, past = multistep(velocity, Step(latent, sigma, sigma_next, past))
         return latent
 
-    def open(self, case: Case, batch: LatentBatch, generator: torch.Generator) -> Case | None:
+    def with_opening(self, case: Case, batch: LatentBatch, generator: torch.Generator) -> Case | None:
         """Return a case with the first frame of the minute as its anchor, in some cases; else None.
 
         In a film it is seen as soon as the ring has passed it, however old it is. Teachers were only ever
@@ -211,14 +211,16 @@ class DistillStep:
             return None
         return case._replace(anchors=batch.opening, times=-batch.ages[:, None])
 
-    def spoil(self, case: Case, batch: LatentBatch, generator: torch.Generator) -> Case:
+    def spoil(
+        self, case: Case, batch: LatentBatch, generator: torch.Generator, *, opened: bool = False
+    ) -> Case:
         """Return a case with a past as the student makes it, in some cases; frames that were given stay.
 
-        The first frame of the minute, if that is the anchor, is the student's own then as well.
+        The first frame of the minute, if the case was `opened`, is the student's own then as well.
         """
         if not case.start or not chance(self.config.recycle.share, (), generator):
             return case
-        if case.anchors is batch.opening:
+        if opened:
             alone = without_anchors(case)
             case = case._replace(anchors=self.remake(case.anchors, alone, batch.text, generator))
         past = batch.latent[:, :, : case.start]
