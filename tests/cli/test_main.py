@@ -209,7 +209,7 @@ def test_what_ends_one_process_ends_all(tiny_model: Path, folder: Path, ending: 
         else:
             os.kill(started[1], signal.SIGKILL)
         ended = torchrun.wait(process, timeout_s=100)
-    assert (ended.code, ended.out, list(folder.iterdir())) == (1, "", [])
+    assert (ended.code, ended.out, list(folder.iterdir())) == (1, "", []), ended.err
     lost = "unstatic: another of the processes ended, and this one with it: nothing was written"
     stopped = "unstatic: stopped, nothing was written"
     said = [line for line in ended.ours if line.startswith("unstatic")]

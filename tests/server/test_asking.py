@@ -14,8 +14,8 @@ from serving import write_film, write_image
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.generate.request import Request, plan
+from unstatic.generate.storyboard import IN_REQUEST, Storyboard, on_board
 from unstatic.generate.storyboard import Card as Shown
-from unstatic.generate.storyboard import Storyboard, on_board
 from unstatic.server import schemas
 from unstatic.server.asking import MAX_DRAWN_SEED, Asking, Clip, asking
 from unstatic.server.errors import ApiError
@@ -265,11 +265,51 @@ def test_a_storyboard(opened: Open, tmp_path: Path):
         [{"at": 0}],
         [{"at": 1, "prompt": "a"}, {"at": 1, "prompt": "b"}],
         [{"at": 0, "prompt": "a"}, {"at": 4, "prompt": "b"}],
+        [{"at": 0, "prompt": "a"}, {"at": 2, "prompt": " "}],
     ],
 )
 def test_cards_without_order_or_meaning_are_refused(opened: Open, cards: list[dict[str, object]]):
-    with opened() as one, pytest.raises(ApiError, match=r"^cards\[\d\]"):
+    with opened() as one, pytest.raises(ApiError, match=r"^cards\[\d\]") as caught:
         one.storyboard(read_body(schemas.StoryboardBody, {"seconds": 4, "cards": cards}))
+    assert (caught.value.status, caught.value.param) == (400, f"cards[{len(cards) - 1}]")
+
+
+@pytest.mark.parametrize(("at", "fits"), [(1.03, False), (1.5, True)])
+@pytest.mark.parametrize("later", ["image", "video"])
+def test_a_card_that_begins_during_a_picture_is_refused(
+    opened: Open, server: Server, tmp_path: Path, at: float, fits: bool, later: str
+):
+    check_overlap(opened, server, tmp_path, ("image", later), at, fits=fits)
+
+
+@pytest.mark.parametrize(("at", "fits"), [(1.2, False), (1.5, False), (2.0, True)])
+def test_a_card_that_begins_during_a_video_is_refused(
+    opened: Open, server: Server, tmp_path: Path, at: float, fits: bool
+):
+    check_overlap(opened, server, tmp_path, ("video", "image"), at, fits=fits)
+
+
+def check_overlap(
+    opened: Open, server: Server, folder: Path, kinds: tuple[str, str], at: float, *, fits: bool
+) -> None:
+    """Show that the second of two cards, the first of which is at 1 s, is refused now as by the worker."""
+    written = {"image": write_image(folder / "a.png"), "video": write_film(folder / "a.mp4")}
+    seen = [Shown(at=time, **{kind: written[kind]}) for time, kind in zip((1.0, at), kinds, strict=True)]
+    board = Storyboard(cards=(Shown(at=0.0, prompt="a"), *seen), seconds=4.0)
+    cards = [{"at": 0, "prompt": "a"}, {"at": 1}, {"at": at}]
+    body = read_body(schemas.StoryboardBody, {"seconds": 4, "cards": cards})
+    nano = server.manifests["nano"]
+    with opened(**{f"cards[{number}][{kind}]": written[kind] for number, kind in enumerate(kinds, 1)}) as one:
+        if fits:
+            on_board(Request(prompt=""), board, nano)
+            one.storyboard(body)
+            return
+        with pytest.raises(InputError) as said:
+            on_board(Request(prompt=""), board, nano, naming=IN_REQUEST)
+        with pytest.raises(ApiError, match=r"^cards\[2\] .* begins before cards\[1\]") as caught:
+            one.storyboard(body)
+    assert str(caught.value)[:40] == str(said.value)[:40]
+    assert (caught.value.status, caught.value.param) == (400, "cards[2]")
 
 
 @pytest.mark.parametrize(

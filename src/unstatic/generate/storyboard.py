@@ -13,12 +13,12 @@ cards:
 
 import math
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import yaml
 
@@ -56,6 +56,26 @@ class Storyboard:
     seconds: float | None = None
 
 
+class Span(NamedTuple):
+    """The frames of a film in which a card's picture or video is seen: `length` of them, from `first`."""
+
+    first: int
+    length: int
+
+    @property
+    def stop(self) -> int:
+        """The frame after the last."""
+        return self.first + self.length
+
+
+class CardError(InputError):
+    """A card is wrong, the one with this `number`, from 1."""
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Naming:
     """What messages call cards: `word` with their numbers, which begin with `first`; perhaps by file too."""
@@ -87,7 +107,7 @@ class Naming:
         try:
             yield
         except InputError as error:
-            raise InputError(self.told(str(error), number, card)) from error
+            raise CardError(self.told(str(error), number, card), number) from error
 
 
 IN_FILE = Naming()
@@ -108,9 +128,11 @@ def read_storyboard(path: Path) -> Storyboard:
     if not isinstance(named, dict) or not isinstance(cards := named.get("cards", []), list):
         raise InputError(f"the storyboard {path} must have 'cards', a list")
     try:
-        _check_cards(cards)
+        _check_fields(cards)
         board = from_dict(Storyboard, named)
-        _check(board)
+        if not board.cards:
+            raise InputError("it has no cards: give one with at: 0 and a prompt")
+        check_cards(board.cards)
     except InputError as error:
         raise InputError(f"the storyboard {path}: {error}") from None
     return replace(board, cards=tuple(_beside(path, card) for card in board.cards))
@@ -135,7 +157,7 @@ def _beside(board: Path, card: Card) -> Card:
     return replace(card, image=image, video=video)
 
 
-def _check_cards(cards: list[Any]) -> None:
+def _check_fields(cards: list[Any]) -> None:
     """Raise InputError for what is no card, naming its number, as `from_dict` of all of them does not."""
     for number, card in enumerate(cards, 1):
         if not isinstance(card, dict):
@@ -146,23 +168,26 @@ def _check_cards(cards: list[Any]) -> None:
             raise InputError(f"card {number}: {error}") from None
 
 
-def _check(board: Storyboard) -> None:
-    if not board.cards:
-        raise InputError("it has no cards: give one with at: 0 and a prompt")
-    for number, card in enumerate(board.cards, 1):
+def check_cards(cards: Sequence[Card], *, naming: Naming = IN_FILE) -> None:
+    """Raise CardError for a card that says nothing or too much, or is no later than the one before."""
+    for number, card in enumerate(cards, 1):
+        wrong = None
         if card.at < 0:
-            raise InputError(f"card {number} is at {card.at:g} s: times begin at 0")
-        if card.prompt is None and card.image is None and card.video is None:
-            raise InputError(f"card {number} is empty: give it a prompt, an image or a video")
-        if card.prompt is not None and not card.prompt.strip():
-            raise InputError(f"card {number} has an empty prompt: say what to film, or leave it out")
-        if card.image is not None and card.video is not None:
-            raise InputError(f"card {number} has an image and a video: give it one of them")
-    for number, (one, other) in enumerate(pairwise(board.cards), 1):
+            wrong = f"is at {card.at:g} s: times begin at 0"
+        elif card.prompt is None and card.image is None and card.video is None:
+            wrong = "is empty: give it a prompt, an image or a video"
+        elif card.prompt is not None and not card.prompt.strip():
+            wrong = "has an empty prompt: say what to film, or leave it out"
+        elif card.image is not None and card.video is not None:
+            wrong = "has an image and a video: give it one of them"
+        if wrong is not None:
+            raise CardError(f"{naming.of(number)} {wrong}", number)
+    for number, (one, other) in enumerate(pairwise(cards), 1):
         if one.at >= other.at:
-            raise InputError(
-                f"card {number + 1} is at {other.at:g} s, card {number} before it at {one.at:g} s:"
-                " put them in order"
+            raise CardError(
+                f"{naming.of(number + 1)} is at {other.at:g} s, {naming.of(number)} before it at"
+                f" {one.at:g} s: put them in order",
+                number + 1,
             )
 
 
@@ -199,7 +224,9 @@ def on_board(
         elif number in sources:
             clip = _clip(sources[number].frames, card.at, manifest)
             footage[number] = replace(clip, frames=clip.frames[: end - clip.first])
-    _check_places(footage, cards, end, manifest, naming)
+    spans = {number: Span(each.first, len(each.frames)) for number, each in footage.items()}
+    _check_lengths(spans, cards, end, manifest, naming)
+    check_overlaps(spans, cards, end, manifest, naming=naming)
     last = next((number for number, each in footage.items() if each.stop >= end), None)
     if request.last_image is not None and last is not None:
         shown = naming.at(last, cards[last])
@@ -292,23 +319,28 @@ def _check_length(seconds: float, manifest: Manifest) -> None:
 
 def _still(picture: Pixels, card: Card, end: int, manifest: Manifest) -> Footage:
     """Return a picture as the latent frame that begins nearest to its time, or as the last."""
-    first, length = span_of_picture(card, end, manifest)
+    first, length = span_of_picture(card.at, end, manifest)
     return Footage(first=first, frames=picture.repeat(length, 0))
 
 
-def span_of_picture(card: Card, end: int, manifest: Manifest) -> tuple[int, int]:
-    """Return the frame with which a card's picture begins in a film of `end` frames, and how many show it."""
+def span_of_picture(at: float, end: int, manifest: Manifest) -> Span:
+    """Return where a picture at `at` seconds is seen in a film of `end` frames."""
     compression = manifest.compression
-    first = 0 if card.at == 0 else compression.frames(compression.latent_frames(end - 1))
-    first = min(_snapped(card.at, manifest), first)
-    return first, min(compression.time, end - first) if first else 1
+    first = 0 if at == 0 else compression.frames(compression.latent_frames(end - 1))
+    first = min(_snapped(at, manifest), first)
+    return Span(first, min(compression.time, end - first) if first else 1)
 
 
 def _clip(frames: Pixels, at: float, manifest: Manifest) -> Footage:
     """Return a video that begins nearest to `at` seconds, as whole latent frames if that is the beginning."""
+    first, length = span_of_clip(at, len(frames), manifest)
+    return Footage(first=first, frames=frames[:length])
+
+
+def span_of_clip(at: float, frames: int, manifest: Manifest) -> Span:
+    """Return where a video of `frames` frames at `at` seconds is seen in a film that is long enough."""
     first, compression = _snapped(at, manifest), manifest.compression
-    whole = len(frames) if first else compression.frames(compression.latent_frames(len(frames)))
-    return Footage(first=first, frames=frames[:whole])
+    return Span(first, frames if first else compression.frames(compression.latent_frames(frames)))
 
 
 def _snapped(at: float, manifest: Manifest) -> int:
@@ -318,28 +350,37 @@ def _snapped(at: float, manifest: Manifest) -> int:
 
 
 def check_begin(card: Card, number: int, end: int, manifest: Manifest, *, naming: Naming = IN_FILE) -> None:
-    """Raise InputError for a card that begins after the film of `end` frames; a picture may be its end."""
+    """Raise CardError for a card that begins after the film of `end` frames; a picture may be its end."""
     begin = card.at * manifest.fps
     late = begin > end + 0.5 if card.prompt is None and card.video is None else begin >= end - 0.5
     if late or (card.video is not None and _snapped(card.at, manifest) >= end):
-        raise InputError(
+        raise CardError(
             f"{naming.at(number, card)} comes too late, the film ends at {end / manifest.fps:g} s: put it"
-            " earlier or make the film longer"
+            " earlier or make the film longer",
+            number,
         )
 
 
-def _check_places(
-    footage: Mapping[int, Footage], cards: Mapping[int, Card], end: int, manifest: Manifest, naming: Naming
+def _check_lengths(
+    spans: Mapping[int, Span], cards: Mapping[int, Card], end: int, manifest: Manifest, naming: Naming
 ) -> None:
-    """Raise InputError for a video too short to be kept, and for a card that begins during another."""
+    """Raise CardError for a video too short to be kept."""
     fps, group = manifest.fps, manifest.compression.time
-    for number, each in footage.items():
-        if each.first and each.stop < end and len(each.frames) < group:
-            raise InputError(
-                f"{naming.at(number, cards[number])} lasts {len(each.frames) / fps:.2g} s, too short to be"
-                f" kept: give {group / fps:.2g} s or more"
+    for number, span in spans.items():
+        if span.first and span.stop < end and span.length < group:
+            raise CardError(
+                f"{naming.at(number, cards[number])} lasts {span.length / fps:.2g} s, too short to be"
+                f" kept: give {group / fps:.2g} s or more",
+                number,
             )
-    for (number, one), (later, other) in pairwise(footage.items()):
+
+
+def check_overlaps(
+    spans: Mapping[int, Span], cards: Mapping[int, Card], end: int, manifest: Manifest, *, naming: Naming
+) -> None:
+    """Raise CardError for a card whose picture or video begins during another."""
+    fps = manifest.fps
+    for (number, one), (later, other) in pairwise(spans.items()):
         if one.stop <= other.first:
             continue
         free_s = math.ceil(manifest.compression.frames_covering(one.stop) / fps * 100) / 100
@@ -347,7 +388,8 @@ def _check_places(
         if (video := cards[number].video) is not None:
             fixes.append(f"cut {video.name if naming.by_file else f'the video of {naming.of(number)}'}")
         before = naming.at(number, cards[number], one.stop / fps)
-        raise InputError(
+        raise CardError(
             f"{naming.at(later, cards[later])} begins before {before} ends:"
-            f" {' or '.join(fixes or ['leave one of them out'])}"
+            f" {' or '.join(fixes or ['leave one of them out'])}",
+            later,
         )

@@ -20,7 +20,16 @@ from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.edit import new_frames, whole_groups
 from unstatic.generate.request import Request, plan
-from unstatic.generate.storyboard import IN_REQUEST, check_begin, span_of_picture
+from unstatic.generate.storyboard import (
+    IN_REQUEST,
+    CardError,
+    Span,
+    check_begin,
+    check_cards,
+    check_overlaps,
+    span_of_clip,
+    span_of_picture,
+)
 from unstatic.generate.storyboard import Card as Shown
 from unstatic.models.manifest import Manifest
 from unstatic.server import jobs, schemas
@@ -182,9 +191,10 @@ class Asking:
 
     def storyboard(self, body: schemas.StoryboardBody) -> list[Asked]:
         manifest, size = self.model(body.model), _size(schemas.size_of(body))
-        cards = tuple(self.card(number, each) for number, each in enumerate(body.cards))
+        drawn = [self.card(number, each) for number, each in enumerate(body.cards)]
+        cards = tuple(card for card, _ in drawn)
         # A film of one frame is refused below, as everywhere
-        seen = _check_cards(cards, max(2, round(body.seconds * manifest.fps)), manifest)
+        seen = _places(drawn, max(2, round(body.seconds * manifest.fps)), manifest)
         prompt = next((each.prompt for each in cards if each.prompt), "")
         spec = Spec(
             **self.sampling(body, "storyboard", prompt),
@@ -336,15 +346,15 @@ class Asking:
             raise ApiError(400, message, code="invalid_value", param="characters")
         return tuple(Role(name=row.name, clip=row.clip, description=row.description) for row in found)
 
-    def card(self, number: int, body: CardBody) -> Card:
-        """Return a card of a storyboard."""
+    def card(self, number: int, body: CardBody) -> tuple[Card, Clip | None]:
+        """Return a card of a storyboard, and its video."""
         name = f"cards[{number}]"
         picture = self.picture(f"{name}[image]", body.image)
         clip = None
         if body.video is not None or f"{name}[video]" in self.files:
             clip = self.clip(f"{name}[video]", body.video)
         image, video = self.keep(f"{number}.png", picture), self.keep(f"{number}.mp4", clip)
-        return Card(at=body.at, prompt=body.prompt, image=image, video=video)
+        return Card(at=body.at, prompt=body.prompt, image=image, video=video), clip
 
     def keep(self, name: str, what: Clip | Picture | None) -> str | None:
         """Return the key under which the job will find a file."""
@@ -459,29 +469,32 @@ def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
 
 
-def _check_cards(cards: tuple[Card, ...], end: int, manifest: Manifest) -> list[tuple[int, int]]:
-    """Return the first frames of pictures and videos, in order, with how many a picture there has.
+def _places(drawn: list[tuple[Card, Clip | None]], end: int, manifest: Manifest) -> list[Span]:
+    """Return where pictures and videos are seen in the film of `end` frames, in order.
 
-    Raises ApiError for cards without an order, without a meaning, or after the end of the `end` frames.
+    Raises ApiError for cards without an order, without a meaning, after the end, or during another. A video
+    counts as a frame shorter than it says: only reading all of it would tell.
     """
-    last, seen = -1.0, set[tuple[int, int]]()
-    for number, card in enumerate(cards):
-        name, wrong = f"cards[{number}]", None
-        if not card.prompt and not card.image and not card.video:
-            wrong = "is empty: give it a prompt, an image or a video"
-        elif card.image and card.video:
-            wrong = "has an image and a video: give it one of them"
-        elif not last < card.at:
-            wrong = f"is at {card.at:g} s: put cards in order"
-        if wrong:
-            raise ApiError(400, f"{name} {wrong}", code="invalid_value", param=name)
-        last = card.at
-        image, video = (None if key is None else Path(key) for key in (card.image, card.video))
-        shown = Shown(at=card.at, prompt=card.prompt, image=image, video=video)
-        try:
-            check_begin(shown, number + 1, end, manifest, naming=IN_REQUEST)
-        except InputError as error:
-            raise ApiError(400, str(error), code="invalid_value", param=name) from None
-        if image or video:
-            seen.add(span_of_picture(shown, end, manifest))
-    return sorted(seen)
+    cards = {
+        number: Shown(at=card.at, prompt=card.prompt, image=_path(card.image), video=_path(card.video))
+        for number, (card, _) in enumerate(drawn, 1)
+    }
+    spans: dict[int, Span] = {}
+    try:
+        check_cards(list(cards.values()), naming=IN_REQUEST)
+        for number, (card, (_, clip)) in enumerate(zip(cards.values(), drawn, strict=True), 1):
+            check_begin(card, number, end, manifest, naming=IN_REQUEST)
+            if clip is not None:
+                span = span_of_clip(card.at, max(1, round(clip.seconds * manifest.fps) - 1), manifest)
+                spans[number] = span._replace(length=min(span.length, end - span.first))
+            elif card.image is not None:
+                spans[number] = span_of_picture(card.at, end, manifest)
+        check_overlaps(spans, cards, end, manifest, naming=IN_REQUEST)
+    except CardError as error:
+        name = IN_REQUEST.of(error.number)
+        raise ApiError(400, str(error), code="invalid_value", param=name) from None
+    return list(spans.values())
+
+
+def _path(key: str | None) -> Path | None:
+    return None if key is None else Path(key)
