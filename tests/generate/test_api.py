@@ -16,14 +16,14 @@ import unstatic
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.generate import edit
-from unstatic.generate.api import Model, about_file
+from unstatic.generate.api import Model
 from unstatic.generate.engine import Frames, Preview, Progress, Warned
 from unstatic.generate.footage import read_mask, read_source
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.media.read import read_video
 from unstatic.media.write import write_picture, write_video
-from unstatic.models.manifest import open_model, read_manifest, write_manifest
+from unstatic.models.manifest import read_manifest, write_manifest
 
 QUICK: Any = {"steps": 1, "seed": 3, "interpolator": "repeat", "upscaler": "bicubic"}
 
@@ -222,34 +222,3 @@ def test_a_prompt_changes_on_the_way(model: Model):
     changed, plain = (model.generate("a ball", seconds=2, cues=cues, **QUICK) for cues in ((cue,), ()))
     assert np.array_equal(changed.frames[:16], plain.frames[:16])
     assert not np.array_equal(changed.frames[20:], plain.frames[20:])
-
-
-# --------------------------------------------------------------------------------- what a file says of itself
-
-
-def test_a_file_says_what_made_it_and_names_no_folder(model: Model, tiny_model: Path, make_frames):
-    cues = (unstatic.Cue(at=0.5, prompt="a cube"),)
-    planned = model.plan(" a ball", seconds=1, seed=7, image=make_frames(1)[0], cues=cues, negative="fog")
-    loras = ("folder/style.safetensors@0.5", "late:folder/other.safetensors")
-    about = about_file(planned, open_model(tiny_model), loras, "int8")
-    assert (about["title"], about["description"]) == ("a ball", "a ball")
-    facts = json.loads(about["comment"])
-    assert facts["digest"] == open_model(tiny_model).digest()
-    assert facts["loras"] == ["style.safetensors@0.5", "late:other.safetensors@1"]
-    assert facts["cues"] == [{"frame": 8, "prompt": "a cube", "text": "a cube"}]
-    wanted = {
-        "model": "tiny",
-        "seed": 7,
-        "quantise": "int8",
-        "given": ["image"],
-        "negative": "fog",
-        "size": "64x64",
-    }
-    assert wanted.items() <= facts.items()
-    assert str(tiny_model) not in about["comment"]
-
-
-def test_a_file_says_nothing_where_there_is_nothing_to_say(model: Model, tiny_model: Path, make_frames):
-    about = about_file(model.plan("", seconds=1, image=make_frames(1)[0]), open_model(tiny_model))
-    assert set(about) == {"comment"}
-    assert not {"loras", "quantise", "strength"} & set(json.loads(about["comment"]))

@@ -254,7 +254,8 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
 
     Of several processes the first does all that, and the others help it to sample.
     """
-    from unstatic.generate.api import Model, about_file, plan_facts
+    from unstatic.generate.about import about_file, plan_facts
+    from unstatic.generate.api import Model
     from unstatic.generate.load import find
     from unstatic.generate.request import plan as plan_request
     from unstatic.generate.together import follow, together

@@ -1,9 +1,8 @@
 """The public Python API: `unstatic.generate("...")` makes a video, `unstatic.load()` a model for many."""
 
-import json
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -11,13 +10,11 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 from jaxtyping import UInt8
 
-from unstatic import __version__
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Condition, Cue
 from unstatic.generate import edit
 from unstatic.generate.defaults import DEFAULT_MODEL
 from unstatic.generate.engine import Engine, Event, Frames, Warned
-from unstatic.generate.engines.remote import RemoteModel
 from unstatic.generate.finish import Finisher
 from unstatic.generate.footage import Pixels, read_mask
 from unstatic.generate.image import open_image
@@ -26,11 +23,7 @@ from unstatic.generate.prompts.language_model import rewriter
 from unstatic.generate.request import Plan, Request, plan, read_sources
 from unstatic.generate.storyboard import on_board, read_storyboard
 from unstatic.media.read import Video
-from unstatic.models.lora import parse_use
-from unstatic.models.manifest import InstalledModel, Manifest
-
-GIVEN = ("image", "last_image", "footage", "source", "mask")
-MAX_DIGESTED_BYTES = 2**30  # more would take seconds
+from unstatic.models.manifest import Manifest
 
 
 class EditOptions(TypedDict, total=False):
@@ -284,47 +277,6 @@ def repaint_file(
     """Repaint the frames of a video file where a picture of its size is white."""
     where = read_mask(mask, video, frames)
     return edit.repaint(request, frames, where, manifest, strength=strength)
-
-
-def plan_facts(plan: Plan) -> dict[str, Any]:
-    """Return what a plan says, for JSON; images, conditions and warnings are not said."""
-    pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
-    unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
-    unsaid |= {"left_open", *plan.left_open} | (set() if plan.step_cache > 1 else {"step_cache"})
-    where_any = ("negative", "guidance_interval", "skip_layer_guidance")
-    unsaid |= {name for name in where_any if not getattr(plan, name)}
-    facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
-    said = {"text": plan.text}
-    cues = [
-        {"frame": first - plan.skip, "prompt": asked, "text": text}
-        for asked, (first, text) in zip(plan.cues, plan.texts[1:], strict=True)
-    ]
-    file = {"native": str(plan.native), "size": str(plan.size), "fps": plan.fps}
-    made_by = {"upscaler": plan.finish.upscaler, "interpolator": plan.finish.interpolator}
-    return facts | said | ({"cues": cues} if cues else {}) | file | made_by
-
-
-def about_file(
-    plan: Plan, model: InstalledModel | RemoteModel, loras: Sequence[str] = (), quantise: str | None = None
-) -> dict[str, str]:
-    """Return what a file says of itself, for `media.write`: prompt, text, and as JSON what makes it again.
-
-    Nothing in it depends on the machine or the moment, so that the same film stays the same file, and files
-    that were given are not named, but LoRAs are, without their folders.
-    """
-    facts: dict[str, Any] = {"made_by": f"unstatic {__version__}", "model": model.manifest.name}
-    if isinstance(model, InstalledModel) and model.size_bytes() < MAX_DIGESTED_BYTES:
-        facts["digest"] = model.digest()
-    uses = [parse_use(each) for each in loras]
-    more = {
-        "loras": [f"{use.part}:{use.path.name}@{use.weight:g}".removeprefix(":") for use in uses],
-        "quantise": quantise,
-        "given": [name for name in GIVEN if getattr(plan, name) is not None and len(getattr(plan, name))],
-        "strength": None if plan.source is None else plan.strength,
-    }
-    facts |= plan_facts(plan) | {name: fact for name, fact in more.items() if fact not in (None, [])}
-    texts = {"title": plan.prompt, "description": plan.text, "comment": json.dumps(facts)}
-    return {name: text for name, text in texts.items() if text}
 
 
 def _request(prompt: str, options: EditOptions) -> Request:
