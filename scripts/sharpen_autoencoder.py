@@ -5,17 +5,19 @@
 A squared error leaves edges soft: where the latent does not say on which side of a pixel an edge lies, the
 mean of both is the best guess. A critic sees that means are no films (1406.2661; on patches, 1611.07004; for
 autoencoders of diffusion, 2112.10752). The encoder stays as it is, so latents that were encoded stay valid,
-and so does a transformer that was trained on them.
+and so does a transformer that was trained on them. `--revive` first draws anew the blocks of the decoder in
+which nothing fires any more; they then look further than small crops show: --crop 64.
 """
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from unstatic.core.threads import quiet_threads
 
 quiet_threads()
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from einops import rearrange  # noqa: E402
@@ -28,6 +30,7 @@ from unstatic.core.device import pick_device  # noqa: E402
 from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.memory import keep_freed_memory  # noqa: E402
 from unstatic.core.seeds import generator  # noqa: E402
+from unstatic.data.encode import to_video  # noqa: E402
 from unstatic.data.loader import AutoencoderBatches  # noqa: E402
 from unstatic.data.shards import Shard, open_shards  # noqa: E402
 from unstatic.models.manifest import find_model  # noqa: E402
@@ -45,6 +48,7 @@ from unstatic.training.autoencoder_step import (  # noqa: E402
     psnr,
 )
 from unstatic.training.checkpoint import checkpoints  # noqa: E402
+from unstatic.training.liveness import least_alive, revive, watched_units  # noqa: E402
 from unstatic.training.loop import Run, TrainingConfig  # noqa: E402
 from unstatic.training.optim import OptimiserConfig, kernel_weights  # noqa: E402
 from unstatic.training.step import StepOutput  # noqa: E402
@@ -52,7 +56,8 @@ from unstatic.training.step import StepOutput  # noqa: E402
 SLOPE = 0.2
 CRITIC_WIDTH = 32
 VIEWS = ViewConfig(frames=9, object_weight=4.0, recolour=0.3)
-RATES = OptimiserConfig(learning_rate=3e-4, matrix_learning_rate=7.5e-4)
+# Muon's rate is low: with 7.5e-4 all hidden units of new blocks died within 3,000 crops (docs/log.md)
+RATES = OptimiserConfig(learning_rate=3e-4, matrix_learning_rate=1.5e-4)
 
 
 class Critic(nn.Module):
@@ -117,7 +122,8 @@ class AdversarialStep:
             compressed = model.compress(batch.video)
         level = torch.rand((len(compressed), 1, 1, 1, 1), generator=generator)
         noise = config.latent_noise * level * torch.randn(compressed.shape, generator=generator)
-        copy = model.reconstruct(compressed + noise.to(compressed) * compressed.std()).float()
+        with watched_units(model.decoder) as shares:
+            copy = model.reconstruct(compressed + noise.to(compressed) * compressed.std()).float()
         error = copy - batch.video
 
         # What the decoder wants: little error, and a critic who is fooled
@@ -134,12 +140,19 @@ class AdversarialStep:
             "psnr": psnr(error.detach().square().mean().item()),
             "shimmer": error.detach().diff(dim=2).abs().mean().item(),
             "told_apart": told_apart,
+            **least_alive(shares),
         }
         return StepOutput(loss=torch.stack(terms).sum(), metrics=metrics)
 
 
 def sharpen(
-    model: TinyAutoencoder, shards: list[Shard], folder: Path, samples: int, config: AdversarialConfig
+    model: TinyAutoencoder,
+    shards: list[Shard],
+    folder: Path,
+    samples: int,
+    config: AdversarialConfig,
+    views: ViewConfig = VIEWS,
+    batch_size: int = 16,
 ) -> TinyAutoencoder:
     """Train in `folder`, going on where it was stopped, and return the sharper autoencoder."""
     contest = Contest(model, Critic(generator=generator("critic")))
@@ -153,12 +166,12 @@ def sharpen(
     def ready(
         frames: UInt8[Tensor, "n t h w 3"], ids: UInt8[Tensor, "n t h w"], source: torch.Generator
     ) -> AutoencoderBatch:
-        return prepare(frames, ids, VIEWS, source)
+        return prepare(frames, ids, views, source)
 
     def finished() -> TinyAutoencoder:
         return averaged(run, Contest(TinyAutoencoder(model.config), Critic())).autoencoder
 
-    batches = AutoencoderBatches(shards, prepare=ready, batch_size=16)
+    batches = AutoencoderBatches(shards, prepare=ready, batch_size=batch_size)
     step = AdversarialStep(contest=contest, config=config)
     fit("sharpening", run, step, batches, folder, picture=lambda: reconstruction_sheet(finished(), shards))
     return finished()
@@ -182,6 +195,10 @@ def main() -> None:
     parser.add_argument("--steepness", type=float, default=2.0, help="how much soft edges weigh")
     parser.add_argument("--steadiness", type=float, default=0.0, help="how much shimmering weighs")
     parser.add_argument("--noise", type=float, default=0.05, help="how much noise on the latent it must bear")
+    parser.add_argument("--crop", type=int, default=VIEWS.width, help="pixels a side of what is looked at")
+    parser.add_argument("--frames", type=int, default=VIEWS.frames, help="how many frames are looked at")
+    parser.add_argument("--batch", type=int, default=16, help="crops a step")
+    parser.add_argument("--revive", action="store_true", help="begin blocks anew in which nothing fires")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for the run")
     options = parser.parse_args()
     keep_freed_memory()
@@ -192,7 +209,13 @@ def main() -> None:
             steepness=options.steepness, steadiness=options.steadiness, latent_noise=options.noise
         ),
     )
-    sharper = sharpen(model, open_shards(options.clips, "clips"), options.output, options.samples, config)
+    shards = open_shards(options.clips, "clips")
+    if options.revive:
+        some = torch.as_tensor(np.stack([shards[0].read("frames", entry) for entry in range(4)]))
+        revived = revive(model, to_video(some), generator=generator("revived"))
+        print(f"begun anew: {', '.join(revived) or 'no block'}")
+    views = replace(VIEWS, width=options.crop, height=options.crop, frames=options.frames)
+    sharper = sharpen(model, shards, options.output, options.samples, config, views, options.batch)
     save_model(options.output / "autoencoder.safetensors", sharper, model.config, "tiny_autoencoder")
 
 

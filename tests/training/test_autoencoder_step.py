@@ -182,7 +182,8 @@ def test_large_latents_cost():
 
 def test_metrics_are_signal_to_noise_of_the_whole_and_of_objects():
     metrics = step()(batch(), seeded()).metrics
-    assert set(metrics) == {"psnr", "object_psnr", "latent_std"}
+    assert set(metrics) == {"psnr", "object_psnr", "latent_std", "alive"}
+    assert 0 < metrics["alive"] < 1
     assert metrics["object_psnr"] < metrics["psnr"]
     assert psnr(4.0) == 0
     assert psnr(0.04) == pytest.approx(20)

@@ -9,8 +9,10 @@ import pytest
 from unstatic.world import vocabulary
 from unstatic.world.animals import motions
 from unstatic.world.captions import STYLES, caption, captions
-from unstatic.world.captions_grammar import PLAIN_TRAVEL, pluralised
+from unstatic.world.captions_grammar import PLAIN_TRAVEL, camera_is_plain, others, pluralised
+from unstatic.world.mix import MIXES
 from unstatic.world.relations import relation_to_hero
+from unstatic.world.scenes import sample_scene
 from unstatic.world.spec import (
     ANIMALS,
     CAMERAS,
@@ -112,6 +114,15 @@ def scenes() -> list[SceneSpec]:
     return [a_drawn_scene(rng, seed) for seed in range(500)]
 
 
+@pytest.fixture(scope="module")
+def taught() -> list[SceneSpec]:
+    """Scenes as models are taught them."""
+    return [
+        sample_scene(70_500_000 + seed, frames=33, width=128, height=128, mix=MIXES["taught"])
+        for seed in range(80)
+    ]
+
+
 def says(text: str, words: Words) -> bool:
     return any(re.search(rf"\b{re.escape(piece)}\b", text, re.IGNORECASE) for piece in words.all)
 
@@ -192,11 +203,30 @@ def test_there_are_many_ways_to_say_one_thing(scenes):
     assert len({caption(scenes[0], np.random.default_rng(i), style="short") for i in range(300)}) > 80
 
 
-def test_lengths_follow_their_shares(scenes):
-    counts = [len(text.split()) for spec in scenes for text in captions(spec, 1, 1)]
+def test_lengths_follow_their_shares(taught):
+    plain = [spec for spec in taught if len(spec.objects) == 1 and spec.camera.kind in ("still", "follow")]
+    counts = [len(text.split()) for spec in plain for text in captions(spec, 1, 8)]
     assert 0.25 < np.mean([count <= 10 for count in counts]) < 0.55
+    counts = [len(text.split()) for spec in taught for text in captions(spec, 1, 4)]
     assert 0.15 < np.mean([count > 22 for count in counts]) < 0.4
-    assert max(counts) < 90
+    assert max(counts) < 60
+
+
+@pytest.mark.parametrize("style", ["short", "medium", "long"])
+def test_captions_of_every_length_say_what_else_is_there_and_how_the_camera_moves(taught, style: str):
+    for spec in taught:
+        text = caption(spec, np.random.default_rng(spec.seed), style=style)
+        for other in others(spec):
+            if isinstance(other.thing, ObjectSpec):
+                names = SHAPE_WORDS | ANIMAL_WORDS
+                words = tuple(
+                    plural for each in names[other.thing.shape].all for plural in (each, pluralised(each))
+                )
+                words += GENERIC_WORDS.get(other.thing.shape, Words(())).all
+                assert says(text, Words(words)), (other, text)
+        moved = re.sub(r"(towards?|away from|closer to|past) the camera", "", text)
+        if spec.camera.kind not in ("still", "follow") and camera_is_plain(spec):
+            assert "camera" in moved, (spec.camera.kind, text)
 
 
 def test_long_captions_say_floor_sky_and_camera(scenes):

@@ -42,6 +42,18 @@ def test_equal_seeds_give_equal_scenes() -> None:
     assert first.version == FORMAT_VERSION
 
 
+def test_as_many_scenes_are_crowded_as_a_mix_says_if_it_casts_first() -> None:
+    """Of which seven in ten are to be: a share of 60 strays by 0.06, and later casts take some."""
+    crowd = {"num_objects": (0.3, 0.7), "events": {"roll": 1.0, "slide": 1.0, "spin": 1.0}}
+
+    def share(*, cast_first: bool) -> float:
+        mix = dataclasses.replace(WHOLE_MIX, cast_first=cast_first, **crowd)
+        drawn = [sample_scene(seed, frames=33, width=64, height=64, mix=mix) for seed in range(60)]
+        return sum(len(spec.objects) > 1 for spec in drawn) / len(drawn)
+
+    assert share(cast_first=False) < 0.55 < 0.6 < share(cast_first=True) < 0.8
+
+
 @pytest.mark.parametrize("event", EVENTS + MOTIONS)
 def test_the_event_happens_in_plain_view(event: str, samples: dict[str, list[Sample]]) -> None:
     for spec, *_ in samples[event]:

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
+from unstatic.training.liveness import least_alive, watched_units
 from unstatic.training.step import StepOutput
 
 MOVING = 0.05  # a pixel whose channels change by this much on average, of 2, counts as moving
@@ -157,11 +158,12 @@ class AutoencoderStep:
 
     def __call__(self, batch: AutoencoderBatch, generator: torch.Generator) -> StepOutput:
         # Through the latent, with noise
-        compressed = self.model.compress(batch.video)
-        level = torch.rand((len(compressed), 1, 1, 1, 1), generator=generator) * self.config.latent_noise
-        noise = level * torch.randn(compressed.shape, generator=generator)
-        latent = compressed + noise.to(compressed) * compressed.detach().std()
-        copy = self.model.reconstruct(latent).float()
+        with watched_units(self.model) as shares:
+            compressed = self.model.compress(batch.video)
+            level = torch.rand((len(compressed), 1, 1, 1, 1), generator=generator) * self.config.latent_noise
+            noise = level * torch.randn(compressed.shape, generator=generator)
+            latent = compressed + noise.to(compressed) * compressed.detach().std()
+            copy = self.model.reconstruct(latent).float()
         error = copy - batch.video
 
         # Terms of the loss
@@ -171,7 +173,8 @@ class AutoencoderStep:
         if config.equivariance:
             terms.append(config.equivariance * self._scale_error(latent, batch))
         return StepOutput(
-            loss=torch.stack(terms).sum(), metrics=_metrics(error.detach(), batch, compressed.detach())
+            loss=torch.stack(terms).sum(),
+            metrics=_metrics(error.detach(), batch, compressed.detach()) | least_alive(shares),
         )
 
     def _scale_error(

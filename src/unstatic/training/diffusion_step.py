@@ -35,8 +35,8 @@ from unstatic.diffusion.process import Prediction, mix, per_frame, to_x0
 from unstatic.models.transformer import AnchorMemory, TextMemory, VideoTransformer
 from unstatic.training.step import StepOutput
 
-# The noise levels between which errors are reported apart
-BANDS = ((0.0, 0.33), (0.33, 0.67), (0.67, 1.0))
+# The noise levels between which errors are reported apart; where the last begins, it is decided what is where
+BANDS = ((0.0, 0.33), (0.33, 0.67), (0.67, 0.9), (0.9, 1.0))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -147,9 +147,14 @@ def _says_camera(spec: SceneSpec, voice: Voice, style: Style) -> bool:
 
 
 def _tags(spec: SceneSpec, voice: Voice, style: Style) -> str:
-    """Say it as people type search words: "red ball, bouncing, wooden floor, night"."""
+    """Say it as people type search words: "red ball, bouncing, blue cube, wooden floor, night"."""
     subject, event = _subject_and_event(spec, voice, style)
     parts = [subject, event.participle]
+    for other in others(spec) if voice.maybe(style.others) else ():
+        noun = noun_phrase(
+            spec, other.thing, voice, material=style.material, size=style.size, plural=other.count > 1
+        )
+        parts.append(f"{terms.COUNTS[other.count]} {noun}" if other.count > 1 else noun)
     if voice.maybe(style.floor):
         parts.append(re.sub("^(a|the) ", "", floor_noun(spec, voice)))
     if voice.maybe(style.sky):

@@ -39,10 +39,26 @@ class Setting(NamedTuple):
     sky: str
 
 
-def draw_looks(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
+class Cast(NamedTuple):
+    """How many play, and whether an animal has company."""
+
+    count: int
+    accompanied: bool
+
+
+def draw_cast(rng: np.random.Generator, mix: Mix) -> Cast:
+    """Draw how many play."""
+    return Cast(_draw_count(rng, mix), bool(rng.random() < mix.companions))
+
+
+def _draw_count(rng: np.random.Generator, mix: Mix) -> int:
+    return 1 + int(rng.choice(len(mix.num_objects), p=np.array(mix.num_objects) / sum(mix.num_objects)))
+
+
+def draw_looks(rng: np.random.Generator, event: str, mix: Mix, cast: Cast | None = None) -> list[Look]:
     """Draw the looks of hero, partner (if the event needs one) and extras, in colours that differ."""
-    count = 1 + int(rng.choice(len(mix.num_objects), p=np.array(mix.num_objects) / sum(mix.num_objects)))
-    looks = _animals(rng, event, mix) if event in MOTIONS else []
+    count = _draw_count(rng, mix) if cast is None else cast.count
+    looks = _animals(rng, event, mix, cast) if event in MOTIONS else []
     count = min(max(count, 2), MOST_IN_A_CROWD) if event in CROWD_EVENTS else count
     for part in range(len(looks), max(count, 2 if event in PAIR_EVENTS else 1)):
         may_stand_by = mix.bystanders and part >= 2 and event not in CROWD_EVENTS
@@ -81,7 +97,7 @@ def _bystander(rng: np.random.Generator, mix: Mix) -> Look:
     return _animal(rng, draw(rng, small))
 
 
-def _animals(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
+def _animals(rng: np.random.Generator, event: str, mix: Mix, cast: Cast | None) -> list[Look]:
     """Draw the animal whose motion is the event, and sometimes a companion that can do the same."""
     able = {
         kind: weight
@@ -90,7 +106,7 @@ def _animals(rng: np.random.Generator, event: str, mix: Mix) -> list[Look]:
     }
     hero = draw(rng, able)
     kinds = [hero]
-    if rng.random() < mix.companions:
+    if rng.random() < mix.companions if cast is None else cast.accompanied:
         kinds.append(hero if rng.random() < 0.5 else draw(rng, able))
     return [_animal(rng, kind) for kind in kinds]
 

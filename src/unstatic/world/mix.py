@@ -56,7 +56,9 @@ class Mix:
     """How often each thing is drawn; `num_objects` weighs 1, 2, 3 ... objects (an event of two gets two).
 
     `events` may name MOTIONS: their heroes are animals. `companions` is the share of them that have another
-    animal at their side, `bystanders` the share of extras that are animals.
+    animal at their side, `bystanders` the share of extras that are animals. With `cast_first` a seed has its
+    number of objects, and its companion, as it has its event; without, crowded scenes are rarer than said,
+    since they are oftener drawn again.
 
     `held_out`: "avoid" draws only scenes a model may train on, "only" the ones kept for evaluation, "any"
     both.
@@ -74,6 +76,7 @@ class Mix:
     animals: Weights = field(default_factory=dict[str, float])
     companions: float = 0.0
     bystanders: float = 0.0
+    cast_first: bool = False
     held_out: HeldOut = "avoid"
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.seeds import numpy_generator
 from unstatic.world import events_air, events_animals, events_ground, events_lively
-from unstatic.world.casting import draw_camera_kind, draw_light, draw_looks, draw_setting
+from unstatic.world.casting import Cast, draw_camera_kind, draw_cast, draw_light, draw_looks, draw_setting
 from unstatic.world.framing import Shot, frame_shot
 from unstatic.world.furnishing import furnish
 from unstatic.world.geometry import half_extents
@@ -34,6 +34,7 @@ from unstatic.world.staging import Action, Brief, apparent_size, smallest_share,
 from unstatic.world.visibility import heights, in_view
 
 MOST_PROPOSALS = 400
+CAST_PROPOSALS = 12  # with one cast, where it is drawn first: some can hardly be shown
 SHORTEST_CLIP_S = 1.0
 LONGEST_FRAMED_S = 6.0  # of a longer clip, a camera that does not follow frames the beginning
 
@@ -114,10 +115,10 @@ def sample_clip(
         raise InputError(
             f"{frames} frames cannot show an event: use at least {math.ceil(SHORTEST_CLIP_S * fps)}"
         )
-    event = draw(numpy_generator("event", seed), mix.events)
+    event, outside = draw(numpy_generator("event", seed), mix.events), Format(frames, fps, width, height)
     for proposal in range(MOST_PROPOSALS):
         rng = numpy_generator("scene", seed, proposal)
-        spec = _propose(rng, seed, event, Format(frames, fps, width, height), mix)
+        spec = _propose(rng, seed, event, _cast(seed, proposal, mix), outside, mix)
         if spec is None or (mix.held_out != "any" and held_out(spec) != (mix.held_out == "only")):
             continue
         trajectory = simulate(spec)
@@ -159,9 +160,18 @@ def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
     return "" if shown and fitting else "others"
 
 
-def _propose(rng: np.random.Generator, seed: int, event: str, outside: Format, mix: Mix) -> SceneSpec | None:
+def _cast(seed: int, proposal: int, mix: Mix) -> Cast | None:
+    """Return how many play, if that is decided before everything else."""
+    return (
+        draw_cast(numpy_generator("cast", seed, proposal // CAST_PROPOSALS), mix) if mix.cast_first else None
+    )
+
+
+def _propose(
+    rng: np.random.Generator, seed: int, event: str, cast: Cast | None, outside: Format, mix: Mix
+) -> SceneSpec | None:
     """Draw one scene, or None when it cannot be furnished."""
-    looks = draw_looks(rng, event, mix)
+    looks = draw_looks(rng, event, mix, cast)
     camera_kind = draw_camera_kind(rng, event, mix, seconds=outside.seconds)
     followed = camera_kind == "follow"
     setting = draw_setting(rng, looks, mix, followed=followed)
