@@ -51,7 +51,11 @@ def test_clips_are_rendered_with_their_scenes(unstatic: Command, folder: Path):
         (["sample", "--size", "31x32"], "31x32", "even"),
         (["sample", "--size", "5000x32"], "5000x32", "at most 2048"),
         (["sample", "--seed", "-1"], "seed is -1", "between 0"),
-        (["sample", "--mix", "other"], "other", "default, first-light, balanced, whole, lively, toybox"),
+        (
+            ["sample", "--mix", "other"],
+            "other",
+            "default, first-light, balanced, whole, taught, lively, toybox",
+        ),
         (["sample", "--event", "fly"], "fly", "bounce"),
         (["sample", "-o", "sheet.gif"], "sheet.gif", ".png"),
         (["render", "0", "-o", "clips"], "N is 0", "between 1"),

@@ -35,7 +35,10 @@ FirstSeed = Annotated[
     ),
 ]
 MixName = Annotated[
-    str, typer.Option("--mix", help="What is drawn: default, whole, lively, balanced, first-light, toybox.")
+    str,
+    typer.Option(
+        "--mix", help="What is drawn: default, whole, taught, lively, balanced, first-light, toybox."
+    ),
 ]
 EventName = Annotated[str | None, typer.Option("--event", help="Only this event: roll, bounce, spin, ...")]
 
