@@ -55,6 +55,7 @@ from unstatic.training.step import StepOutput  # noqa: E402
 
 SLOPE = 0.2
 CRITIC_WIDTH = 32
+BATCH_SIZE = 16
 VIEWS = ViewConfig(frames=9, object_weight=4.0, recolour=0.3)
 # Muon's rate is low: with 7.5e-4 all hidden units of new blocks died within 3,000 crops (docs/log.md)
 RATES = OptimiserConfig(learning_rate=3e-4, matrix_learning_rate=1.5e-4)
@@ -152,7 +153,7 @@ def sharpen(
     samples: int,
     config: AdversarialConfig,
     views: ViewConfig = VIEWS,
-    batch_size: int = 16,
+    batch_size: int = BATCH_SIZE,
 ) -> TinyAutoencoder:
     """Train in `folder`, going on where it was stopped, and return the sharper autoencoder."""
     contest = Contest(model, Critic(generator=generator("critic")))
@@ -197,7 +198,7 @@ def main() -> None:
     parser.add_argument("--noise", type=float, default=0.05, help="how much noise on the latent it must bear")
     parser.add_argument("--crop", type=int, default=VIEWS.width, help="pixels a side of what is looked at")
     parser.add_argument("--frames", type=int, default=VIEWS.frames, help="how many frames are looked at")
-    parser.add_argument("--batch", type=int, default=16, help="crops a step")
+    parser.add_argument("--batch", type=int, default=BATCH_SIZE, help="crops a step")
     parser.add_argument("--revive", action="store_true", help="begin blocks anew in which nothing fires")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a folder for the run")
     options = parser.parse_args()

@@ -160,7 +160,7 @@ def nano_64() -> Preset:
                 warm_up=3_000,
                 cooldown=0.6,
                 half_lives=(4_800.0,),
-                # Ten times Muon's rate, and nothing fires any more in most blocks (docs/log.md)
+                # At ten times this rate of matrices nothing fires any more in most blocks (docs/log.md)
                 optimiser=OptimiserConfig(learning_rate=1e-3, matrix_learning_rate=2.5e-4),
             ),
             loss=AutoencoderLossConfig(squared=6.0),
