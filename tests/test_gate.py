@@ -16,6 +16,7 @@ from unstatic.presets.evaluation import EvaluationPlan, run_evaluation, write_re
 
 PROMPTS, SLOW_PROMPTS, CASES = 10, 4, 12
 MINUTES, EDITS, LAWS = 1, 2, 4
+RETOLD = {"remixes": 4, "cards": 2}
 # Decibels that kept frames may lose to the autoencoder alone, which decodes them after other frames than most
 # edits do; where a film goes on, after the same
 LOST = {"extend": 0.01, "backward": 0.5, "loop": 0.5, "recut": 0.5, "blend": 0.5}
@@ -44,7 +45,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     facts: dict = {"model": "nano", "folder": folder, "engine": engine, "plan": following}
     longer = [
         EvaluationPlan(parts=(part,), prompts=prompts, **common)
-        for part, prompts in (("minutes", MINUTES), ("edits", EDITS), ("physics", LAWS))
+        for part, prompts in (("minutes", MINUTES), ("edits", EDITS), ("physics", LAWS), *RETOLD.items())
     ]
     for todo in (following, physics, *longer):
         for name, table, found in run_evaluation(engine, todo):
@@ -98,6 +99,22 @@ def test_pictures_and_what_no_mask_marks_are_kept(report: dict, task: str) -> No
     found = report["edits"][task]
     assert found["kept_psnr"] >= found["copy_psnr"] - PICTURED[task]
     assert set(report["edits"]) - {"table", "commit"} == {*LOST, *PICTURED}
+
+
+@pytest.mark.slow
+def test_remixes_keep_what_happens_and_change_the_colour(report: dict) -> None:
+    real, source, *remixes = report["remixes"]["columns"].values()
+    assert real["scores"]["colour"]["right"] == source["scores"]["event"]["right"] == RETOLD["remixes"]
+    assert source["scores"]["colour"]["right"] == 0
+    assert max(each["scores"]["colour"]["right"] for each in remixes) >= 1
+    assert max(each["scores"]["event"]["right"] for each in remixes) >= 2
+
+
+@pytest.mark.slow
+def test_both_cards_of_a_film_are_read(report: dict) -> None:
+    first, second = report["cards"]["columns"].values()
+    assert [len(each["answers"]) for each in (first, second)] == [RETOLD["cards"]] * 2
+    assert first["answers"][0]["asked"].keys() != second["answers"][0]["asked"].keys()
 
 
 @pytest.mark.slow

@@ -30,6 +30,7 @@ AIMS = {
 
 
 HELD_OUT = {"held-out": "combinations", "held-out-words": "words"}
+OF_OTHERS = ("first-light", "remixes", "cards")  # not films from prompts as in training
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +97,7 @@ def to_markdown(facts: Mapping[str, Any]) -> str:
 def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
     """Return each atom's score in every column: of prompts as in training, and at the end of the held-out."""
     rows: dict[str, dict[str, Score]] = {}
-    kept_apart = (*HELD_OUT, "first-light")
+    kept_apart = (*HELD_OUT, *OF_OTHERS)
     suites = [(name, each) for name, each in facts.items() if isinstance(each, dict) and "columns" in each]
     names = _names(facts)
     for atom in ("colour", "shape", "event", "animal", "motion", "direction", "binding", "camera"):

@@ -35,6 +35,7 @@ from unstatic.evals.prompts import MINUTES, PHYSICS, SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.evals.speed import FilmTimes
+from unstatic.generate.edit import STRENGTH
 from unstatic.generate.engine import Frames as Stretch
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
@@ -44,11 +45,12 @@ from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
 from unstatic.presets.edit_evaluation import edit_prompts, edited_videos
 from unstatic.presets.feature_store import FeatureStore
+from unstatic.presets.retelling import CARD_NAMES, CARDS, REMIXES, measure_cards, measure_remixes
 
 POSSIBLE, DISTRIBUTION, EDITS = "possible", "distribution", "edits"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
-PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, *RECONSTRUCTIONS)
+PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, REMIXES, CARDS, *RECONSTRUCTIONS)
 MEASURES = 2  # goes up when a part measures more or otherwise, so that none of before is taken for it
 SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
@@ -56,7 +58,7 @@ FEW_STEPS = 6
 MANY_STEPS, HURRIED_STEPS = 32, 4
 SHOWN_CLIPS = 12
 SHEET_ANSWERS = 40
-CASES, RECONSTRUCTED_CLIPS, EDITED_CLIPS = 120, 96, 48
+CASES, RECONSTRUCTED_CLIPS, EDITED_CLIPS, RETOLD_CLIPS = 120, 96, 48, 48
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Watch = Callable[[str, FollowAnswer, Frames], None]
@@ -194,11 +196,28 @@ def _measure(
             return measure_edits(
                 edited_videos(engine, prompts, engine.reconstruct, enlarge=enlarge, advance=bar.advance)
             )
+    if name in (REMIXES, CARDS):
+        return _retell(engine, todo, name)
     if name == PHYSICS:
         return _measure_physics(engine, todo, times)
     if name == MINUTES:
         return _watch_minutes(engine, todo, times)
     return _follow(engine, todo, name, times, store)
+
+
+def _retell(engine: NativeEngine, todo: EvaluationPlan, name: str) -> FollowResult:
+    """Measure remixes or cards, films as the model makes them when nobody says otherwise."""
+    count, readers = min(todo.prompts, RETOLD_CLIPS), [load_parser(), load_classical()]
+    shown = f"strength {STRENGTH:g}" if name == REMIXES else CARD_NAMES[1]
+    keep = _keeper(todo, name, shown)
+    with progress(name, count) as bar:
+        if name == REMIXES:
+            enlarge = enlargement(engine.manifest)
+            result = measure_remixes(engine, count, readers, enlarge=enlarge, watch=keep, advance=bar.advance)
+        else:
+            result = measure_cards(engine, count, readers, watch=keep, advance=bar.advance)
+    _draw_answers(todo, name, result, shown)
+    return result
 
 
 def _measure_physics(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes) -> PhysicsResult:
@@ -246,10 +265,15 @@ def _follow(
         )
     if store is not None:
         store.save(name)
+    _draw_answers(todo, name, result, shown)
+    return result
+
+
+def _draw_answers(todo: EvaluationPlan, name: str, result: FollowResult, shown: str) -> None:
+    """Write a picture of the first films of a column, and of what was read in them."""
     if todo.folder is not None:
         (column,) = (column for column in result.columns if column.name == shown)
         write_picture(todo.folder / f"answers-{name}.png", answer_sheet(column.answers[:SHEET_ANSWERS]))
-    return result
 
 
 def _watcher(keep: Watch, suite: str, store: FeatureStore | None) -> Watch:
