@@ -7,6 +7,8 @@
     unstatic bench --json --seconds 5 --size 1920x1080 --fps 32 > 1080p.json
     python scripts/publish_evaluation.py report --machine "two cores of a Xeon with AMX" --bench *.json
 
+With --keep, parts that the report lacks stay as they were published, of the same weights; so do benchmarks.
+
 Writes docs/reference/evaluation.md and evaluation.json (scores without single answers), the table of the
 README, and every figure that a document names: after `<!-- figure: PART / KEY / ... -->` stands what the JSON
 has there. A test compares all of them with the JSON.
@@ -22,6 +24,7 @@ from typing import Any, cast
 from unstatic.core.errors import InputError
 from unstatic.evals.report import to_markdown
 from unstatic.models.manifest import find_model
+from unstatic.presets.evaluation import DISTRIBUTION, PARTS
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -30,6 +33,7 @@ TABLE = re.compile(r"(<!-- evaluation -->\n).*?(<!-- /evaluation -->)", re.DOTAL
 FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->([^ |\n<]*)")
 # Lists of single answers, clips and films
 NO_PARTS = ("bench",)
+SECTION = re.compile(r"^## (.+)\n\n((?:(?!^## ).*\n?)*)", re.MULTILINE)
 LONG = ("answers", "confusions", "parsers_alone", "clips", "figures", "curves", "films")
 HEAD = """# Evaluation of {model}
 
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("report", type=Path)
     parser.add_argument("--machine", required=True, help="what it was measured on")
     parser.add_argument("--bench", type=Path, nargs="*", default=[], help="what `unstatic bench --json` said")
+    parser.add_argument("--keep", action="store_true", help="let stand what was not measured again")
     options = parser.parse_args()
     facts = json.loads((options.report / "evaluation.json").read_text(encoding="utf-8"))
     parts = {
@@ -61,6 +66,9 @@ def main() -> None:
     short = (
         {"digest": digest, "machine": options.machine} | shortened(facts) | {"bench": films(options.bench)}
     )
+    if options.keep:
+        short = with_kept(short, json.loads(FACTS.read_text(encoding="utf-8")))
+        parts = sections(REPORT.read_text(encoding="utf-8")) | parts
     # Make all texts, then write them: a figure that is missing leaves everything as it was
     texts = {FACTS: json.dumps(short, indent=1) + "\n", REPORT: page(short, parts)}
     for document in (ROOT / "README.md", *sorted(DOCS.rglob("*.md"))):
@@ -77,6 +85,31 @@ def check_weights(parts: Path, digest: str) -> None:
         of = json.loads(path.read_text(encoding="utf-8"))["key"].split()[0]
         if of != digest:
             raise InputError(f"{path} is of the weights {of}, not {digest}: measure it again")
+
+
+def with_kept(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """Return new facts and, where there are none, the old ones, each with the commit that measured it.
+
+    Commit and command are those of the old facts. Raises InputError if these are of other weights.
+    """
+    if new["digest"] != old["digest"]:
+        raise InputError(f"what is published is of the weights {old['digest']}: measure all of it again")
+    found = {name: {"commit": old["commit"]} | each for name, each in old.items() if is_part(name, each)}
+    found |= {name: each for name, each in new.items() if is_part(name, each)}
+    about = {name: each for name, each in new.items() if not isinstance(each, Mapping)}
+    about |= {name: old[name] for name in ("commit", "command")}
+    ordered = {name: found[name] for name in (*PARTS, DISTRIBUTION) if name in found}
+    return about | ordered | {"bench": old["bench"] | new["bench"]}
+
+
+def is_part(name: str, facts: Any) -> bool:
+    """Tell whether facts are of a part that was measured by itself."""
+    return isinstance(facts, Mapping) and name not in NO_PARTS
+
+
+def sections(text: str) -> dict[str, str]:
+    """Return the tables of a page by the names of their parts."""
+    return {found[1]: found[2].strip() for found in SECTION.finditer(text)}
 
 
 def shortened(facts: Any) -> Any:
@@ -105,7 +138,7 @@ def commits(facts: Mapping[str, Any]) -> str:
     """Return the commits at which parts were measured: "1ee61bc (edits: 6ad07f2)"."""
     parts: dict[str, list[str]] = {}
     for name, each in facts.items():
-        if isinstance(each, Mapping) and name not in NO_PARTS:
+        if is_part(name, each):
             commit = cast("Mapping[str, Any]", each).get("commit", facts["commit"])
             parts.setdefault(str(commit), []).append(name)
     if len(parts) < 2:

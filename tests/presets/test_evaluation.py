@@ -1,5 +1,6 @@
 """What a folder holds is measured again exactly when it is of other weights or of another plan."""
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,9 @@ def test_features_of_other_weights_never_stand_for_these(tmp_path: Path) -> None
     of_b = run(replace(todo, digest="B"))["distribution"]
     assert of_b != of_a
     assert run(replace(todo, digest="B"))["distribution"] == of_b
+    part = json.loads((tmp_path / "parts" / "distribution.json").read_text(encoding="utf-8"))
+    assert part["facts"] == of_b
+    assert part["key"].startswith("B ")
 
 
 def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distilled() -> None:

@@ -1,5 +1,16 @@
 import pytest
-from publish_evaluation import commits, figure, page, shortened, with_figures, with_table
+from publish_evaluation import (
+    commits,
+    figure,
+    page,
+    sections,
+    shortened,
+    with_figures,
+    with_kept,
+    with_table,
+)
+
+from unstatic.core.errors import InputError
 
 SCORES = {
     name: {"right": 9, "total": 10, "share": 0.9, "interval_95": [0.6, 0.98]} for name in ("colour", "all")
@@ -55,3 +66,30 @@ def test_parts_of_another_commit_are_named():
     mixed = {"commit": "x", "edits": other, "objects": one, "animals": one, "bench": {}}
     assert commits(mixed) == "1111111 (edits: 2222222)"
     assert commits({"commit": "x", "objects": {}, "animals": {}, "edits": other}) == "x (edits: 2222222)"
+
+
+def test_what_was_not_measured_again_stays_with_its_commit():
+    old = FACTS | {"bench": {"5 s": 1, "60 s": 2}, "edits": {"loop": 3, "commit": "2222222"}}
+    new = {
+        "digest": "abc",
+        "command": "unstatic eval nano --suite remixes -o report",
+        "commit": "3333333",
+        "machine": "another",
+        "remixes": {"columns": {}, "commit": "3333333"},
+        "edits": {"loop": 4, "commit": "3333333"},
+        "bench": {"60 s": 5},
+    }
+    both = with_kept(new, old)
+    assert list(both)[-5:] == ["objects", "edits", "remixes", "reconstruction", "bench"]
+    assert both["edits"] == {"loop": 4, "commit": "3333333"}
+    assert both["objects"] == FACTS["objects"] | {"commit": "1234567"}
+    assert both["bench"] == {"5 s": 1, "60 s": 5}
+    assert both["command"] == FACTS["command"]
+    assert commits(both) == "1234567 (edits, remixes: 3333333)"
+    with pytest.raises(InputError, match="of the weights abc"):
+        with_kept(new | {"digest": "xyz"}, old)
+
+
+def test_the_tables_of_a_page_are_found_again():
+    parts = {"objects": "| A |\n|---|\n\n| more |", "reconstruction": "| B |"}
+    assert sections(page(FACTS, parts)) == parts

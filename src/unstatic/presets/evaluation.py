@@ -120,7 +120,9 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
         yield name, kept["markdown"], kept["facts"]
     if store and store.features:
         table = store.measure()
-        yield DISTRIBUTION, table.to_markdown(), table.to_json()
+        kept = {"markdown": table.to_markdown(), "facts": table.to_json() | {"commit": todo.commit}}
+        _keep(todo, DISTRIBUTION, kept)
+        yield DISTRIBUTION, kept["markdown"], kept["facts"]
 
 
 def parts_of(manifest: Manifest) -> tuple[str, ...]:
