@@ -6,7 +6,7 @@ from itertools import islice
 
 import pytest
 import torch
-from tiny_transformer import CONFIG
+from tiny_transformer import CONFIG, build, texts
 from torch import Tensor
 
 from unstatic.core.errors import InputError
@@ -14,8 +14,8 @@ from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Reg
 from unstatic.diffusion.schedule import linear
 from unstatic.diffusion.solver import ancestral, consistency, euler
 from unstatic.diffusion.step_cache import StepCache
+from unstatic.generate.anchors import FREE_CHUNKS, Anchors
 from unstatic.generate.stream import (
-    Anchors,
     Chunk,
     Contrast,
     Denoised,
@@ -26,28 +26,16 @@ from unstatic.generate.stream import (
     chunk_noise,
     stream_latents,
 )
-from unstatic.models.transformer import Ring, TextMemory, TransformerConfig, VideoTransformer
+from unstatic.models.transformer import Ring, TextMemory, VideoTransformer
 
 CHUNKS = (1, 4, 4, 4)
 SHAPE = (4, 4, 4)
 SAMPLING = Sampling(sigmas=linear(3), solver=euler, prediction="x0", guidance=2.0, history_sigma=0.1)
 
 
-def build(config: TransformerConfig) -> VideoTransformer:
-    model = VideoTransformer(config).eval().requires_grad_(False)
-    source = torch.Generator().manual_seed(0)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2, generator=source)
-    return model
-
-
 @pytest.fixture(scope="module")
 def model() -> VideoTransformer:
     return build(CONFIG)
-
-
-def texts(*seeds: int) -> Tensor:
-    return torch.stack([torch.randn(5, 8, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
 
 def script(
@@ -384,7 +372,7 @@ def test_a_region_is_kept_and_does_not_anchor(model: VideoTransformer):
     keep_mask = torch.zeros(1, 1, 13, 4, 4, dtype=torch.bool)
     keep_mask[..., :2] = True
     state = apply_conditions(static(), [Region(latent=clean, keep_mask=keep_mask)])
-    assert Anchors(model, state, SAMPLING).known == []
+    assert Anchors(model, state, SAMPLING.rows).known == []
     made = final(stream(model, state))
     assert torch.equal(made[..., :2], clean[..., :2])
     assert not torch.equal(made[..., 2:], clean[..., 2:])
@@ -417,71 +405,7 @@ def test_what_is_remembered_clean_may_be_given_in_whole_chunks_at_the_beginning(
         made(Span(latent=clean[:, :, :3], start=3))
 
 
-# ------------------------------------------------------------------------------------------ text and anchors
-
-
-def seen(
-    model: VideoTransformer, state: LatentState, chunks: Sequence[int], begins: Sequence[int] = (0,)
-) -> list[list[int]]:
-    """Return the times of the anchors that each chunk of a video sees."""
-    anchors, start, times = Anchors(model, state, replace(SAMPLING, guidance=1.0)), 0, []
-    for length in chunks:
-        if start in begins:
-            later = [each for each in begins if each > start]
-            anchors.begin(model.encode_text(texts(start)), start, later[0] if later else None)
-        memory = anchors.at(start, start + length)
-        times.append([] if memory is None else memory.times[0].tolist())
-        anchors.keep(start, state.window(start, start + length).latent)
-        start += length
-    return times
-
-
-def test_the_first_frame_anchors_as_soon_as_the_ring_has_passed_it(model: VideoTransformer):
-    chunks = (1, 4, 4, 4, 4)
-    assert seen(model, static(chunks), chunks) == [[], [], [], [0], [0]]
-
-
-def test_a_new_text_lets_go_of_the_frames_before_it(model: VideoTransformer):
-    chunks = (1, 4, 4, 4, 4, 4, 4)
-    assert seen(model, static(chunks), chunks, begins=(0, 9)) == [[], [], [], [], [], [], [9]]
-
-
-def test_behind_a_known_frame_there_may_be_nothing_to_see(model: VideoTransformer):
-    chunks = (1, 4, 4, 4)
-    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 1, 4, 4), start=2)])
-    assert seen(model, state, chunks) == [[2], [2], [], [0]]
-    assert final(stream(model, state)).shape[2] == 13
-
-
-def test_the_chunk_that_arrives_sees_how_it_goes_on(model: VideoTransformer):
-    chunks = (1, 4, 4, 4, 4, 4)
-    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 4, 4, 4), start=17)])
-    assert seen(model, state, chunks) == [[17], [17], [17], [0, 17], [17, 18], [0, 17]]
-    alone = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 1, 4, 4), start=17)])
-    assert seen(model, alone, chunks) == [[17], [17], [17], [0, 17], [0, 17], [0, 17]]
-
-
-def test_what_comes_under_another_text_is_not_seen(model: VideoTransformer):
-    chunks = (1, 4, 4, 4)
-    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 2, 4, 4), start=9)])
-    assert seen(model, state, chunks) == [[9], [9], [9, 10], [0, 9]]
-    assert seen(model, state, chunks, begins=(0, 5)) == [[], [], [9, 10], [9]]
-
-
-def test_a_chunk_sees_the_first_frame_and_the_next_known_one(model: VideoTransformer):
-    chunks = (1, 4, 4, 4)
-    given = torch.randn(1, 4, 2, 4, 4)
-    state = apply_conditions(
-        static(chunks), [FirstFrame(latent=given[:, :, :1]), Span(latent=given, start=7)]
-    )
-    # The third chunk has them inside; behind the last known frame there is nothing to arrive at
-    assert seen(model, state, chunks) == [[7], [0, 7], [0, 7], [0]]
-
-
-def test_memory_of_anchors_does_not_grow_with_what_is_known(model: VideoTransformer):
-    chunks = (1, 4, 4, 4)
-    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 13, 4, 4), start=0)])
-    assert max(map(len, seen(model, state, chunks))) == 2
+# ------------------------------------------------------------------------------------------------------- text
 
 
 def test_each_text_is_read_once_and_counts_from_its_start(model: VideoTransformer):
@@ -497,3 +421,35 @@ def test_each_text_is_read_once_and_counts_from_its_start(model: VideoTransforme
     assert asked == [0, 1]
     assert torch.equal(changed[:, :, :5], plain[:, :, :5])
     assert not torch.equal(changed[:, :, 5:9], plain[:, :, 5:9])
+
+
+# -------------------------------------------------------------------------------------------------- waypoints
+
+LONG = (1, *[4] * (FREE_CHUNKS + 2))
+
+
+def test_waypoints_change_a_long_video_and_only_behind_its_beginning(model: VideoTransformer):
+    plain, long = (
+        final(stream(model, static(LONG), replace(SAMPLING, waypoints=on))) for on in (False, True)
+    )
+    free = sum(LONG[:FREE_CHUNKS])
+    assert torch.equal(plain[:, :, :free], long[:, :, :free])
+    assert not torch.allclose(plain[:, :, free:], long[:, :, free:])
+
+
+def test_a_waypoint_costs_the_steps_of_a_chunk_and_is_not_shown(model: VideoTransformer, passes: list[int]):
+    counts: list[int] = []
+    for on in (False, True):
+        passes.clear()
+        events = list(stream(model, static(LONG), replace(SAMPLING, waypoints=on)))
+        assert final(iter(events)).shape[2] == sum(LONG)
+        counts.append(len(passes))
+    assert counts[1] - counts[0] == 3
+
+
+def test_waypoints_of_a_batch_are_those_of_its_seeds(model: VideoTransformer):
+    both = final(stream(model, static(LONG, (5, 6)), seeds=(5, 6)))
+    for row, seed in enumerate((5, 6)):
+        state = static(LONG, (seed,))
+        alone = final(stream_latents(model, state, script(model, SAMPLING, [row]), SAMPLING, [seed]))
+        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-4, rtol=0)

@@ -239,6 +239,7 @@ class NativeEngine:
             distilled=plan.solver == DISTILLED,
             thousandths=self.manifest.defaults.schedule == "wan",
             damped=self.manifest.defaults.damped,
+            waypoints=self.manifest.defaults.waypoints,
         )
 
 

@@ -1,13 +1,12 @@
 """Streaming: a latent video is denoised chunk by chunk, and every finished chunk is remembered in a ring.
 
 Memory does not grow with the length of the video: a chunk reads the text, the ring (the last chunks) and at
-most two anchors: the first frame under its text, which keeps a long video from drifting away, and the next
-frame that is known beforehand, so that the video can arrive there. With guidance the batch stands twice in
-a pass, first under the prompt and then under the empty prompt; a distilled model is told the guidance
-instead.
+most two anchors (`anchors.py`). With guidance the batch stands twice in a pass, first under the prompt and
+then under the empty prompt; a distilled model is told the guidance instead.
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +16,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unstatic.core.errors import InputError
 from unstatic.core.processes import this_process
 from unstatic.core.seeds import generator, noise
 from unstatic.diffusion.condition import LatentState
@@ -28,11 +26,11 @@ from unstatic.diffusion.sampling import sample
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
 from unstatic.diffusion.step_cache import ALL_STEPS, StepCache
+from unstatic.generate.anchors import Anchors
 from unstatic.generate.memories import Memories
 from unstatic.models.parts import Transformer
-from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
+from unstatic.models.transformer import Ring, TextMemory, TransformerOutput
 
-MOST_ANCHORS = 2  # in training there were never more
 SOMETHING_NEW = 2.0  # times the deviation of a channel: that much is no error of the chunk before
 
 
@@ -63,7 +61,8 @@ class Sampling:
     look back at it. With `distilled` the model is told how far each step goes and how guided it shall be,
     with `thousandths` levels rounded down to whole thousandths, as it learned them. `beside` are channels
     that are known and stand next to those denoised: pictures, to models that read them there. `cache` says at
-    which steps the model is asked. With `damped` what is remembered is bounded (`Contrast`).
+    which steps the model is asked. With `damped` what is remembered is bounded (`Contrast`), and with
+    `waypoints` a long video sees where it goes (`Anchors`).
     """
 
     sigmas: Schedule
@@ -79,6 +78,7 @@ class Sampling:
     thousandths: bool = False
     beside: Latent | None = None
     damped: bool = True
+    waypoints: bool = True
 
     @property
     def in_one_pass(self) -> bool:
@@ -150,7 +150,23 @@ def stream_latents(
     edges = [*accumulate(model.config.chunks(state.latent.shape[2]), initial=0)]
     ring: Ring | None = None
     text: TextMemory | None = None
-    number, anchors, contrast = -1, Anchors(model, state, sampling), Contrast()
+
+    def steps(start: int, stop: int, memories: Memories) -> Iterator[LatentState]:
+        predict = sampling.cache.around(_guided(model, start, memories, sampling), sampling.sigmas)
+        generators = [generator("solver", seed, start) for seed in seeds]
+        return sample(state.window(start, stop), sampling.sigmas, predict, sampling.solver, generators)
+
+    def draw(start: int, stop: int, memories: Memories) -> Latent:
+        return deque(steps(start, stop, memories), maxlen=1)[0].latent
+
+    anchors = Anchors(
+        model,
+        state,
+        sampling.rows,
+        clean_past=sampling.history_sigma == 0,
+        draw=draw if sampling.waypoints else None,
+    )
+    number, contrast = -1, Contrast()
     for start, stop in pairwise(edges):
         if text is None or script.number_at(start) != number:
             number = script.number_at(start)
@@ -158,11 +174,8 @@ def stream_latents(
             anchors.begin(text, start, script.end(number))
             contrast.begin()
         memories = Memories(text, anchors.at(start, stop), ring)
-        look = _look(model, start, memories)
-        generators = [generator("solver", seed, start) for seed in seeds]
         here = state.window(start, stop)
-        predict = sampling.cache.around(_guided(model, start, memories, sampling), sampling.sigmas)
-        for after in sample(here, sampling.sigmas, predict, sampling.solver, generators):
+        for after in steps(start, stop, memories):
             here = after
             yield Denoised(start, here)
         yield Chunk(start, here.latent)
@@ -172,7 +185,7 @@ def stream_latents(
             static = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
             given = [time in anchors.known for time in range(start, stop)]
             kept = contrast.bounded(here.latent, given) if sampling.damped else here.latent
-            ring = _remember(look, sampling, kept, static, given)
+            ring = _remember(_look(model, start, memories), sampling, kept, static, given)
 
 
 class Contrast:
@@ -200,74 +213,6 @@ class Contrast:
         self.most = torch.where(deviation > SOMETHING_NEW * self.most, deviation, self.most)
         damped = mean + (latent - mean) * (self.most / deviation.clamp_min(1e-6)).clamp_max(1.0)
         return torch.where(torch.tensor(given, device=latent.device)[:, None, None], latent, damped)
-
-
-class Anchors:
-    """The clean frames that a chunk sees beside the ring: the first under its text, and the next known one.
-
-    The first frame is seen if it was given, or as soon as the ring has passed it; what comes under another
-    text is not seen, for it may be another scene. The chunk that arrives at known frames sees two of them
-    instead, where there are two: one says where to come to, the other how fast it goes on there. A model
-    without anchors sees none, and may be given frames only if it remembers its own as clean: whole chunks at
-    the beginning, which it then remembers as if it had made them.
-    """
-
-    def __init__(self, model: Transformer, state: LatentState, sampling: Sampling) -> None:
-        self.model, self.state, self.sampling = model, state, sampling
-        # Conditions bind all samples alike
-        self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()
-        self.first: tuple[int, Latent] | None = None
-        self.times: list[int] = []
-        self.memory: AnchorMemory | None = None
-
-    def begin(self, text: TextMemory, start: int, stop: int | None) -> None:
-        """Read frames under another text, that of the latent frames from `start` to `stop` - 1."""
-        self.text, self.begun, self.over = text, start, stop
-        self.first, self.times, self.memory = None, [], None
-
-    def keep(self, start: int, latent: Latent) -> None:
-        """Keep the first frame of the first chunk under the text; a chunk that begins at `start` is final."""
-        if start == self.begun:
-            self.first = start, latent[:, :, :1].clone()
-
-    def at(self, start: int, stop: int) -> AnchorMemory | None:
-        """Return what the chunk of the latent frames from `start` to `stop` - 1 sees."""
-        frames = self._frames(start, stop)
-        times = [time for time, _ in frames]
-        if times != self.times and not times:
-            self.memory, self.times = None, []
-        elif times != self.times:
-            latent = self.sampling.rows(torch.cat([frame for _, frame in frames], dim=2))
-            self.memory = self.model.encode_anchors(latent, torch.tensor(times), self.text)
-            self.times = times
-        return self.memory
-
-    def _frames(self, start: int, stop: int) -> list[tuple[int, Latent]]:
-        config = self.model.config
-        if config.chunk is None:  # one chunk sees everything
-            return []
-        if not config.anchors and self.sampling.history_sigma == 0:
-            self._check_beginning(start, stop)
-            return []
-        frames: list[tuple[int, Latent]] = []
-        passed = start - config.history_chunks * config.chunk
-        if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
-            frames.append(self.first)
-        known = [time for time in self.known if self.over is None or time < self.over]
-        ahead = [time for time in known if time >= stop] or [x for x in known if start <= x < stop]
-        ahead = ahead[:2] if ahead[:2] == [stop, stop + 1] else ahead[:1]
-        goal = [(time, self.state.clean[:, :, time : time + 1]) for time in ahead]
-        return frames[: MOST_ANCHORS - len(goal)] + goal
-
-    def _check_beginning(self, start: int, stop: int) -> None:
-        """Raise InputError where a chunk is known in part, or what comes before it is not known."""
-        if self.known and self.known != [*range(len(self.known))]:
-            raise InputError("this model goes forward only: give it frames at the beginning")
-        if start < len(self.known) < stop:
-            chunk = self.model.config.chunk
-            raise InputError(
-                f"{len(self.known)} latent frames are no whole chunks of {chunk}: give this model some"
-            )
 
 
 Look = Callable[..., TransformerOutput]  # the transformer at one place of the stream: latent and levels in

@@ -30,8 +30,9 @@ class SamplingDefaults:
     looks back at them. Guidance leads away from the prompt `negative`, and is `late_guidance` below the level
     `boundary` of the manifest unless that is None. `levels`, where there are any, are those that the model
     learned, before the shift: they stand instead of a schedule. With `damped` what is remembered of a film is
-    never stronger than it was at first. `skip_layer_guidance` is how far films are led away from what the
-    transformer says without one of its blocks (`generate/stream.py`); 0 spares the pass.
+    never stronger than it was at first, and with `waypoints` long films see where they go, if the transformer
+    reads anchors. `skip_layer_guidance` is how far films are led away from what the transformer says without
+    one of its blocks (`generate/stream.py`); 0 spares the pass.
     """
 
     steps: int
@@ -44,6 +45,7 @@ class SamplingDefaults:
     late_guidance: float | None = None
     levels: tuple[float, ...] = ()
     damped: bool = True
+    waypoints: bool = True
     skip_layer_guidance: float = 0.0
 
 

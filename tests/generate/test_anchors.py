@@ -1,0 +1,178 @@
+"""Anchors: which clean frames each chunk sees, known ones first, and the waypoints of a long video."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from tiny_transformer import CONFIG, build, texts
+
+from unstatic.diffusion.condition import (
+    FirstFrame,
+    LastFrame,
+    LatentState,
+    Region,
+    Source,
+    Span,
+    apply_conditions,
+)
+from unstatic.diffusion.process import Latent
+from unstatic.generate.anchors import FREE_CHUNKS, Anchors, Draw
+from unstatic.generate.memories import Memories
+from unstatic.generate.stream import chunk_noise
+from unstatic.models.transformer import VideoTransformer
+
+SHAPE = (4, 4, 4)
+LONG = (1, *[4] * 12)
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoTransformer:
+    return build(CONFIG)
+
+
+def static(chunks: Sequence[int]) -> LatentState:
+    return LatentState.static(chunk_noise(SHAPE, chunks, (5,)))
+
+
+def seen(
+    model: VideoTransformer,
+    state: LatentState,
+    chunks: Sequence[int],
+    begins: Sequence[int] = (0,),
+    draw: Draw | None = None,
+) -> list[list[int]]:
+    """Return the times of the anchors that each chunk of a video sees; `draw` makes waypoints."""
+    anchors, start, times = Anchors(model, state, lambda rows: rows, draw=draw), 0, []
+    for length in chunks:
+        if start in begins:
+            later = [each for each in begins if each > start]
+            anchors.begin(model.encode_text(texts(start)), start, later[0] if later else None)
+        memory = anchors.at(start, start + length)
+        times.append([] if memory is None else memory.times[0].tolist())
+        anchors.keep(start, state.window(start, start + length).latent)
+        start += length
+    return times
+
+
+def test_the_first_frame_anchors_as_soon_as_the_ring_has_passed_it(model: VideoTransformer):
+    chunks = (1, 4, 4, 4, 4)
+    assert seen(model, static(chunks), chunks) == [[], [], [], [0], [0]]
+
+
+def test_a_new_text_lets_go_of_the_frames_before_it(model: VideoTransformer):
+    chunks = (1, 4, 4, 4, 4, 4, 4)
+    assert seen(model, static(chunks), chunks, begins=(0, 9)) == [[], [], [], [], [], [], [9]]
+
+
+def test_behind_a_known_frame_there_may_be_nothing_to_see(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 1, 4, 4), start=2)])
+    assert seen(model, state, chunks) == [[2], [2], [], [0]]
+
+
+def test_the_chunk_that_arrives_sees_how_it_goes_on(model: VideoTransformer):
+    chunks = (1, 4, 4, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 4, 4, 4), start=17)])
+    assert seen(model, state, chunks) == [[17], [17], [17], [0, 17], [17, 18], [0, 17]]
+    alone = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 1, 4, 4), start=17)])
+    assert seen(model, alone, chunks) == [[17], [17], [17], [0, 17], [0, 17], [0, 17]]
+
+
+def test_what_comes_under_another_text_is_not_seen(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 2, 4, 4), start=9)])
+    assert seen(model, state, chunks) == [[9], [9], [9, 10], [0, 9]]
+    assert seen(model, state, chunks, begins=(0, 5)) == [[], [], [9, 10], [9]]
+
+
+def test_a_chunk_sees_the_first_frame_and_the_next_known_one(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    given = torch.randn(1, 4, 2, 4, 4)
+    state = apply_conditions(
+        static(chunks), [FirstFrame(latent=given[:, :, :1]), Span(latent=given, start=7)]
+    )
+    # The third chunk has them inside; behind the last known frame there is nothing to arrive at
+    assert seen(model, state, chunks) == [[7], [0, 7], [0, 7], [0]]
+
+
+def test_memory_of_anchors_does_not_grow_with_what_is_known(model: VideoTransformer):
+    chunks = (1, 4, 4, 4)
+    state = apply_conditions(static(chunks), [Span(latent=torch.randn(1, 4, 13, 4, 4), start=0)])
+    assert max(map(len, seen(model, state, chunks))) == 2
+
+
+# -------------------------------------------------------------------------------------------------- waypoints
+
+
+class Drawn:
+    """Notes what is to be drawn, and of which memories."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, int]] = []
+        self.memories: list[Memories] = []
+
+    def __call__(self, start: int, stop: int, memories: Memories) -> Latent:
+        self.asked.append((start, stop))
+        self.memories.append(memories)
+        return torch.full((1, 4, stop - start, 4, 4), float(start))
+
+
+def test_a_short_video_has_no_waypoint(model: VideoTransformer):
+    drawn, chunks = Drawn(), (1, *[4] * (FREE_CHUNKS - 1))
+    assert seen(model, static(chunks), chunks, draw=drawn) == seen(model, static(chunks), chunks)
+    assert drawn.asked == []
+
+
+def test_a_long_video_goes_from_waypoint_to_waypoint(model: VideoTransformer):
+    drawn = Drawn()
+    times = seen(model, static(LONG), LONG, draw=drawn)
+    assert times[:5] == [[], [], [], [0], [0]]
+    assert times[5:] == [[21, 22]] * 2 + [[29, 30]] * 2 + [[37, 38]] * 2 + [[45, 46]] * 2
+    assert drawn.asked == [(21, 25), (29, 33), (37, 41), (45, 49)]
+
+
+def test_nothing_but_text_and_first_frame_counts_for_a_waypoint(model: VideoTransformer):
+    drawn = Drawn()
+    seen(model, static(LONG), LONG, draw=drawn)
+    for memories in drawn.memories:
+        assert memories.ring is None
+        assert memories.anchors is not None
+        assert memories.anchors.times.tolist() == [[0]]
+
+
+def test_each_text_has_its_own_waypoints_and_none_for_the_next(model: VideoTransformer):
+    drawn = Drawn()
+    times = seen(model, static(LONG), LONG, begins=(0, 25), draw=drawn)
+    assert drawn.asked == [(21, 25)]
+    assert times[5:7] == [[21, 22], [21, 22]]
+    assert all(21 not in each for each in times[7:])
+
+
+def test_known_frames_that_are_near_come_before_waypoints(model: VideoTransformer):
+    near = apply_conditions(static(LONG), [LastFrame(latent=torch.randn(1, 4, 1, 4, 4))])
+    drawn = Drawn()
+    assert seen(model, near, LONG, draw=drawn) == seen(model, near, LONG)
+    assert drawn.asked == []
+    # Sixteen seconds are too far to go there all the way
+    chunks = (1, *[4] * 16)
+    far = apply_conditions(static(chunks), [LastFrame(latent=torch.randn(1, 4, 1, 4, 4))])
+    times = seen(model, far, chunks, draw=drawn)
+    assert drawn.asked == [(21, 25), (29, 33)]
+    assert times[9:] == [[0, 64]] * 8
+
+
+@pytest.mark.parametrize("share", [1, 4])
+def test_nothing_is_drawn_where_something_is_told(model: VideoTransformer, share: int):
+    clean = torch.randn(1, 4, 49, 4, 4, generator=torch.Generator().manual_seed(1))
+    keep_mask = torch.zeros(1, 1, 49, 4, 4, dtype=torch.bool)
+    keep_mask[..., :share] = True
+    told = [Region(latent=clean, keep_mask=keep_mask)] if share < 4 else [Source(latent=clean, strength=0.9)]
+    drawn = Drawn()
+    seen(model, apply_conditions(static(LONG), told), LONG, draw=drawn)
+    assert drawn.asked == []
+
+
+def test_waypoints_of_a_video_that_was_given_a_beginning(model: VideoTransformer):
+    drawn, given = Drawn(), torch.randn(1, 4, 9, 4, 4)
+    seen(model, apply_conditions(static(LONG), [Span(latent=given, start=0)]), LONG, draw=drawn)
+    assert [start for start, _ in drawn.asked] == [21, 29, 37, 45]
