@@ -1,6 +1,7 @@
 """Anchors: which clean frames each chunk sees, known ones first, and the waypoints of a long video."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,10 +17,9 @@ from unstatic.diffusion.condition import (
     apply_conditions,
 )
 from unstatic.diffusion.process import Latent
-from unstatic.generate.anchors import FREE_CHUNKS, Anchors, Draw
-from unstatic.generate.memories import Memories
+from unstatic.generate.anchors import FREE_CHUNKS, Anchors, Draw, goes_on
 from unstatic.generate.stream import chunk_noise
-from unstatic.models.transformer import VideoTransformer
+from unstatic.models.transformer import AnchorMemory, VideoTransformer
 
 SHAPE = (4, 4, 4)
 LONG = (1, *[4] * 12)
@@ -105,47 +105,73 @@ def test_memory_of_anchors_does_not_grow_with_what_is_known(model: VideoTransfor
 
 
 class Drawn:
-    """Notes what is to be drawn, and of which memories."""
+    """Notes what is to be drawn, and of what; beginnings differ from each other, by 1."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[int, int]] = []
-        self.memories: list[Memories] = []
+        self.known: list[list[int] | None] = []
 
-    def __call__(self, start: int, stop: int, memories: Memories) -> Latent:
+    def __call__(self, start: int, stop: int, known: AnchorMemory | None) -> Latent:
         self.asked.append((start, stop))
-        self.memories.append(memories)
-        return torch.full((1, 4, stop - start, 4, 4), float(start))
+        self.known.append(None if known is None else known.times.tolist()[0])
+        return torch.arange(start, stop)[:, None, None].float().expand(1, 4, -1, 4, 4)
+
+    @property
+    def waypoints(self) -> list[int]:
+        """Where they are; beside the first another beginning is drawn again."""
+        return sorted({start for number, (start, _) in enumerate(self.asked) if number != 1})
+
+
+def moving(chunks: Sequence[int], speed: float | int) -> LatentState:
+    """Return a video that goes on, or hardly so; in the sixth chunk it is where beginnings are."""
+    state = static(chunks)
+    frames = (torch.arange(sum(chunks))[:, None, None].float() - 18.5) * speed + 24.5
+    return replace(state, latent=frames.expand_as(state.latent))
 
 
 def test_a_short_video_has_no_waypoint(model: VideoTransformer):
-    drawn, chunks = Drawn(), (1, *[4] * (FREE_CHUNKS - 1))
+    drawn, chunks = Drawn(), (1, *[4] * FREE_CHUNKS)
     assert seen(model, static(chunks), chunks, draw=drawn) == seen(model, static(chunks), chunks)
     assert drawn.asked == []
 
 
-def test_a_long_video_goes_from_waypoint_to_waypoint(model: VideoTransformer):
+def test_a_long_video_that_goes_on_goes_from_waypoint_to_waypoint(model: VideoTransformer):
     drawn = Drawn()
-    times = seen(model, static(LONG), LONG, draw=drawn)
-    assert times[:5] == [[], [], [], [0], [0]]
-    assert times[5:] == [[21, 22]] * 2 + [[29, 30]] * 2 + [[37, 38]] * 2 + [[45, 46]] * 2
-    assert drawn.asked == [(21, 25), (29, 33), (37, 41), (45, 49)]
+    times = seen(model, moving(LONG, 1), LONG, draw=drawn)
+    assert times[:6] == [[], [], [], [0], [0], [0]]
+    assert times[6:] == [[25, 26]] * 2 + [[33, 34]] * 2 + [[41, 42]] * 2 + [[0]]
+    assert drawn.asked == [(25, 29), (21, 25), (33, 37), (41, 45)]
+    assert drawn.known == [[0]] * 4, "nothing but the first frame counts for a waypoint"
 
 
-def test_nothing_but_text_and_first_frame_counts_for_a_waypoint(model: VideoTransformer):
+def test_what_has_come_to_rest_is_drawn_from_the_beginning_and_not_from_its_first_frame(
+    model: VideoTransformer,
+):
     drawn = Drawn()
-    seen(model, static(LONG), LONG, draw=drawn)
-    for memories in drawn.memories:
-        assert memories.ring is None
-        assert memories.anchors is not None
-        assert memories.anchors.times.tolist() == [[0]]
+    times = seen(model, moving(LONG, 0.1), LONG, draw=drawn)
+    assert drawn.asked == [(25, 29), (21, 25), (25, 29), (33, 37), (41, 45)]
+    assert drawn.known == [[0]] * 2 + [None] * 3
+    assert times[-1] == [20], "what fell in the first frame falls again"
+
+
+def test_motion_and_place_say_whether_it_goes_on():
+    def frames(first: float | int, speed: float | int) -> Latent:
+        return (torch.arange(4)[:, None, None].float() * speed + first).expand(1, 4, -1, 4, 4)
+
+    again = frames(0, 1), frames(2, 1)
+    assert goes_on(frames(1, 1), again)
+    assert goes_on(frames(1, 0.5), again)
+    assert not goes_on(frames(1, 0.3), again), "it rests"
+    assert not goes_on(frames(5, 1), again), "it is elsewhere"
 
 
 def test_each_text_has_its_own_waypoints_and_none_for_the_next(model: VideoTransformer):
-    drawn = Drawn()
-    times = seen(model, static(LONG), LONG, begins=(0, 25), draw=drawn)
-    assert drawn.asked == [(21, 25)]
-    assert times[5:7] == [[21, 22], [21, 22]]
-    assert all(21 not in each for each in times[7:])
+    drawn, chunks = Drawn(), (1, *[4] * 16)
+    times = seen(model, moving(chunks, 1), chunks, begins=(0, 33), draw=drawn)
+    assert drawn.asked == [(25, 29), (21, 25), (61, 65), (57, 61)]
+    assert drawn.known == [[0]] * 2 + [[33]] * 2
+    assert times[8] == [0]
+    assert times[9:11] == [[], []]
 
 
 def test_known_frames_that_are_near_come_before_waypoints(model: VideoTransformer):
@@ -157,8 +183,9 @@ def test_known_frames_that_are_near_come_before_waypoints(model: VideoTransforme
     chunks = (1, *[4] * 16)
     far = apply_conditions(static(chunks), [LastFrame(latent=torch.randn(1, 4, 1, 4, 4))])
     times = seen(model, far, chunks, draw=drawn)
-    assert drawn.asked == [(21, 25), (29, 33)]
-    assert times[9:] == [[0, 64]] * 8
+    assert drawn.waypoints[0] == 25
+    assert max(drawn.waypoints) <= 33
+    assert [each[-1] for each in times[10:]] == [64] * 7
 
 
 @pytest.mark.parametrize("share", [1, 4])
@@ -172,7 +199,8 @@ def test_nothing_is_drawn_where_something_is_told(model: VideoTransformer, share
     assert drawn.asked == []
 
 
-def test_waypoints_of_a_video_that_was_given_a_beginning(model: VideoTransformer):
-    drawn, given = Drawn(), torch.randn(1, 4, 9, 4, 4)
-    seen(model, apply_conditions(static(LONG), [Span(latent=given, start=0)]), LONG, draw=drawn)
-    assert [start for start, _ in drawn.asked] == [21, 29, 37, 45]
+@pytest.mark.parametrize(("given", "first"), [(1, 29), (9, 37), (11, 41)])
+def test_a_beginning_is_what_was_made_and_not_what_was_given(model: VideoTransformer, given: int, first: int):
+    drawn, latent = Drawn(), torch.randn(1, 4, given, 4, 4)
+    seen(model, apply_conditions(static(LONG), [Span(latent=latent, start=0)]), LONG, draw=drawn)
+    assert drawn.waypoints[0] == first

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -437,19 +438,48 @@ def test_waypoints_change_a_long_video_and_only_behind_its_beginning(model: Vide
     assert not torch.allclose(plain[:, :, free:], long[:, :, free:])
 
 
-def test_a_waypoint_costs_the_steps_of_a_chunk_and_is_not_shown(model: VideoTransformer, passes: list[int]):
+def test_waypoints_cost_the_steps_of_a_chunk_each_and_are_not_shown(
+    model: VideoTransformer, passes: list[int], monkeypatch: pytest.MonkeyPatch
+):
     counts: list[int] = []
-    for on in (False, True):
+    monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: True)
+    for chunks, on in ((LONG, False), (LONG, True), ((*LONG, 4, 4), True)):
         passes.clear()
-        events = list(stream(model, static(LONG), replace(SAMPLING, waypoints=on)))
-        assert final(iter(events)).shape[2] == sum(LONG)
+        events = list(stream(model, static(chunks), replace(SAMPLING, waypoints=on)))
+        assert final(iter(events)).shape[2] == sum(chunks)
         counts.append(len(passes))
-    assert counts[1] - counts[0] == 3
+    without, one, two = counts
+    # The first costs one more, to see whether the video goes on
+    assert one - without == 2 * 3
+    assert two - one == 2 * (3 + 1) + 3
 
 
-def test_waypoints_of_a_batch_are_those_of_its_seeds(model: VideoTransformer):
-    both = final(stream(model, static(LONG, (5, 6)), seeds=(5, 6)))
-    for row, seed in enumerate((5, 6)):
-        state = static(LONG, (seed,))
-        alone = final(stream_latents(model, state, script(model, SAMPLING, [row]), SAMPLING, [seed]))
-        torch.testing.assert_close(both[row : row + 1], alone, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_waypoint_does_not_know_what_came_last(
+    model: VideoTransformer, monkeypatch: pytest.MonkeyPatch, lasts: bool
+):
+    """Or else what went wrong would come along."""
+    drawn: list[list[Tensor]] = []
+    inner = Anchors._drawn
+    monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: lasts)
+
+    def noted(self: Anchors, *args: Any) -> list[tuple[int, Tensor]]:
+        found = inner(self, *args)
+        drawn[-1] += [frame for _, frame in found]
+        return found
+
+    monkeypatch.setattr(Anchors, "_drawn", noted)
+    chunks = (*LONG, 4, 4)
+    other = chunk_noise(SHAPE, chunks, (6,))
+    for last in (False, True):
+        drawn.append([])
+        state = static(chunks)
+        if last:  # other static in the two chunks before the second waypoint
+            latent = state.latent.clone()
+            latent[:, :, 25:33] = other[:, :, 25:33]
+            state = LatentState.static(latent)
+        list(stream(model, state))
+    same, changed = drawn
+    assert len(same) == 4
+    assert all(torch.equal(one, two) for one, two in zip(same[2:], changed[2:], strict=True))
+    assert len({float(frame.sum()) for frame in same}) == 4

@@ -29,7 +29,7 @@ from unstatic.diffusion.step_cache import ALL_STEPS, StepCache
 from unstatic.generate.anchors import Anchors
 from unstatic.generate.memories import Memories
 from unstatic.models.parts import Transformer
-from unstatic.models.transformer import Ring, TextMemory, TransformerOutput
+from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
 
 SOMETHING_NEW = 2.0  # times the deviation of a channel: that much is no error of the chunk before
 
@@ -149,15 +149,19 @@ def stream_latents(
     """
     edges = [*accumulate(model.config.chunks(state.latent.shape[2]), initial=0)]
     ring: Ring | None = None
+    settled: Ring | None = None
     text: TextMemory | None = None
 
-    def steps(start: int, stop: int, memories: Memories) -> Iterator[LatentState]:
-        predict = sampling.cache.around(_guided(model, start, memories, sampling), sampling.sigmas)
+    def steps(start: int, stop: int, memories: Memories, seen_from: int) -> Iterator[LatentState]:
+        predict = sampling.cache.around(_guided(model, seen_from, memories, sampling), sampling.sigmas)
         generators = [generator("solver", seed, start) for seed in seeds]
         return sample(state.window(start, stop), sampling.sigmas, predict, sampling.solver, generators)
 
-    def draw(start: int, stop: int, memories: Memories) -> Latent:
-        return deque(steps(start, stop, memories), maxlen=1)[0].latent
+    def draw(start: int, stop: int, known: AnchorMemory | None) -> Latent:
+        assert text is not None
+        assert settled is not None, "there is no waypoint before the beginning is over"
+        past, seen_from = (settled, settled.end) if known is None else (None, start)
+        return deque(steps(start, stop, Memories(text, known, past), seen_from), maxlen=1)[0].latent
 
     anchors = Anchors(
         model,
@@ -175,7 +179,7 @@ def stream_latents(
             contrast.begin()
         memories = Memories(text, anchors.at(start, stop), ring)
         here = state.window(start, stop)
-        for after in steps(start, stop, memories):
+        for after in steps(start, stop, memories, start):
             here = after
             yield Denoised(start, here)
         yield Chunk(start, here.latent)
@@ -186,6 +190,8 @@ def stream_latents(
             given = [time in anchors.known for time in range(start, stop)]
             kept = contrast.bounded(here.latent, given) if sampling.damped else here.latent
             ring = _remember(_look(model, start, memories), sampling, kept, static, given)
+            if anchors.ends_beginning(start):
+                settled = ring
 
 
 class Contrast:
