@@ -7,7 +7,8 @@
     unstatic bench --json --seconds 5 --size 1920x1080 --fps 32 > 1080p.json
     python scripts/publish_evaluation.py report --machine "two cores of a Xeon with AMX" --bench *.json
 
-With --keep, parts that the report lacks stay as they were published, of the same weights; so do benchmarks.
+With --keep, parts that the report lacks stay as they were published, of the same weights and machine; and all
+benchmarks, if none is given.
 
 Writes docs/reference/evaluation.md and evaluation.json (scores without single answers), the table of the
 README, and every figure that a document names: after `<!-- figure: PART / KEY / ... -->` stands what the JSON
@@ -90,16 +91,18 @@ def check_weights(parts: Path, digest: str) -> None:
 def with_kept(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     """Return new facts and, where there are none, the old ones, each with the commit that measured it.
 
-    Commit and command are those of the old facts. Raises InputError if these are of other weights.
+    Commit and command are those of the old facts. Raises InputError if these are of other weights, or of
+    another machine.
     """
-    if new["digest"] != old["digest"]:
-        raise InputError(f"what is published is of the weights {old['digest']}: measure all of it again")
+    for name, said in (("digest", "the weights "), ("machine", "")):
+        if new[name] != old[name]:
+            raise InputError(f"what is published is of {said}{old[name]}: measure all of it again")
     found = {name: {"commit": old["commit"]} | each for name, each in old.items() if is_part(name, each)}
     found |= {name: each for name, each in new.items() if is_part(name, each)}
     about = {name: each for name, each in new.items() if not isinstance(each, Mapping)}
     about |= {name: old[name] for name in ("commit", "command")}
-    ordered = {name: found[name] for name in (*PARTS, DISTRIBUTION) if name in found}
-    return about | ordered | {"bench": old["bench"] | new["bench"]}
+    ordered = {name: found[name] for name in (*PARTS, DISTRIBUTION, *found) if name in found}
+    return about | ordered | {"bench": new["bench"] or old["bench"]}
 
 
 def is_part(name: str, facts: Any) -> bool:

@@ -21,9 +21,9 @@ MAX_FUNCTION_LINES = 80
 MAX_ROOM_LINES = {
     "cli": 2_600,
     "server": 9_500,
-    "presets": 1_950,
+    "presets": 2_150,
     "training": 2_000,
-    "generate": 5_750,
+    "generate": 5_900,
     "evals": 4_150,
     "data": 1_200,
     "world": 5_300,

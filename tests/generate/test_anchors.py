@@ -8,6 +8,7 @@ import torch
 from tiny_transformer import CONFIG, build, texts
 
 from unstatic.diffusion.condition import (
+    Condition,
     FirstFrame,
     LastFrame,
     LatentState,
@@ -162,7 +163,8 @@ def test_motion_and_place_say_whether_it_goes_on():
     assert goes_on(frames(1, 1), again)
     assert goes_on(frames(1, 0.5), again)
     assert not goes_on(frames(1, 0.3), again), "it rests"
-    assert not goes_on(frames(5, 1), again), "it is elsewhere"
+    assert goes_on(frames(3.8, 1), again)
+    assert not goes_on(frames(4, 1), again), "it is elsewhere"
 
 
 def test_each_text_has_its_own_waypoints_and_none_for_the_next(model: VideoTransformer):
@@ -188,14 +190,14 @@ def test_known_frames_that_are_near_come_before_waypoints(model: VideoTransforme
     assert [each[-1] for each in times[10:]] == [64] * 7
 
 
-@pytest.mark.parametrize("share", [1, 4])
-def test_nothing_is_drawn_where_something_is_told(model: VideoTransformer, share: int):
-    clean = torch.randn(1, 4, 49, 4, 4, generator=torch.Generator().manual_seed(1))
-    keep_mask = torch.zeros(1, 1, 49, 4, 4, dtype=torch.bool)
-    keep_mask[..., :share] = True
-    told = [Region(latent=clean, keep_mask=keep_mask)] if share < 4 else [Source(latent=clean, strength=0.9)]
+CLEAN = torch.randn(1, 4, 49, 4, 4, generator=torch.Generator().manual_seed(1))
+LEFT = torch.zeros(1, 1, 49, 4, 4, dtype=torch.bool).index_fill(4, torch.tensor([0]), True)
+
+
+@pytest.mark.parametrize("told", [Region(latent=CLEAN, keep_mask=LEFT), Source(latent=CLEAN, strength=0.9)])
+def test_nothing_is_drawn_where_something_is_told(model: VideoTransformer, told: Condition):
     drawn = Drawn()
-    seen(model, apply_conditions(static(LONG), told), LONG, draw=drawn)
+    seen(model, apply_conditions(static(LONG), [told]), LONG, draw=drawn)
     assert drawn.asked == []
 
 
@@ -204,3 +206,24 @@ def test_a_beginning_is_what_was_made_and_not_what_was_given(model: VideoTransfo
     drawn, latent = Drawn(), torch.randn(1, 4, given, 4, 4)
     seen(model, apply_conditions(static(LONG), [Span(latent=latent, start=0)]), LONG, draw=drawn)
     assert drawn.waypoints[0] == first
+
+
+def test_each_beginning_is_judged_by_itself(model: VideoTransformer, monkeypatch: pytest.MonkeyPatch):
+    """Footage in the middle: before it something goes on, behind it something is over."""
+    answers = iter([True, False])
+    monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: next(answers))
+    drawn, chunks = Drawn(), (1, *[4] * 30)
+    given = Span(latent=torch.randn(1, 4, 4, 4, 4), start=61)
+    seen(model, apply_conditions(static(chunks), [given]), chunks, draw=drawn)
+    before = [known for (start, _), known in zip(drawn.asked, drawn.known, strict=True) if start < 61]
+    behind = [known for (start, _), known in zip(drawn.asked, drawn.known, strict=True) if start > 61]
+    assert before == [[0]] * len(before)
+    assert behind[:2] == [[64]] * 2, "the last frame that was given is what is drawn again"
+    assert behind[2:] == [None] * (len(behind) - 2)
+    assert len(behind) > 4
+
+
+def test_nothing_is_kept_for_waypoints_that_are_never_drawn(model: VideoTransformer):
+    anchors = Anchors(model, static(LONG), lambda rows: rows)
+    anchors.begin(model.encode_text(texts(0)), 0, None)
+    assert not any(anchors.ends_beginning(start) for start in range(len(LONG) * 4))

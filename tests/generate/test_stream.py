@@ -11,6 +11,7 @@ from tiny_transformer import CONFIG, build, texts
 from torch import Tensor
 
 from unstatic.core.errors import InputError
+from unstatic.core.processes import Place
 from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Region, Span, apply_conditions
 from unstatic.diffusion.schedule import linear
 from unstatic.diffusion.solver import ancestral, consistency, euler
@@ -483,3 +484,9 @@ def test_a_waypoint_does_not_know_what_came_last(
     assert len(same) == 4
     assert all(torch.equal(one, two) for one, two in zip(same[2:], changed[2:], strict=True))
     assert len({float(frame.sum()) for frame in same}) == 4
+
+
+def test_several_processes_have_no_waypoints(model: VideoTransformer, monkeypatch: pytest.MonkeyPatch):
+    plain = final(stream(model, static(LONG), replace(SAMPLING, waypoints=False)))
+    monkeypatch.setattr("unstatic.generate.stream.this_process", lambda: Place(size=2, rank=0))
+    assert torch.equal(final(stream(model, static(LONG))), plain)

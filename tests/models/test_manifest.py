@@ -49,10 +49,11 @@ def test_a_manifest_from_before_there_were_expanders_still_loads(tiny_model: Pat
 def test_a_manifest_from_before_there_were_students_still_loads(tiny_model: Path, tmp_path: Path):
     fields = json.loads((tiny_model / "model.json").read_text())
     del fields["window"], fields["defaults"]["levels"], fields["defaults"]["damped"]
+    del fields["defaults"]["waypoints"]
     (tmp_path / "model.json").write_text(json.dumps(fields))
     old = read_manifest(tmp_path)
     assert old == read_manifest(tiny_model)
-    assert (old.first_chunk, old.defaults.damped) == (1, True)
+    assert (old.first_chunk, old.defaults.damped, old.defaults.waypoints) == (1, True, True)
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_what_was_not_measured_again_stays_with_its_commit():
         "digest": "abc",
         "command": "unstatic eval nano --suite remixes -o report",
         "commit": "3333333",
-        "machine": "another",
+        "machine": "a machine",
         "remixes": {"columns": {}, "commit": "3333333"},
         "edits": {"loop": 4, "commit": "3333333"},
         "bench": {"60 s": 5},
@@ -83,11 +83,14 @@ def test_what_was_not_measured_again_stays_with_its_commit():
     assert list(both)[-5:] == ["objects", "edits", "remixes", "reconstruction", "bench"]
     assert both["edits"] == {"loop": 4, "commit": "3333333"}
     assert both["objects"] == FACTS["objects"] | {"commit": "1234567"}
-    assert both["bench"] == {"5 s": 1, "60 s": 5}
+    assert both["bench"] == {"60 s": 5}
+    assert with_kept(new | {"bench": {}}, old)["bench"] == {"5 s": 1, "60 s": 2}
     assert both["command"] == FACTS["command"]
     assert commits(both) == "1234567 (edits, remixes: 3333333)"
     with pytest.raises(InputError, match="of the weights abc"):
         with_kept(new | {"digest": "xyz"}, old)
+    with pytest.raises(InputError, match="of a machine: measure"):
+        with_kept(new | {"machine": "another"}, old)
 
 
 def test_the_tables_of_a_page_are_found_again():

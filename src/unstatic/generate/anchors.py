@@ -9,7 +9,7 @@ There are two ways to draw it. If the video still does what it did at first, whi
 beginning again, a waypoint knows the first frame alone: it is as good after fifty seconds as after one. If
 something is over (what fell lies there), it is drawn as if it came right after the beginning.
 
-Nothing was trained for it: frames ahead that are seen, and pasts that say nothing, occur in training.
+Nothing was trained for it: frames ahead that are seen occur in training, and pasts that say hardly anything.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,8 +27,8 @@ MOST_ANCHORS = 2  # in training there were never more
 FREE_CHUNKS = 6  # of what is made, so many are the beginning
 WAYPOINT_CHUNKS, WAYPOINT_FRAMES = 2, 2  # how many chunks there are to a waypoint, and how long it is
 
-# What still goes on moves at least so much, and differs at most so much, beside beginnings drawn again. Of 24
-# scenes in which something never rests it was 0.5 and 1.3 at worst, where things fall or roll away 0.3 or 1.6
+# What goes on moves at least so much, and differs at most so much, beside beginnings drawn again. It is true
+# of 23 of 24 scenes in which something never rests, and of 3 of 21 in which something ends (docs/log.md)
 LEAST_MOTION, MOST_DIFFERENCE = 0.4, 1.45
 
 Draw = Callable[[int, int, AnchorMemory | None], Latent]
@@ -38,13 +38,13 @@ Draw = Callable[[int, int, AnchorMemory | None], Latent]
 class Anchors:
     """The clean frames that a chunk sees beside the ring: the first under its text, and the next known one.
 
-    The first frame is seen if it was given, or as soon as the ring has passed it; if something is over when
-    the beginning is, the last frame of that takes its place. What comes under another text is not seen, for
-    it may be another scene. The chunk that arrives at known frames sees two of them instead, where there are
-    two: one says where to come to, the other how fast it goes on there. Where no known frame is near there
-    are waypoints instead, if there is a way to `draw` them. A model without anchors sees none, and may be
-    given frames only if it remembers its own as clean (`clean_past`): whole chunks at the beginning, which it
-    then remembers as if it had made them.
+    The first frame is seen if it was given, or as soon as the ring has passed it; where something is over,
+    the last frame of the beginning takes its place. What comes under another text is not seen, for it may be
+    another scene. The chunk that arrives at known frames sees two of them instead, where there are two: one
+    says where to come to, the other how fast it goes on there. Where no known frame is near there are
+    waypoints instead, two frames each, if there is a way to `draw` them. A model without anchors sees none,
+    and may be given frames only if it remembers its own as clean (`clean_past`): whole chunks at the
+    beginning, which it then remembers as if it had made them.
 
     `rows` makes the rows of a pass of a latent.
     """
@@ -69,9 +69,9 @@ class Anchors:
 
     def begin(self, text: TextMemory, start: int, stop: int | None) -> None:
         """Read frames under another text, that of the latent frames from `start` to `stop` - 1."""
-        self.text, self.begun, self.over = text, start, stop
+        self.text, self.begun, self.text_end = text, start, stop
         self.first, self.times, self.memory = None, [], None
-        self.since = start  # nothing was told from here on
+        self.since, self.origin = start, self.first  # nothing was told from here on; what waypoints may know
         self.beginning: Latent | None = None  # its last chunk
         self.opening: AnchorMemory | None = None  # what waypoints know, if not the beginning
         self.waypoint: list[tuple[int, Latent]] = []
@@ -80,15 +80,17 @@ class Anchors:
         """Keep what later chunks see of the chunk that begins at `start`, which is final."""
         stop = start + latent.shape[2]
         if start == self.begun:
-            self.first = start, latent[:, :, :1].clone()
-        if any(self.told[start:stop]):
-            self.since = stop
+            self.first = self.origin = start, latent[:, :, :1].clone()
+        told = [time for time in range(start, stop) if self.told[time]]
+        if told:
+            last = told[-1] - start
+            self.since, self.origin = stop, (told[-1], latent[:, :, last : last + 1].clone())
         if self.ends_beginning(start):
-            self.beginning = latent.clone()
+            self.beginning, self.opening = latent.clone(), None
 
     def ends_beginning(self, start: int) -> bool:
-        """Tell whether the chunk that begins at `start` is the last of the beginning."""
-        return self._number(start) == FREE_CHUNKS - 1
+        """Tell whether the chunk that begins at `start` is the last of a beginning that waypoints need."""
+        return self.draw is not None and self._number(start) == FREE_CHUNKS - 1
 
     def _number(self, start: int) -> int:
         """Return which chunk begins at `start`, from 0, of those of which nothing was told."""
@@ -117,7 +119,7 @@ class Anchors:
         passed = start - config.history_chunks * config.chunk
         if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
             frames.append(self.first)
-        known = [time for time in self.known if self.over is None or time < self.over]
+        known = [time for time in self.known if self.text_end is None or time < self.text_end]
         ahead = [time for time in known if time >= stop] or [x for x in known if start <= x < stop]
         ahead = ahead[:2] if ahead[:2] == [stop, stop + 1] else ahead[:1]
         goal = [(time, self.state.clean[:, :, time : time + 1]) for time in ahead]
@@ -126,8 +128,8 @@ class Anchors:
         return frames[: MOST_ANCHORS - len(goal)] + goal
 
     def _next_waypoint(self, start: int, stop: int, chunk: int) -> list[tuple[int, Latent]]:
-        """Return the waypoint with which the next chunk begins, drawn when it comes up, or this one."""
-        number, end = self._number(start) - FREE_CHUNKS, len(self.told) if self.over is None else self.over
+        """Return the waypoint of the next chunk, drawn when it comes up, or else that of this chunk again."""
+        number, end = self._number(start) - FREE_CHUNKS, self.text_end or len(self.told)
         if self.draw is None or number < 0:
             return []
         if number % WAYPOINT_CHUNKS == 0:
@@ -137,16 +139,16 @@ class Anchors:
         return self.waypoint if self.waypoint and self.waypoint[0][0] in (start, stop) else []
 
     def _drawn(self, draw: Draw, start: int, stop: int, after: int) -> list[tuple[int, Latent]]:
-        """Draw the waypoint from `stop` to `after`, and when the first is due find out how."""
-        assert self.first is not None, "the beginning is over"
+        """Draw the waypoint from `stop` to `after`; before the first find out what it may know."""
         latent = None
         if self.beginning is not None:
-            opening = self._read([self.first])
+            assert self.origin is not None, "the beginning is over"
+            opening = self._read([self.origin])
             latent = draw(stop, after, opening)
             if goes_on(self.beginning, (draw(start, stop, opening), latent)):
                 self.opening = opening
             else:
-                self.first, latent = (start - 1, self.beginning[:, :, -1:]), None
+                self.first, self.opening, latent = (start - 1, self.beginning[:, :, -1:]), None, None
             self.beginning = None
         latent = draw(stop, after, self.opening) if latent is None else latent
         numbers = range(min(WAYPOINT_FRAMES, after - stop))

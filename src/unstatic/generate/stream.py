@@ -1,8 +1,9 @@
 """Streaming: a latent video is denoised chunk by chunk, and every finished chunk is remembered in a ring.
 
 Memory does not grow with the length of the video: a chunk reads the text, the ring (the last chunks) and at
-most two anchors (`anchors.py`). With guidance the batch stands twice in a pass, first under the prompt and
-then under the empty prompt; a distilled model is told the guidance instead.
+most two anchors; a ring of the beginning is kept where they need it (`anchors.py`). With guidance the batch
+stands twice in a pass, first under the prompt and then under the empty prompt; a distilled model is told the
+guidance instead.
 """
 
 from bisect import bisect_right
@@ -144,8 +145,9 @@ def stream_latents(
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
     To a model that is not chunk-causal the whole video is one chunk. `seeds`, one per sample, decide all
-    randomness after the static of `state`. Raises InputError if a chunk-causal model without anchors is given
-    frames that it would need them for.
+    randomness after the static of `state`; whether something is over is found out for all of them together.
+    Several processes remember one ring, so their videos have no waypoints. Raises InputError if a
+    chunk-causal model without anchors is given frames that it would need them for.
     """
     edges = [*accumulate(model.config.chunks(state.latent.shape[2]), initial=0)]
     ring: Ring | None = None
@@ -159,8 +161,8 @@ def stream_latents(
 
     def draw(start: int, stop: int, known: AnchorMemory | None) -> Latent:
         assert text is not None
-        assert settled is not None, "there is no waypoint before the beginning is over"
-        past, seen_from = (settled, settled.end) if known is None else (None, start)
+        past, seen_from = (None, start) if known is not None else (settled, settled.end if settled else 0)
+        assert known is not None or past is not None, "the beginning is over"
         return deque(steps(start, stop, Memories(text, known, past), seen_from), maxlen=1)[0].latent
 
     anchors = Anchors(
@@ -168,7 +170,7 @@ def stream_latents(
         state,
         sampling.rows,
         clean_past=sampling.history_sigma == 0,
-        draw=draw if sampling.waypoints else None,
+        draw=draw if sampling.waypoints and this_process().size == 1 else None,
     )
     number, contrast = -1, Contrast()
     for start, stop in pairwise(edges):
@@ -192,6 +194,8 @@ def stream_latents(
             ring = _remember(_look(model, start, memories), sampling, kept, static, given)
             if anchors.ends_beginning(start):
                 settled = ring
+            elif anchors.opening is not None:
+                settled = None  # waypoints do not need it
 
 
 class Contrast:

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
 from unstatic.evals.classical import load_classical
@@ -45,13 +46,21 @@ from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
 from unstatic.presets.edit_evaluation import edit_prompts, edited_videos
 from unstatic.presets.feature_store import FeatureStore
-from unstatic.presets.retelling import CARD_NAMES, CARDS, REMIXES, measure_cards, measure_remixes
+from unstatic.presets.retelling import (
+    CARD_NAMES,
+    CARDS,
+    REMIXES,
+    card_prompts,
+    measure_cards,
+    measure_remixes,
+    two_cards,
+)
 
 POSSIBLE, DISTRIBUTION, EDITS = "possible", "distribution", "edits"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
 PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, REMIXES, CARDS, *RECONSTRUCTIONS)
-MEASURES = 2  # goes up when a part measures more or otherwise, so that none of before is taken for it
+MEASURES = 3  # goes up when a part measures more or otherwise, so that none of before is taken for it
 SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
 # A distilled model is compared with how it films when nothing is spared, and in a hurry
@@ -126,8 +135,13 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
 
 
 def parts_of(manifest: Manifest) -> tuple[str, ...]:
-    """Return all parts that a model can be measured by: one that makes no minutes is spared theirs."""
-    return tuple(name for name in PARTS if name != MINUTES or manifest.max_seconds >= MINUTE)
+    """Return all parts that a model can be measured by: what it makes no films for is spared it."""
+    spared = {MINUTES} if manifest.max_seconds < MINUTE else set[str]()
+    try:
+        plan(two_cards(*next(card_prompts(1))), manifest)
+    except InputError:
+        spared.add(CARDS)
+    return tuple(name for name in PARTS if name not in spared)
 
 
 def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:

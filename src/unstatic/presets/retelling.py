@@ -114,6 +114,12 @@ def card_prompts(count: int) -> Iterator[tuple[Prompt, Prompt]]:
         yield pair if number % 2 == 0 else (pair[1], pair[0])
 
 
+def two_cards(first: Prompt, second: Prompt) -> Request:
+    """Ask for a film of two prompts in a row."""
+    cue = Cue(at=float(CARD_SECONDS), prompt=second.text)
+    return Request(prompt=first.text, seed=first.spec.seed, seconds=2 * CARD_SECONDS, cues=(cue,))
+
+
 def measure_cards(
     engine: Engine,
     count: int,
@@ -126,9 +132,8 @@ def measure_cards(
     columns: dict[str, list[Answer]] = {name: [] for name in CARD_NAMES}
     cards = list(card_prompts(count))
     for first, second in cards:
-        cue = Cue(at=float(CARD_SECONDS), prompt=second.text)
-        asked = Request(prompt=first.text, seed=first.spec.seed, seconds=2 * CARD_SECONDS, cues=(cue,))
-        frames, half = _made(engine, asked, first.spec.fps), CARD_SECONDS * first.spec.fps
+        frames = _made(engine, two_cards(first, second), first.spec.fps)
+        half = CARD_SECONDS * first.spec.fps
         shown = frames[:half], frames[-half:]
         for name, prompt, part in zip(CARD_NAMES, (first, second), shown, strict=True):
             readings = tuple(reader.read(part) for reader in readers)
