@@ -87,6 +87,25 @@ def test_a_longer_video_begins_with_the_same_static():
     assert not torch.equal(long[:, :, 1:5], long[:, :, 5:9]), "chunks share their static"
 
 
+def test_static_may_be_drawn_chunk_by_chunk():
+    whole = chunk_noise(SHAPE, CHUNKS, [5])
+    assert torch.equal(chunk_noise(SHAPE, CHUNKS, [5], start=5, stop=9), whole[:, :, 5:9])
+    assert torch.equal(chunk_noise(SHAPE, CHUNKS, [5], start=1, stop=13), whole[:, :, 1:])
+
+
+def test_a_video_whose_static_is_drawn_as_it_comes_up_is_the_same(model: VideoTransformer):
+    asked: list[tuple[int, int]] = []
+
+    def draw(start: int, stop: int) -> Tensor:
+        asked.append((start, stop))
+        return chunk_noise(SHAPE, LONG, [5], start=start, stop=stop)
+
+    none = LatentState.static(torch.zeros(()).expand(1, 4, sum(LONG), 4, 4))
+    lazy = stream_latents(model, none, script(model), SAMPLING, [5], static=draw)
+    assert torch.equal(final(lazy), final(stream(model, static(LONG))))
+    assert {*asked} == {(0, 1), *((start, start + 4) for start in range(1, sum(LONG), 4))}
+
+
 def test_static_of_a_batch_is_that_of_its_seeds():
     both = chunk_noise(SHAPE, CHUNKS, [5, 6])
     assert torch.equal(both, torch.cat([chunk_noise(SHAPE, CHUNKS, [seed]) for seed in (5, 6)]))

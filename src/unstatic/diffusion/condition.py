@@ -48,13 +48,13 @@ class LatentState:
     @classmethod
     def static(cls, noise: Latent, level: float = 1.0) -> "LatentState":
         """Start from pure static, with nothing known; some schedules call it a level a little below 1."""
-        unknown = torch.zeros_like(noise)
+        unknown = noise.new_zeros(()).expand_as(noise)  # one number: a minute's latent is ten megabytes
         return cls(
             latent=noise,
             sigma=torch.full_like(noise[:, :1, :, :1, :1], level),
             noise=noise,
             clean=unknown,
-            keep_mask=torch.zeros_like(noise[:, :1], dtype=torch.bool),
+            keep_mask=noise.new_zeros((), dtype=torch.bool).expand_as(noise[:, :1]),
             estimate=unknown,
         )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -155,11 +156,16 @@ class NativeEngine:
         starts = chunk_starts([first for first, _ in plan.texts], plan.chunks, compression)
 
         # Lay out what is known, then denoise the rest
-        end = compression.latent_frames_covering(plan.made)
-        state = apply_conditions(self.static(plan), self.conditions(plan), end=end)
-        yield from stream_latents(
-            self.transformer, state, Script(starts=starts, read=read), sampling, [plan.seed]
-        )
+        script = Script(starts=starts, read=read)
+        known, level = self.conditions(plan), float(self.schedule(plan)[0])
+        if known or level < 1:
+            end = compression.latent_frames_covering(plan.made)
+            state = apply_conditions(self.static(plan), known, end=end)
+            yield from stream_latents(self.transformer, state, script, sampling, [plan.seed])
+        else:  # a minute's static is ten megabytes: it is drawn chunk by chunk
+            state = LatentState.static(self.no_static(plan))
+            draw = partial(self.static_of_chunks, plan)
+            yield from stream_latents(self.transformer, state, script, sampling, [plan.seed], static=draw)
 
     def pictures(self, plan: Plan) -> Latent | None:
         """Return the plan's pictures as channels beside the latent, for a model that reads them there."""
@@ -196,13 +202,28 @@ class NativeEngine:
 
     def static(self, plan: Plan) -> LatentState:
         """Return the static that the video starts from."""
-        width, height = self.manifest.compression.latent_size(plan.native.width, plan.native.height)
-        shape = (self.transformer.config.out_channels, height, width)
-        static = chunk_noise(shape, plan.chunks, [plan.seed])
+        level = float(self.schedule(plan)[0])
+        return LatentState.static(self.static_of_chunks(plan, 0, sum(plan.chunks)), level)
+
+    def static_of_chunks(self, plan: Plan, start: int, stop: int) -> Latent:
+        """Return the static of the chunks from latent frame `start` to `stop` - 1."""
+        shape = self.latent_shape(plan)
+        static = chunk_noise(shape, plan.chunks, [plan.seed], start=start, stop=stop)
         if plan.variation:
-            other = chunk_noise(shape, plan.chunks, [stable_seed("variation", plan.seed, plan.variation)])
+            seed = stable_seed("variation", plan.seed, plan.variation)
+            other = chunk_noise(shape, plan.chunks, [seed], start=start, stop=stop)
             static = vary(static, other, VARIATION)
-        return LatentState.static(static.to(self.device), float(self.schedule(plan)[0]))
+        return static.to(self.device)
+
+    def no_static(self, plan: Plan) -> Latent:
+        """Return what has the shape of a plan's static, and takes the memory of one number."""
+        channels, height, width = self.latent_shape(plan)
+        return torch.zeros((), device=self.device).expand(1, channels, sum(plan.chunks), height, width)
+
+    def latent_shape(self, plan: Plan) -> tuple[int, int, int]:
+        """Return channels, height and width of a plan's latent frames."""
+        width, height = self.manifest.compression.latent_size(plan.native.width, plan.native.height)
+        return self.transformer.config.out_channels, height, width
 
     @torch.inference_mode()
     def reconstruct(self, frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "decoded h w 3"]:

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from unstatic.core.memory import trim_memory
 from unstatic.core.processes import this_process
 from unstatic.core.seeds import generator, noise
 from unstatic.diffusion.condition import LatentState
@@ -125,27 +126,43 @@ class Script:
         return self.starts[number + 1] if number + 1 < len(self.starts) else None
 
 
-def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Sequence[int]) -> Latent:
+def chunk_noise(
+    shape: tuple[int, int, int],
+    chunks: Sequence[int],
+    seeds: Sequence[int],
+    *,
+    start: int = 0,
+    stop: int | None = None,
+) -> Latent:
     """Draw the static of a video chunk by chunk: a longer video of the same seed begins with the same static.
 
-    `shape` is (channels, height, width), `chunks` are lengths in latent frames, `seeds` one per sample.
+    `shape` is (channels, height, width), `chunks` are lengths in latent frames, `seeds` one per sample. Only
+    whole chunks from latent frame `start` to `stop` - 1 are drawn.
     """
     channels, height, width = shape
-    starts = accumulate(chunks[:-1], initial=0)
-    parts = [
-        noise((channels, length, height, width), seeds, stream=f"static {start}")
-        for start, length in zip(starts, chunks, strict=True)
-    ]
-    return torch.cat(parts, dim=2)
+    begins = accumulate(chunks[:-1], initial=0)
+    wanted = [each for each in zip(begins, chunks, strict=True) if start <= each[0] < (stop or sum(chunks))]
+    static = torch.empty(len(seeds), channels, sum(length for _, length in wanted), height, width)
+    for begin, length in wanted:
+        drawn = noise((channels, length, height, width), seeds, stream=f"static {begin}")
+        static[:, :, begin - start : begin - start + length] = drawn
+    return static
 
 
 def stream_latents(
-    model: Transformer, state: LatentState, script: Script, sampling: Sampling, seeds: Sequence[int]
+    model: Transformer,
+    state: LatentState,
+    script: Script,
+    sampling: Sampling,
+    seeds: Sequence[int],
+    *,
+    static: Callable[[int, int], Latent] | None = None,
 ) -> Iterator[Denoised | Chunk]:
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
     To a model that is not chunk-causal the whole video is one chunk. `seeds`, one per sample, decide all
-    randomness after the static of `state`; whether something is over is found out for all of them together.
+    randomness after the static of `state`. Where nothing is known, `static` may draw that of a chunk when it
+    comes up. Whether something is over is found out for all of them together.
     Several processes remember one ring, so their videos have no waypoints. Raises InputError if a
     chunk-causal model without anchors is given frames that it would need them for.
     """
@@ -154,10 +171,13 @@ def stream_latents(
     settled: Ring | None = None
     text: TextMemory | None = None
 
+    def window(start: int, stop: int) -> LatentState:
+        return state.window(start, stop) if static is None else LatentState.static(static(start, stop))
+
     def steps(start: int, stop: int, memories: Memories, seen_from: int) -> Iterator[LatentState]:
         predict = sampling.cache.around(_guided(model, seen_from, memories, sampling), sampling.sigmas)
         generators = [generator("solver", seed, start) for seed in seeds]
-        return sample(state.window(start, stop), sampling.sigmas, predict, sampling.solver, generators)
+        return sample(window(start, stop), sampling.sigmas, predict, sampling.solver, generators)
 
     def draw(start: int, stop: int, known: AnchorMemory | None) -> Latent:
         assert text is not None
@@ -180,18 +200,20 @@ def stream_latents(
             anchors.begin(text, start, script.end(number))
             contrast.begin()
         memories = Memories(text, anchors.at(start, stop), ring)
-        here = state.window(start, stop)
+        trim_memory()
+        here = window(start, stop)
         for after in steps(start, stop, memories, start):
             here = after
             yield Denoised(start, here)
+        trim_memory()  # waypoints and chunks read memories of other sizes: what they free lies in pieces
         yield Chunk(start, here.latent)
 
         if stop < edges[-1]:
             anchors.keep(start, here.latent)
-            static = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
+            over_it = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
             given = [time in anchors.known for time in range(start, stop)]
             kept = contrast.bounded(here.latent, given) if sampling.damped else here.latent
-            ring = _remember(_look(model, start, memories), sampling, kept, static, given)
+            ring = _remember(_look(model, start, memories), sampling, kept, over_it, given)
             if anchors.ends_beginning(start):
                 settled = ring
             elif anchors.opening is not None:
