@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from tiny_transformer import CONFIG, build, texts
+from torch import Tensor
 
 from unstatic.diffusion.condition import (
     Condition,
@@ -18,8 +20,10 @@ from unstatic.diffusion.condition import (
     apply_conditions,
 )
 from unstatic.diffusion.process import Latent
+from unstatic.diffusion.schedule import linear
+from unstatic.diffusion.solver import euler
 from unstatic.generate.anchors import FREE_CHUNKS, Anchors, Draw, goes_on
-from unstatic.generate.stream import chunk_noise
+from unstatic.generate.stream import Sampling, Script, chunk_noise, stream_latents
 from unstatic.models.transformer import AnchorMemory, VideoTransformer
 
 SHAPE = (4, 4, 4)
@@ -227,3 +231,36 @@ def test_nothing_is_kept_for_waypoints_that_are_never_drawn(model: VideoTransfor
     anchors = Anchors(model, static(LONG), lambda rows: rows)
     anchors.begin(model.encode_text(texts(0)), 0, None)
     assert not any(anchors.ends_beginning(start) for start in range(len(LONG) * 4))
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_a_waypoint_does_not_know_what_came_last(
+    model: VideoTransformer, monkeypatch: pytest.MonkeyPatch, lasts: bool
+):
+    """Or else what went wrong would come along."""
+    drawn: list[list[Tensor]] = []
+    inner = Anchors._drawn
+    monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: lasts)
+
+    def noted(self: Anchors, *args: Any) -> list[tuple[int, Tensor]]:
+        found = inner(self, *args)
+        drawn[-1] += [frame for _, frame in found]
+        return found
+
+    monkeypatch.setattr(Anchors, "_drawn", noted)
+    chunks = (1, *[4] * (FREE_CHUNKS + 4))
+    other = chunk_noise(SHAPE, chunks, (6,))
+    for last in (False, True):
+        drawn.append([])
+        state = static(chunks)
+        if last:  # other static in the two chunks before the second waypoint
+            latent = state.latent.clone()
+            latent[:, :, 25:33] = other[:, :, 25:33]
+            state = LatentState.static(latent)
+        sampling = Sampling(sigmas=linear(3), solver=euler, prediction="x0", guidance=1.0, history_sigma=0.1)
+        script = Script(starts=(0,), read=lambda _: model.encode_text(texts(0)))
+        list(stream_latents(model, state, script, sampling, (5,)))
+    same, changed = drawn
+    assert len(same) == 4
+    assert all(torch.equal(one, two) for one, two in zip(same[2:], changed[2:], strict=True))
+    assert len({float(frame.sum()) for frame in same}) == 4

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
-from typing import Any
 
 import pytest
 import torch
@@ -472,37 +471,6 @@ def test_waypoints_cost_the_steps_of_a_chunk_each_and_are_not_shown(
     # The first costs one more, to see whether the video goes on
     assert one - without == 2 * 3
     assert two - one == 2 * (3 + 1) + 3
-
-
-@pytest.mark.parametrize("lasts", [True, False])
-def test_a_waypoint_does_not_know_what_came_last(
-    model: VideoTransformer, monkeypatch: pytest.MonkeyPatch, lasts: bool
-):
-    """Or else what went wrong would come along."""
-    drawn: list[list[Tensor]] = []
-    inner = Anchors._drawn
-    monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: lasts)
-
-    def noted(self: Anchors, *args: Any) -> list[tuple[int, Tensor]]:
-        found = inner(self, *args)
-        drawn[-1] += [frame for _, frame in found]
-        return found
-
-    monkeypatch.setattr(Anchors, "_drawn", noted)
-    chunks = (*LONG, 4, 4)
-    other = chunk_noise(SHAPE, chunks, (6,))
-    for last in (False, True):
-        drawn.append([])
-        state = static(chunks)
-        if last:  # other static in the two chunks before the second waypoint
-            latent = state.latent.clone()
-            latent[:, :, 25:33] = other[:, :, 25:33]
-            state = LatentState.static(latent)
-        list(stream(model, state))
-    same, changed = drawn
-    assert len(same) == 4
-    assert all(torch.equal(one, two) for one, two in zip(same[2:], changed[2:], strict=True))
-    assert len({float(frame.sum()) for frame in same}) == 4
 
 
 def test_several_processes_have_no_waypoints(model: VideoTransformer, monkeypatch: pytest.MonkeyPatch):
