@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import UInt8
 from memory import seconds_of_work
 
-from unstatic.generate.engine import Engine, Frames
+from unstatic.generate.engine import Engine, whole_film
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 
@@ -27,8 +27,7 @@ PROMPTS = (
 
 def film(engine: Engine, request: Request) -> UInt8[np.ndarray, "t h w 3"]:
     """Return the frames of a film at the model's own size and rate."""
-    events = engine.stream(plan(request, engine.manifest))
-    return np.concatenate([event.frames for event in events if isinstance(event, Frames)])
+    return whole_film(engine, plan(request, engine.manifest))
 
 
 def in_turn(

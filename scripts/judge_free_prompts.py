@@ -27,7 +27,7 @@ from PIL import Image  # noqa: E402
 from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.log import progress  # noqa: E402
 from unstatic.core.seeds import numpy_generator  # noqa: E402
-from unstatic.generate.engine import Frames as Stretch  # noqa: E402
+from unstatic.generate.engine import whole_film  # noqa: E402
 from unstatic.generate.native import NativeEngine, load_native  # noqa: E402
 from unstatic.generate.request import Request, plan  # noqa: E402
 from unstatic.media.enlarge import enlarge  # noqa: E402
@@ -67,8 +67,7 @@ def questions(prompts: Sequence[str], seed: int = 0) -> list[Question]:
 def film(engine: NativeEngine, prompt: str) -> Frames:
     """Make the clip that a newcomer would get."""
     made = plan(Request(prompt=prompt, seconds=SECONDS, expand=True), engine.manifest)
-    stretches = [event.frames for event in engine.stream(made) if isinstance(event, Stretch)]
-    frames = np.concatenate(stretches)
+    frames = whole_film(engine, made)
     return enlarge(frames, max(1, SIDE // frames.shape[1]))
 
 

@@ -100,7 +100,7 @@ def test_a_model_without_a_fault_has_all_remixes_right(monkeypatch: pytest.Monke
             assert enlarge == 2
             self.frames = model.rendered(spec)
 
-    for module in ("unstatic.evals.follow", "unstatic.presets.retelling"):
+    for module in ("unstatic.evals.follow", "unstatic.presets.edit_evaluation"):
         monkeypatch.setattr(f"{module}.make_clip", Clip)
     result = measure_remixes(model, 3, [model], enlarge=2)
     real, source, *remixes = result.columns

@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 
+from unstatic.evals.follow import REAL
 from unstatic.evals.intervals import Score
 
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
@@ -187,7 +188,7 @@ def _added(suites: Sequence[Mapping[str, Any]], atom: str, names: Sequence[str])
 def _parsers_alone(suite: Mapping[str, Any]) -> str:
     """Say how often each parser alone agrees with the real renders: what limits the first column."""
     name, first = next(iter(suite["columns"].items()))
-    alone = first.get("parsers_alone", {}) if name == "real render" else {}
+    alone = first.get("parsers_alone", {}) if name == REAL else {}
     shares = {
         atom: [f"{each['share']:.1%}" for each in scores if each["total"]] for atom, scores in alone.items()
     }

@@ -71,8 +71,9 @@ class Anchors:
         """Read frames under another text, that of the latent frames from `start` to `stop` - 1."""
         self.text, self.begun, self.text_end = text, start, stop
         self.first, self.times, self.memory = None, [], None
-        self.since, self.origin = start, self.first  # nothing was told from here on; what waypoints may know
-        self.beginning: Latent | None = None  # its last chunk
+        # Where the beginning begins, the frame that it begins with or goes on from, and its last chunk
+        self.since, self.origin = start, self.first
+        self.beginning: Latent | None = None
         self.opening: AnchorMemory | None = None  # what waypoints know, if not the beginning
         self.waypoint: list[tuple[int, Latent]] = []
 
@@ -139,20 +140,23 @@ class Anchors:
         return self.waypoint if self.waypoint and self.waypoint[0][0] in (start, stop) else []
 
     def _drawn(self, draw: Draw, start: int, stop: int, after: int) -> list[tuple[int, Latent]]:
-        """Draw the waypoint from `stop` to `after`; before the first find out what it may know."""
-        latent = None
-        if self.beginning is not None:
-            assert self.origin is not None, "the beginning is over"
-            opening = self._read([self.origin])
-            latent = draw(stop, after, opening)
-            if goes_on(self.beginning, (draw(start, stop, opening), latent)):
-                self.opening = opening
-            else:
-                self.first, self.opening, latent = (start - 1, self.beginning[:, :, -1:]), None, None
-            self.beginning = None
-        latent = draw(stop, after, self.opening) if latent is None else latent
+        """Draw the waypoint from `stop` to `after`, by what is known before the first one is due."""
+        again = None if self.beginning is None else self._judged(draw, start, stop, after, self.beginning)
+        latent = draw(stop, after, self.opening) if again is None else again
         numbers = range(min(WAYPOINT_FRAMES, after - stop))
         return [(stop + number, latent[:, :, number : number + 1].clone()) for number in numbers]
+
+    def _judged(self, draw: Draw, start: int, stop: int, after: int, beginning: Latent) -> Latent | None:
+        """Find out what waypoints may know; return the first if it was drawn on the way."""
+        assert self.origin is not None, "the beginning is over"
+        opening = self._read([self.origin])
+        again = draw(start, stop, opening), draw(stop, after, opening)
+        self.beginning = None
+        if goes_on(beginning, again):
+            self.opening = opening
+            return again[1]
+        self.first = start - 1, beginning[:, :, -1:]
+        return None
 
     def _check_beginning(self, start: int, stop: int) -> None:
         """Raise InputError where a chunk is known in part, or what comes before it is not known."""

@@ -82,3 +82,8 @@ class Engine(Protocol):
         iterator stops between two steps.
         """
         ...
+
+
+def whole_film(engine: Engine, plan: Plan) -> UInt8[np.ndarray, "t h w 3"]:
+    """Return all frames of a film at once, at the model's own size and rate."""
+    return np.concatenate([event.frames for event in engine.stream(plan) if isinstance(event, Frames)])

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ from unstatic.generate.stream import (
     Sampling,
     Script,
     SkipLayer,
-    chunk_noise,
+    noise_of_chunk,
     stream_latents,
 )
 from unstatic.generate.ways import DISTILLED
@@ -156,16 +157,14 @@ class NativeEngine:
         starts = chunk_starts([first for first, _ in plan.texts], plan.chunks, compression)
 
         # Lay out what is known, then denoise the rest
-        script = Script(starts=starts, read=read)
-        known, level = self.conditions(plan), float(self.schedule(plan)[0])
-        if known or level < 1:
+        script, known = Script(starts=starts, read=read), self.conditions(plan)
+        if known:
             end = compression.latent_frames_covering(plan.made)
-            state = apply_conditions(self.static(plan), known, end=end)
-            yield from stream_latents(self.transformer, state, script, sampling, [plan.seed])
+            state, draw = apply_conditions(self.static(plan), known, end=end), None
         else:  # a minute's static is ten megabytes: it is drawn chunk by chunk
-            state = LatentState.static(self.no_static(plan))
-            draw = partial(self.static_of_chunks, plan)
-            yield from stream_latents(self.transformer, state, script, sampling, [plan.seed], static=draw)
+            state = LatentState.static(self.no_static(plan), float(self.schedule(plan)[0]))
+            draw = partial(self.static_of_chunk, plan)
+        yield from stream_latents(self.transformer, state, script, sampling, [plan.seed], static=draw)
 
     def pictures(self, plan: Plan) -> Latent | None:
         """Return the plan's pictures as channels beside the latent, for a model that reads them there."""
@@ -202,17 +201,17 @@ class NativeEngine:
 
     def static(self, plan: Plan) -> LatentState:
         """Return the static that the video starts from."""
-        level = float(self.schedule(plan)[0])
-        return LatentState.static(self.static_of_chunks(plan, 0, sum(plan.chunks)), level)
+        edges = accumulate(plan.chunks, initial=0)
+        chunks = [self.static_of_chunk(plan, start, stop) for start, stop in pairwise(edges)]
+        return LatentState.static(torch.cat(chunks, 2), float(self.schedule(plan)[0]))
 
-    def static_of_chunks(self, plan: Plan, start: int, stop: int) -> Latent:
-        """Return the static of the chunks from latent frame `start` to `stop` - 1."""
+    def static_of_chunk(self, plan: Plan, start: int, stop: int) -> Latent:
+        """Return the static of the chunk of the latent frames from `start` to `stop` - 1."""
         shape = self.latent_shape(plan)
-        static = chunk_noise(shape, plan.chunks, [plan.seed], start=start, stop=stop)
+        static = noise_of_chunk(shape, start, stop, [plan.seed])
         if plan.variation:
             seed = stable_seed("variation", plan.seed, plan.variation)
-            other = chunk_noise(shape, plan.chunks, [seed], start=start, stop=stop)
-            static = vary(static, other, VARIATION)
+            static = vary(static, noise_of_chunk(shape, start, stop, [seed]), VARIATION)
         return static.to(self.device)
 
     def no_static(self, plan: Plan) -> Latent:

@@ -7,7 +7,6 @@ guidance instead.
 """
 
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from unstatic.core.memory import trim_memory
 from unstatic.core.processes import this_process
@@ -24,7 +23,7 @@ from unstatic.diffusion.condition import LatentState
 from unstatic.diffusion.distilled import next_level, told
 from unstatic.diffusion.guidance import both_led_away, guided, in_one_batch, led_away
 from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, to_velocity
-from unstatic.diffusion.sampling import sample
+from unstatic.diffusion.sampling import sample, sample_to_end
 from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
 from unstatic.diffusion.step_cache import ALL_STEPS, StepCache
@@ -126,27 +125,19 @@ class Script:
         return self.starts[number + 1] if number + 1 < len(self.starts) else None
 
 
-def chunk_noise(
-    shape: tuple[int, int, int],
-    chunks: Sequence[int],
-    seeds: Sequence[int],
-    *,
-    start: int = 0,
-    stop: int | None = None,
-) -> Latent:
+def noise_of_chunk(shape: tuple[int, int, int], start: int, stop: int, seeds: Sequence[int]) -> Latent:
+    """Draw the static of the chunk of the latent frames from `start` to `stop` - 1; see `chunk_noise`."""
+    channels, height, width = shape
+    return noise((channels, stop - start, height, width), seeds, stream=f"static {start}")
+
+
+def chunk_noise(shape: tuple[int, int, int], chunks: Sequence[int], seeds: Sequence[int]) -> Latent:
     """Draw the static of a video chunk by chunk: a longer video of the same seed begins with the same static.
 
-    `shape` is (channels, height, width), `chunks` are lengths in latent frames, `seeds` one per sample. Only
-    whole chunks from latent frame `start` to `stop` - 1 are drawn.
+    `shape` is (channels, height, width), `chunks` are lengths in latent frames, `seeds` one per sample.
     """
-    channels, height, width = shape
-    begins = accumulate(chunks[:-1], initial=0)
-    wanted = [each for each in zip(begins, chunks, strict=True) if start <= each[0] < (stop or sum(chunks))]
-    static = torch.empty(len(seeds), channels, sum(length for _, length in wanted), height, width)
-    for begin, length in wanted:
-        drawn = noise((channels, length, height, width), seeds, stream=f"static {begin}")
-        static[:, :, begin - start : begin - start + length] = drawn
-    return static
+    edges = accumulate(chunks, initial=0)
+    return torch.cat([noise_of_chunk(shape, *chunk, seeds) for chunk in pairwise(edges)], dim=2)
 
 
 def stream_latents(
@@ -162,28 +153,33 @@ def stream_latents(
 
     To a model that is not chunk-causal the whole video is one chunk. `seeds`, one per sample, decide all
     randomness after the static of `state`. Where nothing is known, `static` may draw that of a chunk when it
-    comes up. Whether something is over is found out for all of them together.
-    Several processes remember one ring, so their videos have no waypoints. Raises InputError if a
-    chunk-causal model without anchors is given frames that it would need them for.
+    comes up. Whether something is over is found out for all samples together. Several processes remember one
+    ring, so their videos have no waypoints. Raises InputError if a chunk-causal model without anchors is
+    given frames that it would need them for.
     """
     edges = [*accumulate(model.config.chunks(state.latent.shape[2]), initial=0)]
     ring: Ring | None = None
-    settled: Ring | None = None
+    ring_of_beginning: Ring | None = None
     text: TextMemory | None = None
 
     def window(start: int, stop: int) -> LatentState:
-        return state.window(start, stop) if static is None else LatentState.static(static(start, stop))
+        if static is None:
+            return state.window(start, stop)
+        return LatentState.static(static(start, stop), float(state.sigma.max()))
 
-    def steps(start: int, stop: int, memories: Memories, seen_from: int) -> Iterator[LatentState]:
+    def asked(start: int, seen_from: int, memories: Memories) -> tuple[Predict, Solver, list[Generator]]:
         predict = sampling.cache.around(_guided(model, seen_from, memories, sampling), sampling.sigmas)
-        generators = [generator("solver", seed, start) for seed in seeds]
-        return sample(window(start, stop), sampling.sigmas, predict, sampling.solver, generators)
+        return predict, sampling.solver, [generator("solver", seed, start) for seed in seeds]
 
     def draw(start: int, stop: int, known: AnchorMemory | None) -> Latent:
         assert text is not None
-        past, seen_from = (None, start) if known is not None else (settled, settled.end if settled else 0)
-        assert known is not None or past is not None, "the beginning is over"
-        return deque(steps(start, stop, Memories(text, known, past), seen_from), maxlen=1)[0].latent
+        if known is not None:
+            memories, seen_from = Memories(text, known, None), start
+        else:
+            assert ring_of_beginning is not None, "the beginning is over"
+            memories, seen_from = Memories(text, None, ring_of_beginning), ring_of_beginning.end
+        how = asked(start, seen_from, memories)
+        return sample_to_end(window(start, stop), sampling.sigmas, *how).latent
 
     anchors = Anchors(
         model,
@@ -200,24 +196,24 @@ def stream_latents(
             anchors.begin(text, start, script.end(number))
             contrast.begin()
         memories = Memories(text, anchors.at(start, stop), ring)
-        trim_memory()
+        trim_memory()  # waypoints and chunks read memories of other sizes: what they free lies in pieces
         here = window(start, stop)
-        for after in steps(start, stop, memories, start):
+        for after in sample(here, sampling.sigmas, *asked(start, start, memories)):
             here = after
             yield Denoised(start, here)
-        trim_memory()  # waypoints and chunks read memories of other sizes: what they free lies in pieces
+        trim_memory()
         yield Chunk(start, here.latent)
 
         if stop < edges[-1]:
             anchors.keep(start, here.latent)
-            over_it = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
+            static_on_it = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
             given = [time in anchors.known for time in range(start, stop)]
             kept = contrast.bounded(here.latent, given) if sampling.damped else here.latent
-            ring = _remember(_look(model, start, memories), sampling, kept, over_it, given)
+            ring = _remember(_look(model, start, memories), sampling, kept, static_on_it, given)
             if anchors.ends_beginning(start):
-                settled = ring
+                ring_of_beginning = ring
             elif anchors.opening is not None:
-                settled = None  # waypoints do not need it
+                ring_of_beginning = None  # waypoints do not need it
 
 
 class Contrast:

@@ -10,11 +10,12 @@ from unstatic.evals.edits import EditedVideo, Kept
 from unstatic.evals.prompts import Prompt, load_suite
 from unstatic.evals.readings import Frames
 from unstatic.generate import edit
-from unstatic.generate.engine import Frames as Stretch
+from unstatic.generate.engine import whole_film
 from unstatic.generate.image import size_of
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.media.frames import fit, nearest_shape
+from unstatic.models.manifest import Manifest
 from unstatic.world.clip import make_clip
 
 SOURCE_FRAMES, NEW_SECONDS = 33, 2  # 1 + a multiple of 4 frames: nothing of it is left over
@@ -34,9 +35,7 @@ def edited_videos(
     """Edit the beginning of every prompt's real render in every way; `copy` is the autoencoder alone."""
     before: Frames | None = None
     for prompt in prompts:
-        source = make_clip(prompt.spec, enlarge=enlarge).frames[:SOURCE_FRAMES]
-        native = nearest_shape(size_of(source[0]), engine.manifest.sizes)
-        source = source if size_of(source[0]) == native else fit(source, native)
+        source = source_of(prompt, engine.manifest, enlarge=enlarge)[:SOURCE_FRAMES]
         request = Request(prompt=prompt.text, seed=prompt.spec.seed)
         make = partial(_made, engine)
         yield extended(make, request, source, copy, engine)
@@ -51,12 +50,18 @@ def edited_videos(
         advance()
 
 
+def source_of(prompt: Prompt, manifest: Manifest, *, enlarge: int) -> Frames:
+    """Render what a prompt asks for, in a size that the model has."""
+    frames = make_clip(prompt.spec, enlarge=enlarge).frames
+    native = nearest_shape(size_of(frames[0]), manifest.sizes)
+    return frames if size_of(frames[0]) == native else fit(frames, native)
+
+
 Make = Callable[[Request], Frames]
 
 
 def _made(engine: NativeEngine, request: Request) -> Frames:
-    events = engine.stream(plan(request, engine.manifest))
-    return np.concatenate([event.frames for event in events if isinstance(event, Stretch)])
+    return whole_film(engine, plan(request, engine.manifest))
 
 
 def extended(

@@ -37,7 +37,7 @@ from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, 
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.evals.speed import FilmTimes
 from unstatic.generate.edit import STRENGTH
-from unstatic.generate.engine import Frames as Stretch
+from unstatic.generate.engine import whole_film
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.generate.ways import DISTILLED
@@ -345,9 +345,8 @@ def film(engine: NativeEngine, prompt: Prompt, way: Way) -> Frames:
     """Let the model make the clip that a prompt asks for, at the frame rate of the world."""
     seconds = MINUTE if prompt.spec.frames >= MINUTE * prompt.spec.fps else SECONDS
     request = Request(prompt=prompt.text, seconds=seconds, seed=prompt.spec.seed, **way)
-    events = engine.stream(plan(request, engine.manifest))
-    stretches = [event.frames for event in events if isinstance(event, Stretch)]
-    return retime(np.concatenate(stretches), 0, engine.manifest.fps, prompt.spec.fps)
+    frames = whole_film(engine, plan(request, engine.manifest))
+    return retime(frames, 0, engine.manifest.fps, prompt.spec.fps)
 
 
 def enlargement(manifest: Manifest) -> int:

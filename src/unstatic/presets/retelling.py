@@ -8,11 +8,9 @@ cards:    two prompts, four seconds each, in one film. Do its first four seconds
 """
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
-
-import numpy as np
+from functools import lru_cache, partial
 
 from unstatic.core.seeds import numpy_generator
 from unstatic.diffusion.condition import Cue
@@ -20,12 +18,10 @@ from unstatic.evals.follow import SHOWN_FRAMES, Answer, Column, FollowResult, Ma
 from unstatic.evals.prompts import Prompt, Suite, load_suite
 from unstatic.evals.readings import Frames, Reader
 from unstatic.generate import edit
-from unstatic.generate.engine import Engine
-from unstatic.generate.engine import Frames as Stretch
-from unstatic.generate.image import size_of
+from unstatic.generate.engine import Engine, whole_film
 from unstatic.generate.request import Request, plan
-from unstatic.media.frames import fit, nearest_shape, pick_evenly, retime
-from unstatic.world.clip import make_clip
+from unstatic.media.frames import pick_evenly, retime
+from unstatic.presets.edit_evaluation import source_of
 from unstatic.world.held_out import held_out
 from unstatic.world.mix import contrast, floor_colours, lost_at_night
 from unstatic.world.relations import hero
@@ -85,7 +81,14 @@ def measure_remixes(
     """Let the model remix real renders with three strengths, and read what comes out."""
     pairs = remix_prompts(count)
     sources = {told.spec.seed: before for before, told in pairs}
-    original = partial(_source, engine, sources, enlarge)
+
+    @lru_cache(maxsize=1)  # each is asked for once in every column
+    def rendered(seed: int) -> Frames:
+        return source_of(sources[seed], engine.manifest, enlarge=enlarge)
+
+    def original(prompt: Prompt) -> Frames:
+        return rendered(prompt.spec.seed)
+
     makers: dict[str, Make] = {SOURCE: original} | {
         f"strength {strength:g}": partial(_remixed, engine, original, strength) for strength in STRENGTHS
     }
@@ -93,18 +96,11 @@ def measure_remixes(
     return follow(makers, suite, readers, enlarge=enlarge, watch=watch, advance=advance)
 
 
-def _source(engine: Engine, sources: Mapping[int, Prompt], enlarge: int, prompt: Prompt) -> Frames:
-    """Render what is remixed into this prompt, in a size that the model has."""
-    frames = make_clip(sources[prompt.spec.seed].spec, enlarge=enlarge).frames
-    native = nearest_shape(size_of(frames[0]), engine.manifest.sizes)
-    return frames if size_of(frames[0]) == native else fit(frames, native)
-
-
 def _remixed(engine: Engine, original: Make, strength: float, prompt: Prompt) -> Frames:
     fps, wanted = prompt.spec.fps, engine.manifest.fps
     source = retime(original(prompt), 0, fps, wanted)
     request = Request(prompt=prompt.text, seed=prompt.spec.seed)
-    return _made(engine, edit.remix(request, source, engine.manifest, strength=strength), fps)
+    return _film(engine, edit.remix(request, source, engine.manifest, strength=strength), fps)
 
 
 def card_prompts(count: int) -> Iterator[tuple[Prompt, Prompt]]:
@@ -132,7 +128,7 @@ def measure_cards(
     columns: dict[str, list[Answer]] = {name: [] for name in CARD_NAMES}
     cards = list(card_prompts(count))
     for first, second in cards:
-        frames = _made(engine, two_cards(first, second), first.spec.fps)
+        frames = _film(engine, two_cards(first, second), first.spec.fps)
         half = CARD_SECONDS * first.spec.fps
         shown = frames[:half], frames[-half:]
         for name, prompt, part in zip(CARD_NAMES, (first, second), shown, strict=True):
@@ -146,8 +142,7 @@ def measure_cards(
     return FollowResult(CARDS, suite.fingerprint, found)
 
 
-def _made(engine: Engine, request: Request, fps: int) -> Frames:
+def _film(engine: Engine, request: Request, fps: int) -> Frames:
     """Return a film's frames as a player at `fps` shows them."""
-    events = engine.stream(plan(request, engine.manifest))
-    frames = np.concatenate([event.frames for event in events if isinstance(event, Stretch)])
+    frames = whole_film(engine, plan(request, engine.manifest))
     return retime(frames, 0, engine.manifest.fps, fps)

@@ -10,7 +10,7 @@ from numpy import ndarray
 from unstatic.core.shapes import Size
 from unstatic.data.encode import to_video
 from unstatic.data.shards import Shard
-from unstatic.generate.engine import Frames
+from unstatic.generate.engine import whole_film
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.media.enlarge import enlarge
@@ -59,4 +59,4 @@ def generate_clip(
 ) -> UInt8[ndarray, "t h w 3"]:
     """Return the frames of one video at the model's own size."""
     made = plan(Request(prompt=prompt, seconds=seconds, size=size, seed=seed), engine.manifest)
-    return np.concatenate([event.frames for event in engine.stream(made) if isinstance(event, Frames)])
+    return whole_film(engine, made)
