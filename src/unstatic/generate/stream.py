@@ -214,6 +214,7 @@ def stream_latents(
                 ring_of_beginning = ring
             elif anchors.opening is not None:
                 ring_of_beginning = None  # waypoints do not need it
+            trim_memory()
 
 
 class Contrast:
