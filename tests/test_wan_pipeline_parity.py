@@ -16,7 +16,6 @@ from torch import Tensor
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
-from unstatic.diffusion.condition import LatentState
 from unstatic.generate.engine import Frames
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Request, plan
@@ -49,9 +48,7 @@ def draw_static(engine: NativeEngine, monkeypatch: pytest.MonkeyPatch) -> Tensor
     channels = engine.transformer.config.out_channels
     width, height = engine.manifest.compression.latent_size(SIZE.width, SIZE.height)
     static = torch.randn(1, channels, 3, height, width, generator=torch.Generator().manual_seed(1))
-    monkeypatch.setattr(
-        engine, "static", lambda plan: LatentState.static(static, float(engine.schedule(plan)[0]))
-    )
+    monkeypatch.setattr(engine, "static_of_chunk", lambda _plan, start, stop: static[:, :, start:stop])
     return static
 
 
