@@ -26,7 +26,7 @@ def test_a_file_says_what_made_it_and_names_no_folder(model: Model, tiny_model: 
     facts = json.loads(about["comment"])
     assert facts["digest"] == open_model(tiny_model).digest()
     assert facts["loras"] == ["style.safetensors@0.5", "late:other.safetensors@1"]
-    assert facts["cues"] == [{"frame": 8, "prompt": "a cube", "text": "a cube"}]
+    assert facts["cues"] == [{"frame": 8, "prompt": "a cube", "text": "a cube", "cut": False}]
     wanted = {
         "model": "tiny",
         "seed": 7,

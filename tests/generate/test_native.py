@@ -16,13 +16,13 @@ from tiny_taehv import with_tiny_decoder
 from unstatic.core.errors import InputError
 from unstatic.core.processes import Place
 from unstatic.core.shapes import Size
-from unstatic.diffusion.condition import FirstFrame, LastFrame
+from unstatic.diffusion.condition import Cue, FirstFrame, LastFrame
 from unstatic.generate import native
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
 from unstatic.generate.known import beside, first_frame, last_frame
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Plan, Request, plan
-from unstatic.generate.stream import Chunk, Denoised
+from unstatic.generate.stream import Chunk, Cut, Denoised
 from unstatic.media.frames import to_frames
 from unstatic.models.experts import chosen
 from unstatic.models.lora import detach
@@ -85,6 +85,32 @@ def test_what_is_known_beforehand_counts_as_done(engine: NativeEngine):
     known = FirstFrame(latent=torch.zeros(1, 4, 1, 4, 4))
     events = list(engine.stream(planned(engine, conditions=(known,))))
     assert [event.done for event in events if isinstance(event, Progress)] == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_the_frames_of_a_new_scene_owe_nothing_to_the_one_before(engine: NativeEngine):
+    cue = Cue(at=17 / 16, prompt="a blue cube", cut=True)
+    made = planned(engine, seconds=33 / 16, cues=(cue,))
+    events = list(engine.stream(made))
+    frames = frames_of(events)
+    assert len(frames) == 33
+    assert [each.done for each in events if isinstance(each, Progress)] == [*range(1, 10)]
+    (cut,) = [event for event in engine.denoise(made) if isinstance(event, Cut)]
+    scene = torch.cat([cut.still, final(engine, made)[:, :, cut.start :]], 2)
+    with torch.inference_mode():
+        alone = to_frames(engine.autoencoder.decode(scene))[0]
+    assert np.array_equal(frames[17:], alone[1:])
+    flowing = frames_of(list(engine.stream(replace(made, cuts=frozenset()))))
+    assert np.array_equal(frames[:17], flowing[:17])
+    assert not np.array_equal(frames[17:], flowing[17:])
+
+
+def test_previews_of_a_new_scene_owe_nothing_to_the_one_before_either(engine: NativeEngine):
+    cue = Cue(at=17 / 16, prompt="a blue cube", cut=True)
+    events = list(engine.stream(planned(engine, seconds=33 / 16, cues=(cue,)), previews_per_s=1e9))
+    last = [event for event in events if isinstance(event, Preview)][-1]
+    (final_frames,) = [event.frames for event in events if isinstance(event, Frames) and event.first == 17]
+    assert last.first == 17
+    assert np.abs(last.frames.astype(int) - final_frames).max() <= 1, "its last step is where it ends"
 
 
 def final(engine: NativeEngine, made: Plan) -> torch.Tensor:

@@ -270,6 +270,19 @@ def test_a_prompt_that_no_chunk_begins_with_is_warned_about(manifest: Manifest):
     ], "the same words are seen"
 
 
+def test_what_names_something_new_begins_a_scene_unless_it_is_said(manifest: Manifest):
+    prompts = ("it stops", "a fox walks by", "the fox eats", "a blue cube spins")
+    told = {3: True, 4: False}
+    cues = tuple(Cue(at=2.0 * n, prompt=prompt, cut=told.get(n)) for n, prompt in enumerate(prompts, 1))
+    request = Request(prompt="a red ball rolls across sand", seconds=10.0, cues=cues, expand=True)
+    world = replace(manifest, expander="world", max_seconds=60.0)
+    assert plan(request, world).cuts == {2, 3}
+    assert plan(request, world).texts[1][1].startswith("a red ball rests on sand")
+    typed = plan(replace(request, expand=False), world)
+    assert (typed.cuts, typed.texts[1][1]) == ({2, 3}, "it stops")
+    assert plan(request, replace(manifest, max_seconds=60.0)).cuts == {3}, "who does not understand goes on"
+
+
 def test_a_step_cache_needs_a_network_of_ours_and_steps_to_spare(manifest: Manifest):
     assert plan(Request(prompt="a ball"), manifest).step_cache == 1
     assert plan(Request(prompt="a ball", step_cache=3, steps=20), manifest).step_cache == 3

@@ -42,12 +42,24 @@ def test_cards_become_cues_pictures_and_videos_at_their_times(
         Card(at=3.0, video=tmp_path / "c.mp4"),
     )
     asked, warnings = on_board(Request(prompt=""), Storyboard(cards=cards), manifest)
-    assert (asked.prompt, asked.cues, warnings) == ("a ball", (Cue(at=1.0, prompt="a cube"),), ())
+    assert (asked.prompt, asked.cues, warnings) == ("a ball", (Cue(at=1.0, prompt="a cube", cut=False),), ())
     places = sorted((each.first, len(each.frames)) for each in asked.footage)
     assert places == [(17, 4), (49, 16)], "pictures and videos begin with a latent frame"
     planned = plan(asked, manifest)
     assert (planned.frames, planned.skip) == (65, 0), "it ends with its last video"
     assert planned.texts == ((0, "a ball"), (16, "a cube"))
+
+
+def test_a_card_may_say_whether_a_scene_begins(tmp_path: Path, manifest: Manifest):
+    (tmp_path / "a.yaml").write_text(
+        "cards:\n- {at: 0, prompt: a}\n- {at: 1, prompt: b, cut: yes}\n- {at: 2, prompt: c, cut: false}\n"
+    )
+    asked, _ = on_board(Request(prompt=""), read_storyboard(tmp_path / "a.yaml"), manifest)
+    assert [cue.cut for cue in asked.cues] == [True, False]
+    assert plan(asked, manifest).cuts == {1}
+    (tmp_path / "a.yaml").write_text("cards:\n- {at: 0, prompt: a}\n- {at: 1, prompt: b, cut: soon}\n")
+    with pytest.raises(InputError, match=r"card 2: .*cut"):
+        read_storyboard(tmp_path / "a.yaml")
 
 
 def test_a_picture_at_the_beginning_is_the_first_frame(tmp_path: Path, make_frames, manifest: Manifest):

@@ -1,11 +1,12 @@
 """Streaming: chunk by chunk, in a ring, and every way in which chunks must (not) depend on each other."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 
 import pytest
 import torch
+from streaming import CHUNKS, SAMPLING, SHAPE, final, script, static, stream
 from tiny_transformer import CONFIG, build, texts
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from unstatic.diffusion.step_cache import StepCache
 from unstatic.generate.anchors import FREE_CHUNKS, Anchors
 from unstatic.generate.stream import (
     Chunk,
-    Contrast,
+    Cut,
     Denoised,
     LateGuidance,
     Sampling,
@@ -30,43 +31,10 @@ from unstatic.generate.stream import (
 )
 from unstatic.models.transformer import Ring, TextMemory, VideoTransformer
 
-CHUNKS = (1, 4, 4, 4)
-SHAPE = (4, 4, 4)
-SAMPLING = Sampling(sigmas=linear(3), solver=euler, prediction="x0", guidance=2.0, history_sigma=0.1)
-
 
 @pytest.fixture(scope="module")
 def model() -> VideoTransformer:
     return build(CONFIG)
-
-
-def script(
-    model: VideoTransformer,
-    sampling: Sampling = SAMPLING,
-    prompts: Sequence[int] = (0,),
-    starts: Sequence[int] = (0,),
-) -> Script:
-    """Let text `number` be that of all prompts, `number` seeds later."""
-
-    def read(number: int) -> TextMemory:
-        empty = [99] * len(prompts) if sampling.guidance != 1 and not sampling.distilled else []
-        return model.encode_text(texts(*(prompt + 10 * number for prompt in prompts), *empty))
-
-    return Script(starts=tuple(starts), read=read)
-
-
-def stream(
-    model: VideoTransformer, state: LatentState, sampling: Sampling = SAMPLING, seeds: tuple[int, ...] = (5,)
-) -> Iterator[Denoised | Chunk]:
-    return stream_latents(model, state, script(model, sampling, range(len(seeds))), sampling, seeds)
-
-
-def final(events: Iterator[Denoised | Chunk]) -> Tensor:
-    return torch.cat([event.latent for event in events if isinstance(event, Chunk)], dim=2)
-
-
-def static(chunks: tuple[int, ...] = CHUNKS, seeds: tuple[int, ...] = (5,)) -> LatentState:
-    return LatentState.static(chunk_noise(SHAPE, chunks, seeds))
 
 
 @pytest.fixture
@@ -324,28 +292,6 @@ def test_history_is_looked_back_at_through_static(model: VideoTransformer):
     assert not torch.equal(clean[:, :, 1:], noisy[:, :, 1:])
 
 
-def test_what_is_remembered_is_never_stronger_than_the_first_chunk_under_its_text():
-    source = torch.Generator().manual_seed(0)
-    first, later = (torch.randn(2, 3, 4, 5, 5, generator=source) + 7 for _ in range(2))
-    strong = 7 + (later - 7) * torch.tensor([1.6, 0.1, 1.0])[:, None, None, None]
-    none, some = [False] * 4, [True, False, False, True]
-    contrast = Contrast()
-    still = first[:, :, :1]
-    assert torch.equal(contrast.bounded(still, [False]), still), "one frame is no measure"
-    assert torch.equal(contrast.bounded(first, none), first)
-    kept = contrast.bounded(strong, none)
-    spread, mean = torch.std_mean(kept, dim=(2, 3, 4))
-    assert (spread <= first.std((2, 3, 4)) * 1.0001).all()
-    torch.testing.assert_close(mean, strong.mean((2, 3, 4)))
-    torch.testing.assert_close(kept[:, 1], strong[:, 1], msg="what is weaker stays")
-    assert torch.equal(contrast.bounded(strong, some)[:, :, [0, 3]], strong[:, :, [0, 3]])
-    entered = 7 + (later - 7) * torch.tensor([1.0, 3.0, 1.0])[:, None, None, None]
-    kept = contrast.bounded(entered, none)
-    torch.testing.assert_close(kept[:, 1], entered[:, 1], msg="what comes into the picture is remembered")
-    contrast.begin()
-    assert torch.equal(contrast.bounded(strong, none), strong)
-
-
 def test_the_prediction_is_taken_for_what_the_model_was_trained_to_say(model: VideoTransformer):
     x0, velocity = (
         final(stream(model, static((1,)), replace(SAMPLING, prediction=each))) for each in ("x0", "velocity")
@@ -444,6 +390,73 @@ def test_each_text_is_read_once_and_counts_from_its_start(model: VideoTransforme
     assert asked == [0, 1]
     assert torch.equal(changed[:, :, :5], plain[:, :, :5])
     assert not torch.equal(changed[:, :, 5:9], plain[:, :, 5:9])
+
+
+# ------------------------------------------------------------------------------------------------------- cuts
+
+
+def with_cut(
+    model: VideoTransformer, state: LatentState, sampling: Sampling, starts: tuple[int, ...] = (0, 5)
+):
+    told = replace(script(model, sampling, starts=starts), cuts=frozenset({5}))
+    return stream_latents(model, state, told, sampling, (5,))
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_behind_a_cut_a_video_is_one_of_its_own(model: VideoTransformer, guidance: float):
+    """Long enough that its second scene sees its still as an anchor, and waypoints."""
+    sampling = replace(SAMPLING, history_sigma=0.0, guidance=guidance)
+    chunks = (1, 4, *LONG[1:])
+    whole = static(chunks)
+    events = list(with_cut(model, whole, sampling))
+    film = final(iter(events))
+    assert torch.equal(film[:, :, :5], final(stream(model, whole, sampling))[:, :, :5])
+
+    still = noise_of_chunk(SHAPE, 4, 5, [5])
+    own = LatentState.static(torch.cat([still, whole.latent[:, :, 5:]], 2))
+    second = Script(starts=(0,), read=lambda _: script(model, sampling, starts=(0, 5)).read(1))
+    expected = final(stream_latents(model, own, second, sampling, (5,)))
+    torch.testing.assert_close(film[:, :, 5:], expected[:, :, 1:])
+    (cut,) = [event for event in events if isinstance(event, Cut)]
+    assert cut.start == 5
+    torch.testing.assert_close(cut.still, expected[:, :, :1])
+
+
+def test_the_text_after_a_cut_goes_on_with_its_scene(model: VideoTransformer):
+    told = replace(script(model, starts=(0, 5, 9)), cuts=frozenset({5}))
+    first, other = (
+        final(stream_latents(model, static(), told, SAMPLING, (5,))),
+        final(stream(model, static())),
+    )
+    apart = replace(told, cuts=frozenset({5, 9}))
+    again = final(stream_latents(model, static(), apart, SAMPLING, (5,)))
+    assert torch.equal(first[:, :, :9], again[:, :, :9])
+    assert not torch.allclose(first[:, :, 9:], again[:, :, 9:])
+    assert not torch.allclose(first[:, :, 9:], other[:, :, 9:])
+
+
+def test_there_is_no_cut_where_something_is_known(model: VideoTransformer):
+    known = Span(latent=torch.ones(1, 4, 2, 4, 4), start=6)
+    state = apply_conditions(static(), [known], end=13)
+    kinds = [type(event) for event in with_cut(model, state, SAMPLING)]
+    assert Cut not in kinds
+    before = apply_conditions(static(), [replace(known, start=3)], end=13)
+    events = list(with_cut(model, before, SAMPLING))
+    assert Cut in [type(event) for event in events]
+    assert torch.equal(final(iter(events))[:, :, 3:5], known.latent), "what was known just before it stays"
+
+
+def test_a_model_that_begins_with_a_whole_chunk_forgets_at_a_cut():
+    config = replace(CONFIG, first_chunk=4, anchors=False)
+    model, chunks = build(config), (4, 4, 4)
+    sampling = replace(SAMPLING, history_sigma=0.0)
+    told = replace(script(model, starts=(0, 4)), cuts=frozenset({4}))
+    film, goes_on = (
+        list(stream_latents(model, static(chunks), each, sampling, (5,)))
+        for each in (told, replace(told, cuts=frozenset()))
+    )
+    assert Cut not in [type(event) for event in film]
+    assert not torch.allclose(final(iter(film))[:, :, 4:], final(iter(goes_on))[:, :, 4:])
 
 
 # -------------------------------------------------------------------------------------------------- waypoints

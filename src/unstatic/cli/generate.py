@@ -276,9 +276,10 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
     )
     about = about_file(plan, found, choice.loras, choice.quantise) if delivery.metadata else {}
     strip = _filmstrip() if delivery.preview else None
-    for asked, (_, text) in zip([plan.prompt, *plan.cues], plan.texts, strict=True):
-        if asked != text:
-            warn(f"prompt: {asked} -> {text}")
+    for number, (asked, (_, text)) in enumerate(zip([plan.prompt, *plan.cues], plan.texts, strict=True)):
+        if asked != text or number in plan.cuts:
+            scene = " (a new scene)" if number in plan.cuts else ""
+            warn(f"prompt: {asked}{'' if asked == text else f' -> {text}'}{scene}")
 
     # Load and sample
     started = time.perf_counter()

@@ -265,12 +265,14 @@ class Source:
 class Cue:
     """From `at` seconds on, the prompt is `prompt`.
 
-    A cue belongs to the text timeline and not to the latent: `apply_to` returns the state unchanged, and
-    whoever chooses the text for a stretch of video asks `prompt_at`.
+    With `cut` a new scene begins, and without it the scene goes on; None leaves it open, for whoever plans
+    the video. A cue belongs to the text timeline and not to the latent: `apply_to` returns the state
+    unchanged, and whoever chooses the text for a stretch of video asks `prompt_at`.
     """
 
     at: float
     prompt: str
+    cut: bool | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.at) and self.at >= 0):

@@ -18,15 +18,15 @@ MAX_DIGESTED_BYTES = 2**30  # more would take seconds
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
     pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
-    unsaid = pictures | {"cues", "texts", "warnings", "finish", "late_guidance"}
+    unsaid = pictures | {"cues", "texts", "cuts", "warnings", "finish", "late_guidance"}
     unsaid |= {"left_open", *plan.left_open} | (set() if plan.step_cache > 1 else {"step_cache"})
     where_any = ("negative", "guidance_interval", "skip_layer_guidance")
     unsaid |= {name for name in where_any if not getattr(plan, name)}
     facts = {field.name: getattr(plan, field.name) for field in fields(plan) if field.name not in unsaid}
     said = {"text": plan.text}
     cues = [
-        {"frame": first - plan.skip, "prompt": asked, "text": text}
-        for asked, (first, text) in zip(plan.cues, plan.texts[1:], strict=True)
+        {"frame": first - plan.skip, "prompt": asked, "text": text, "cut": number in plan.cuts}
+        for number, (asked, (first, text)) in enumerate(zip(plan.cues, plan.texts[1:], strict=True), 1)
     ]
     file = {"native": str(plan.native), "size": str(plan.size), "fps": plan.fps}
     made_by = {"upscaler": plan.finish.upscaler, "interpolator": plan.finish.interpolator}

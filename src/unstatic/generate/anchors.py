@@ -59,6 +59,7 @@ class Anchors:
         draw: Draw | None = None,
     ) -> None:
         self.model, self.state, self.rows = model, state, rows
+        self.scene = 0  # the latent frame that the model takes for the first of all
         self.clean_past, self.draw = clean_past, draw
         # Conditions bind all samples alike
         self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()
@@ -107,7 +108,9 @@ class Anchors:
 
     def _read(self, frames: Sequence[tuple[int, Latent]]) -> AnchorMemory:
         latent = self.rows(torch.cat([frame for _, frame in frames], dim=2))
-        return self.model.encode_anchors(latent, torch.tensor([time for time, _ in frames]), self.text)
+        return self.model.encode_anchors(
+            latent, torch.tensor([time - self.scene for time, _ in frames]), self.text
+        )
 
     def _frames(self, start: int, stop: int) -> list[tuple[int, Latent]]:
         config = self.model.config

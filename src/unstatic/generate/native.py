@@ -30,6 +30,7 @@ from unstatic.generate.known import beside, first_frame, last_frame, outside, so
 from unstatic.generate.request import Plan, chunk_starts
 from unstatic.generate.stream import (
     Chunk,
+    Cut,
     Denoised,
     LateGuidance,
     Sampling,
@@ -103,6 +104,11 @@ class NativeEngine:
                         first, sketch = shown(plan, made, np.concatenate(sketches))
                         if len(sketch):
                             yield Preview(first, sketch)
+                case Cut(still=still):  # decoders too forget what came before
+                    *_, (_, memory) = decode(self.decoder, still, None)
+                    sketched = memory
+                    if self.sketcher is not self.decoder and previews_per_s:
+                        *_, (_, sketched) = decode(self.sketcher, still, None)
                 case Chunk(latent=latent):
                     chunks += 1
                     if steps < chunks * plan.steps:  # known beforehand, wholly or in part
@@ -137,7 +143,7 @@ class NativeEngine:
         return JointSmoother(anew, middle)
 
     @torch.inference_mode()
-    def denoise(self, plan: Plan) -> Iterator[Warned | Denoised | Chunk]:
+    def denoise(self, plan: Plan) -> Iterator[Warned | Cut | Denoised | Chunk]:
         """Yield the latent video step by step and chunk by chunk, normalised as the autoencoder takes it."""
         # Look at the pictures, and read the prompts
         seen = self.seen(plan)
@@ -157,7 +163,8 @@ class NativeEngine:
         starts = chunk_starts([first for first, _ in plan.texts], plan.chunks, compression)
 
         # Lay out what is known, then denoise the rest
-        script, known = Script(starts=starts, read=read), self.conditions(plan)
+        script = Script(starts=starts, read=read, cuts=frozenset(starts[number] for number in plan.cuts))
+        known = self.conditions(plan)
         if known:
             end = compression.latent_frames_covering(plan.made)
             state, draw = apply_conditions(self.static(plan), known, end=end), None

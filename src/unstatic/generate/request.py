@@ -25,7 +25,7 @@ from unstatic.generate.footage import (
     skipped,
 )
 from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size, size_of
-from unstatic.generate.prompts.expand import Wording, worded
+from unstatic.generate.prompts.expand import Wording, as_typed, worded
 from unstatic.generate.prompts.language_model import Rewriter
 from unstatic.generate.ways import check_range, choose_way
 from unstatic.media.frames import fit, nearest_shape, share_cut, shown_numbers
@@ -49,12 +49,13 @@ class Request:
     asked at one of `step_cache` steps. `image` is the first frame and `last_image` the last. `footage` is
     what the video has at other places, `source` what it starts from: noised to `strength`, or outside `mask`
     (true where all is made anew) kept as it is. The first `lead` frames are made, and footage counts from
-    them, but not shown. `cues` change the prompt on the way; `conditions` say what else is known about the
-    result (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed makes, variation
-    0. With `expand` prompts are rewritten, by `rewriter` if there is one and then in words of the model's
-    training if it has an expander; that one adds nothing where pictures show what there is. `upscaler` and
-    `interpolator` make what the file has beyond the model; films of the world are enlarged by what learned
-    from its renders unless another is named.
+    them, but not shown. `cues` change the prompt on the way, and those that leave it open begin a new scene
+    if they name something new, as far as the model's expander understands them. `conditions` say what else is
+    known about the result (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed
+    makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if there is one and then in words
+    of the model's training if it has an expander; that one adds nothing where pictures show what there is.
+    `upscaler` and `interpolator` make what the file has beyond the model; films of the world are enlarged by
+    what learned from its renders unless another is named.
     """
 
     prompt: str
@@ -96,17 +97,19 @@ class Plan:
     """A `Request` with nothing left open: what an engine really does.
 
     `prompt` and `cues` are what was asked for, and `texts` what the model reads, and from which frame on: the
-    same, or what it was expanded to. The model works at its own size and frame rate, and `finish` says what
-    becomes of its `frames`; the last of them is the last that the file shows. Before them `skip` more are
-    made: the request's `lead`, and a few that make footage fall on whole latent frames. The model denoises
-    latent frames in chunks of the lengths `chunks`; what they hold beyond is cut off. Pictures are cut and
-    scaled to the native size, footage counts from the first frame that is made, and `warnings` say what the
-    user should know beforehand. A server decides what is `left_open`, whatever stands here for it.
+    same, or what it was expanded to. Those of the numbers `cuts` begin a new scene. The model works at its
+    own size and frame rate, and `finish` says what becomes of its `frames`; the last of them is the last that
+    the file shows. Before them `skip` more are made: the request's `lead`, and a few that make footage fall
+    on whole latent frames. The model denoises latent frames in chunks of the lengths `chunks`; what they hold
+    beyond is cut off. Pictures are cut and scaled to the native size, footage counts from the first frame
+    that is made, and `warnings` say what the user should know beforehand. A server decides what is
+    `left_open`, whatever stands here for it.
     """
 
     prompt: str
     cues: tuple[str, ...]
     texts: tuple[tuple[int, str], ...]
+    cuts: frozenset[int]
     frames: int
     chunks: tuple[int, ...]
     finish: Finish
@@ -196,12 +199,13 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     prompt = checked_prompt(request.prompt, may_be_empty=request.shows)
     said = [Cue(at=0.0, prompt=prompt), *_checked_cues(request.cues, length, manifest)]
     firsts = [0, *(skip + round(cue.at * manifest.fps) for cue in said[1:])]
-    wordings = [_worded(cue.prompt, request, manifest) for cue in said]
+    wordings = _worded(said, request, manifest)
     chunks = whole_chunks(skip + frames, manifest)
     return Plan(
         prompt=prompt,
         cues=tuple(cue.prompt for cue in said[1:]),
         texts=tuple((first, each.text) for first, each in zip(firsts, wordings, strict=True)),
+        cuts=_cuts(said, wordings),
         frames=frames,
         chunks=chunks,
         finish=Finish(
@@ -335,12 +339,26 @@ def _checked_cues(cues: Sequence[Cue], frames: int, manifest: Manifest) -> list[
     return sorted(checked, key=lambda cue: cue.at)
 
 
-def _worded(prompt: str, request: Request, manifest: Manifest) -> Wording:
-    if not request.expand or not prompt:
-        return Wording(prompt)
-    if request.rewriter is not None:
-        prompt = checked_prompt(request.rewriter(prompt))
-    return worded(prompt, manifest, seed=request.seed, filling=not request.shows)
+def _worded(said: Sequence[Cue], request: Request, manifest: Manifest) -> list[Wording]:
+    """Word one prompt after another, each as what comes after the one before."""
+    wordings: list[Wording] = []
+    for prompt in (cue.prompt for cue in said):
+        before = wordings[-1].scene if wordings else None
+        if not prompt:
+            wordings.append(Wording(prompt))
+        elif not request.expand:
+            wordings.append(as_typed(prompt, manifest, before=before))
+        else:
+            asked = prompt if request.rewriter is None else checked_prompt(request.rewriter(prompt))
+            filling = not request.shows
+            wordings.append(worded(asked, manifest, seed=request.seed, filling=filling, before=before))
+    return wordings
+
+
+def _cuts(said: Sequence[Cue], wordings: Sequence[Wording]) -> frozenset[int]:
+    """Return the numbers of the texts that begin a new scene; the first begins the film."""
+    begin = (each.anew if cue.cut is None else cue.cut for cue, each in zip(said, wordings, strict=True))
+    return frozenset(number for number, begins in enumerate(begin) if number and begins)
 
 
 def checked_prompt(prompt: str, *, may_be_empty: bool = False) -> str:

@@ -4,8 +4,12 @@ seconds: 10
 cards:
   - at: 0
     prompt: a red ball rolls across sand
+  - at: 2
+    prompt: it stops
   - at: 4
-    prompt: the ball stops beside a blue cube
+    prompt: a blue cube spins
+    cut: true           # a new scene
+  - at: 6
     image: cube.png     # what is seen at this moment
   - at: 8
     video: waves.mp4    # plays from here on
@@ -37,10 +41,15 @@ from unstatic.models.manifest import Manifest
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Card:
-    """What changes at `at` seconds: the prompt, and what is seen then, a picture or a video."""
+    """What changes at `at` seconds: the prompt, and what is seen then, a picture or a video.
+
+    With `cut` the prompt begins a new scene, and without it the scene goes on; None leaves it to what the
+    prompt says, and to a picture or a video.
+    """
 
     at: float
     prompt: str | None = None
+    cut: bool | None = None
     image: Path | None = None
     video: Path | None = None
 
@@ -233,7 +242,11 @@ def on_board(
         raise InputError(f"there is a last image, and {shown} is seen at the end: leave one of them out")
 
     # What is said
-    cues = [Cue(at=card.at, prompt=card.prompt) for card in board.cards if card.prompt is not None]
+    cues = [
+        Cue(at=card.at, prompt=card.prompt, cut=False if card.cut is None and number in footage else card.cut)
+        for number, card in cards.items()
+        if card.prompt is not None
+    ]
     asked = replace(
         request,
         prompt=next((cue.prompt for cue in cues if cue.at == 0), request.prompt),

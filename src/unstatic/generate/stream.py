@@ -28,11 +28,10 @@ from unstatic.diffusion.schedule import Schedule
 from unstatic.diffusion.solver import Solver
 from unstatic.diffusion.step_cache import ALL_STEPS, StepCache
 from unstatic.generate.anchors import Anchors
+from unstatic.generate.contrast import Contrast
 from unstatic.generate.memories import Memories
 from unstatic.models.parts import Transformer
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
-
-SOMETHING_NEW = 2.0  # times the deviation of a channel: that much is no error of the chunk before
 
 
 class LateGuidance(NamedTuple):
@@ -98,6 +97,16 @@ class Denoised(NamedTuple):
     state: LatentState
 
 
+class Cut(NamedTuple):
+    """A new scene begins at latent frame `start`: as if it were a video of its own that began with `still`.
+
+    The still is not part of the video; but decoders begin with one.
+    """
+
+    start: int
+    still: Latent
+
+
 class Chunk(NamedTuple):
     """The latent frames from `start` on are final."""
 
@@ -110,11 +119,13 @@ class Script:
     """What is said when: text `number` counts from latent frame `starts[number]` on; the first starts at 0.
 
     `read` makes of its number what the model reads, with the rows of a pass: all prompts and, with guidance,
-    as many empty ones. It is asked when a text begins, so that no more than one is in memory.
+    as many empty ones. It is asked when a text begins, so that no more than one is in memory. Those that
+    start at one of `cuts` begin a new scene, which knows nothing of what came before.
     """
 
     starts: tuple[int, ...]
     read: Callable[[int], TextMemory]
+    cuts: frozenset[int] = frozenset()
 
     def number_at(self, frame: int) -> int:
         """Return which text counts at a latent frame."""
@@ -123,6 +134,10 @@ class Script:
     def end(self, number: int) -> int | None:
         """Return the latent frame at which the next text begins; None for the last."""
         return self.starts[number + 1] if number + 1 < len(self.starts) else None
+
+
+Static = Callable[[int, int], Latent]
+"""The static of the chunk of the latent frames from one to before another."""
 
 
 def noise_of_chunk(shape: tuple[int, int, int], start: int, stop: int, seeds: Sequence[int]) -> Latent:
@@ -147,8 +162,8 @@ def stream_latents(
     sampling: Sampling,
     seeds: Sequence[int],
     *,
-    static: Callable[[int, int], Latent] | None = None,
-) -> Iterator[Denoised | Chunk]:
+    static: Static | None = None,
+) -> Iterator[Cut | Denoised | Chunk]:
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
     To a model that is not chunk-causal the whole video is one chunk. `seeds`, one per sample, decide all
@@ -157,91 +172,133 @@ def stream_latents(
     ring, so their videos have no waypoints. Raises InputError if a chunk-causal model without anchors is
     given frames that it would need them for.
     """
-    edges = [*accumulate(model.config.chunks(state.latent.shape[2]), initial=0)]
-    ring: Ring | None = None
-    ring_of_beginning: Ring | None = None
-    text: TextMemory | None = None
+    return _Stream(model, state, script, sampling, seeds, static).run()
 
-    def window(start: int, stop: int) -> LatentState:
-        if static is None:
-            return state.window(start, stop)
-        return LatentState.static(static(start, stop), float(state.sigma.max()))
 
-    def asked(start: int, seen_from: int, memories: Memories) -> tuple[Predict, Solver, list[Generator]]:
-        predict = sampling.cache.around(_guided(model, seen_from, memories, sampling), sampling.sigmas)
-        return predict, sampling.solver, [generator("solver", seed, start) for seed in seeds]
+class _Stream:
+    """A video on its way: the text that counts now, and what is remembered."""
 
-    def draw(start: int, stop: int, known: AnchorMemory | None) -> Latent:
-        assert text is not None
-        if known is not None:
-            memories, seen_from = Memories(text, known, None), start
-        else:
-            assert ring_of_beginning is not None, "the beginning is over"
-            memories, seen_from = Memories(text, None, ring_of_beginning), ring_of_beginning.end
-        how = asked(start, seen_from, memories)
-        return sample_to_end(window(start, stop), sampling.sigmas, *how).latent
+    def __init__(
+        self,
+        model: Transformer,
+        state: LatentState,
+        script: Script,
+        sampling: Sampling,
+        seeds: Sequence[int],
+        static: Static | None,
+    ) -> None:
+        self.model, self.state, self.script, self.sampling = model, state, script, sampling
+        self.seeds, self.static = seeds, static
+        self.anchors = Anchors(
+            model,
+            state,
+            sampling.rows,
+            clean_past=sampling.history_sigma == 0,
+            draw=self.waypoint if sampling.waypoints and this_process().size == 1 else None,
+        )
+        self.contrast = Contrast()
+        self.number = -1
+        self.scene = 0  # the latent frame that the model takes for the first of all
+        self.text: TextMemory | None = None
+        self.ring: Ring | None = None
+        self.ring_of_beginning: Ring | None = None
 
-    anchors = Anchors(
-        model,
-        state,
-        sampling.rows,
-        clean_past=sampling.history_sigma == 0,
-        draw=draw if sampling.waypoints and this_process().size == 1 else None,
-    )
-    number, contrast = -1, Contrast()
-    for start, stop in pairwise(edges):
-        if text is None or script.number_at(start) != number:
-            number = script.number_at(start)
-            text = script.read(number)
-            anchors.begin(text, start, script.end(number))
-            contrast.begin()
-        memories = Memories(text, anchors.at(start, stop), ring)
-        trim_memory()  # waypoints and chunks read memories of other sizes: what they free lies in pieces
-        here = window(start, stop)
-        for after in sample(here, sampling.sigmas, *asked(start, start, memories)):
-            here = after
-            yield Denoised(start, here)
-        trim_memory()
-        yield Chunk(start, here.latent)
+    def run(self) -> Iterator[Cut | Denoised | Chunk]:
+        """Denoise one chunk after another; yield the steps, the chunks, and before a new scene its still."""
+        edges = [*accumulate(self.model.config.chunks(self.state.latent.shape[2]), initial=0)]
+        for start, stop in pairwise(edges):
+            self.listen(start)
+            if self.is_cut(start, stop):
+                self.ring = None
+                if self.model.config.first_chunk == 1:
+                    yield Cut(start, self.begin_with_still(start))
+            memories = self.memories(self.anchors.at(start, stop), self.ring)
+            trim_memory()  # waypoints and chunks read memories of other sizes: what they free lies in pieces
+            here = self.window(start, stop)
+            for after in sample(here, self.sampling.sigmas, *self.asked(start, memories)):
+                here = after
+                yield Denoised(start, here)
+            trim_memory()
+            yield Chunk(start, here.latent)
 
-        if stop < edges[-1]:
-            anchors.keep(start, here.latent)
-            static_on_it = noise(here.latent.shape[1:], seeds, stream=f"history {start}").to(here.latent)
-            given = [time in anchors.known for time in range(start, stop)]
-            kept = contrast.bounded(here.latent, given) if sampling.damped else here.latent
-            ring = _remember(_look(model, start, memories), sampling, kept, static_on_it, given)
-            if anchors.ends_beginning(start):
-                ring_of_beginning = ring
-            elif anchors.opening is not None:
-                ring_of_beginning = None  # waypoints do not need it
+            if stop < edges[-1]:
+                self.anchors.keep(start, here.latent)
+                given = [time in self.anchors.known for time in range(start, stop)]
+                self.ring = self.remembered(start, here.latent, memories, given)
+                self.keep_beginning(start)
+            del memories  # it holds the ring of before
             trim_memory()
 
+    def listen(self, start: int) -> None:
+        """Read the text that counts at `start`, if it begins there."""
+        number = self.script.number_at(start)
+        if self.text is None or number != self.number:
+            self.text, self.number = None, number  # two at once would be large
+            self.text = self.script.read(number)
+            self.anchors.begin(self.text, start, self.script.end(number))
+            self.contrast.begin()
 
-class Contrast:
-    """How strong each channel was at first under a text: what is remembered is never stronger.
+    def memories(self, anchors: AnchorMemory | None, ring: Ring | None) -> Memories:
+        """Return what a pass reads beside its chunk."""
+        assert self.text is not None, "whoever asks has listened"
+        return Memories(self.text, anchors, ring)
 
-    A chunk that came out a little too strong is copied by the next, which adds its own excess: in a minute
-    edges grow hard and colours loud. Only the memory is damped, about its mean; what is shown is not. The
-    measure is the first chunk of more than one frame, until a channel is so much stronger at once that
-    something has come into the picture.
-    """
+    def is_cut(self, start: int, stop: int) -> bool:
+        """Tell whether a new scene begins with a chunk of which nothing is known."""
+        return start in self.script.cuts and not any(self.anchors.told[start:stop])
 
-    def __init__(self) -> None:
-        self.most: Tensor | None = None
+    def begin_with_still(self, start: int) -> Latent:
+        """Draw what a video of the scene that begins at `start` would begin with: a still, never shown."""
+        self.scene = self.anchors.scene = before = start - 1
+        memories = self.memories(None, None)
+        _, channels, _, height, width = self.state.latent.shape
+        static = self.static or partial(noise_of_chunk, (channels, height, width), seeds=self.seeds)
+        here = LatentState.static(static(before, start).to(self.state.latent), float(self.state.sigma.max()))
+        still = sample_to_end(here, self.sampling.sigmas, *self.asked(before, memories)).latent
+        assert self.text is not None, "memories are of a text"
+        self.anchors.begin(self.text, before, self.script.end(self.number))
+        self.anchors.keep(before, still)
+        self.ring = self.remembered(before, still, memories, [False])
+        return still
 
-    def begin(self) -> None:
-        """Start anew: another text may be another scene."""
-        self.most = None
+    def window(self, start: int, stop: int) -> LatentState:
+        """Return where the chunk of the latent frames from `start` to `stop` - 1 begins."""
+        if self.static is None:
+            return self.state.window(start, stop)
+        return LatentState.static(self.static(start, stop), float(self.state.sigma.max()))
 
-    def bounded(self, latent: Latent, given: Sequence[bool]) -> Latent:
-        """Return a finished chunk as it shall be remembered: frames that were given as they are."""
-        deviation, mean = torch.std_mean(latent, dim=(2, 3, 4), keepdim=True)
-        if self.most is None:
-            self.most = deviation if latent.shape[2] > 1 else None
-            return latent
-        self.most = torch.where(deviation > SOMETHING_NEW * self.most, deviation, self.most)
-        damped = mean + (latent - mean) * (self.most / deviation.clamp_min(1e-6)).clamp_max(1.0)
-        return torch.where(torch.tensor(given, device=latent.device)[:, None, None], latent, damped)
+    def asked(
+        self, start: int, memories: Memories, seen_from: int | None = None
+    ) -> tuple[Predict, Solver, list[Generator]]:
+        """Return how the chunk at `start` is sampled, or what the model takes for it, behind a ring's end."""
+        where = start - self.scene if seen_from is None else seen_from
+        velocity = _guided(self.model, where, memories, self.sampling)
+        predict = self.sampling.cache.around(velocity, self.sampling.sigmas)
+        return predict, self.sampling.solver, [generator("solver", seed, start) for seed in self.seeds]
+
+    def remembered(
+        self, start: int, latent: Latent, memories: Memories, given: Sequence[bool]
+    ) -> Ring | None:
+        """Return the ring behind a finished chunk, of which some frames were given."""
+        static_on_it = noise(latent.shape[1:], self.seeds, stream=f"history {start}").to(latent)
+        kept = self.contrast.bounded(latent, given) if self.sampling.damped else latent
+        return _remember(
+            _look(self.model, start - self.scene, memories), self.sampling, kept, static_on_it, given
+        )
+
+    def keep_beginning(self, start: int) -> None:
+        """Keep the ring where waypoints may need it, until they know better."""
+        if self.anchors.ends_beginning(start):
+            self.ring_of_beginning = self.ring
+        elif self.anchors.opening is not None:
+            self.ring_of_beginning = None
+
+    def waypoint(self, start: int, stop: int, known: AnchorMemory | None) -> Latent:
+        """Draw the latent frames from `start` to `stop` - 1, beside anchors alone or behind the beginning."""
+        ring = self.ring_of_beginning if known is None else None
+        assert known is not None or ring is not None, "the beginning is over"
+        how = self.asked(start, self.memories(known, ring), None if ring is None else ring.end)
+        return sample_to_end(self.window(start, stop), self.sampling.sigmas, *how).latent
 
 
 Look = Callable[..., TransformerOutput]  # the transformer at one place of the stream: latent and levels in

@@ -354,7 +354,7 @@ class Asking:
         if body.video is not None or f"{name}[video]" in self.files:
             clip = self.clip(f"{name}[video]", body.video)
         image, video = self.keep(f"{number}.png", picture), self.keep(f"{number}.mp4", clip)
-        return Card(at=body.at, prompt=body.prompt, image=image, video=video), clip
+        return Card(at=body.at, prompt=body.prompt, cut=body.cut, image=image, video=video), clip
 
     def keep(self, name: str, what: Clip | Picture | None) -> str | None:
         """Return the key under which the job will find a file."""

@@ -93,6 +93,7 @@ def _asked(spec: Spec, manifest: Manifest, local: Local) -> tuple[Request, tuple
             Card(
                 at=card.at,
                 prompt=card.prompt,
+                cut=card.cut,
                 image=None if card.image is None else local(card.image),
                 video=None if card.video is None else local(card.video),
             )

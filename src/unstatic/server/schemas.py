@@ -150,6 +150,7 @@ class CardBody(Body):
 
     at: Time
     prompt: Prompt | None = None
+    cut: bool | None = None
     image: Reference | None = None
     video: Named | None = None
 

@@ -27,6 +27,7 @@ class Card:
 
     at: float
     prompt: str | None = None
+    cut: bool | None = None
     image: str | None = None
     video: str | None = None
 

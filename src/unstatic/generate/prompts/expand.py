@@ -10,6 +10,7 @@ docs/explanation/prompts.md says how.
 from dataclasses import dataclass, field, fields, replace
 
 from unstatic.core.seeds import numpy_generator
+from unstatic.generate.prompts.continuing import begins_anew, understand_next
 from unstatic.generate.prompts.domain import is_foreign, known
 from unstatic.generate.prompts.filling import fill, with_things
 from unstatic.generate.prompts.scene import Reading, Scene
@@ -25,7 +26,8 @@ class Expansion:
 
     `understood` has the slots that the prompt decided ("floor": "sand"), `unknown` the words with no place
     in them, `guesses` pairs of a word and the word that it was taken for. `foreign` says that the prompt is
-    about other things than the world has.
+    about other things than the world has. `scene` is what the text shows, as far as it says it, and `anew`
+    tells whether it shows something new after the prompt before.
     """
 
     prompt: str
@@ -34,6 +36,8 @@ class Expansion:
     unknown: tuple[str, ...] = ()
     guesses: tuple[tuple[str, str], ...] = ()
     foreign: bool = False
+    scene: Scene = field(default_factory=Scene)
+    anew: bool = False
 
     @property
     def changed(self) -> bool:
@@ -43,37 +47,61 @@ class Expansion:
 
 @dataclass(frozen=True, slots=True)
 class Wording:
-    """What a model reads, and what its user should know about it."""
+    """What a model reads, and what its user should know about it.
+
+    `scene` is what the text shows, where that was found out, and `anew` says that it shows something new.
+    """
 
     text: str
     warnings: tuple[str, ...] = ()
+    scene: Scene | None = None
+    anew: bool = False
 
 
-def worded(prompt: str, manifest: Manifest, *, seed: int, filling: bool) -> Wording:
-    """Word a prompt for a model: a model without expander reads what was typed."""
+def worded(
+    prompt: str, manifest: Manifest, *, seed: int, filling: bool, before: Scene | None = None
+) -> Wording:
+    """Word a prompt for a model, perhaps after another; a model without expander reads what was typed."""
     if not manifest.expander:
         return Wording(prompt)
     animals = manifest.expander == "world"
-    expansion = expand(prompt, seed=seed, filling=filling, animals=animals)
-    return Wording(expansion.text, _warnings(expansion, manifest.name, known(animals=animals)))
+    expansion = expand(prompt, seed=seed, filling=filling, animals=animals, before=before)
+    warnings = _warnings(expansion, manifest.name, known(animals=animals))
+    return Wording(expansion.text, warnings, expansion.scene, expansion.anew)
 
 
-def expand(prompt: str, *, seed: int = 0, filling: bool = True, animals: bool = True) -> Expansion:
+def as_typed(prompt: str, manifest: Manifest, *, before: Scene | None = None) -> Wording:
+    """Leave a prompt as it is, but find out what it shows."""
+    wording = worded(prompt, manifest, seed=0, filling=False, before=before)
+    return replace(wording, text=prompt, warnings=())
+
+
+def expand(
+    prompt: str,
+    *,
+    seed: int = 0,
+    filling: bool = True,
+    animals: bool = True,
+    before: Scene | None = None,
+) -> Expansion:
     """Rewrite a prompt as a caption in words of training; the same prompt and seed give the same caption.
 
     A caption stays as it is, and so does a prompt that names nothing the world has. Without `filling` nothing
     is added to what was said: a picture may show it already. A model that has not seen `animals` gets none:
-    prompts for them are foreign to it and stay as they are.
+    prompts for them are foreign to it and stay as they are. What a prompt leaves open that comes after
+    another, which showed the scene `before`, is as it was (`continuing.py`).
     """
-    reading = understand(prompt)
+    reading = understand(prompt) if before is None else understand_next(prompt, before)
     text, scene = prompt, reading.scene
     foreign = is_foreign(reading, animals=animals)
     if not animals:
         scene = replace(scene, excluded=scene.excluded | {f"animal {kind}" for kind in ANIMALS})
     wants_animals = foreign and not is_foreign(reading)
-    if not reading.is_caption and not wants_animals and _says_enough(reading, filling=filling):
+    goes_on = before is not None and foreign  # it is as little understood as the first would be
+    if not (reading.is_caption or wants_animals or goes_on) and _says_enough(reading, filling=filling):
         rng = numpy_generator("prompt", prompt, seed)
-        text = caption_of(fill(scene, rng) if filling else with_things(scene, rng))
+        scene = fill(scene, rng) if filling else with_things(scene, rng)
+        text = caption_of(scene)
     return Expansion(
         prompt=prompt,
         text=text,
@@ -81,6 +109,8 @@ def expand(prompt: str, *, seed: int = 0, filling: bool = True, animals: bool = 
         unknown=reading.unknown,
         guesses=reading.guesses,
         foreign=foreign,
+        scene=before if before is not None and foreign else scene,
+        anew=before is not None and not foreign and begins_anew(reading.scene, before),
     )
 
 
