@@ -144,7 +144,7 @@ def test_a_long_video_that_goes_on_goes_from_waypoint_to_waypoint(model: VideoTr
     drawn = Drawn()
     times = seen(model, moving(LONG, 1), LONG, draw=drawn)
     assert times[:6] == [[], [], [], [0], [0], [0]]
-    assert times[6:] == [[25, 26]] * 2 + [[33, 34]] * 2 + [[41, 42]] * 2 + [[0]]
+    assert times[6:] == [[0, 25]] * 2 + [[0, 33]] * 2 + [[0, 41]] * 2 + [[0]]
     assert drawn.asked == [(21, 25), (25, 29), (33, 37), (41, 45)]
     assert drawn.known == [[0]] * 4, "nothing but the first frame counts for a waypoint"
 
@@ -156,6 +156,7 @@ def test_what_has_come_to_rest_is_drawn_from_the_beginning_and_not_from_its_firs
     times = seen(model, moving(LONG, 0.1), LONG, draw=drawn)
     assert drawn.asked == [(21, 25), (25, 29), (25, 29), (33, 37), (41, 45)]
     assert drawn.known == [[0]] * 2 + [None] * 3
+    assert times[6:10] == [[25]] * 2 + [[20, 33]] * 2
     assert times[-1] == [20], "what fell in the first frame falls again"
 
 
@@ -242,9 +243,9 @@ def test_a_waypoint_does_not_know_what_came_last(
     inner = Anchors._drawn
     monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: lasts)
 
-    def noted(self: Anchors, *args: Any) -> list[tuple[int, Tensor]]:
+    def noted(self: Anchors, *args: Any) -> tuple[int, Tensor]:
         found = inner(self, *args)
-        drawn[-1] += [frame for _, frame in found]
+        drawn[-1].append(found[1])
         return found
 
     monkeypatch.setattr(Anchors, "_drawn", noted)
@@ -261,6 +262,6 @@ def test_a_waypoint_does_not_know_what_came_last(
         script = Script(starts=(0,), read=lambda _: model.encode_text(texts(0)))
         list(stream_latents(model, state, script, sampling, (5,)))
     same, changed = drawn
-    assert len(same) == 4
-    assert all(torch.equal(one, two) for one, two in zip(same[2:], changed[2:], strict=True))
-    assert len({float(frame.sum()) for frame in same}) == 4
+    assert len(same) == 2
+    assert torch.equal(same[1], changed[1])
+    assert not torch.equal(*same)

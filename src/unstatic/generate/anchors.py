@@ -25,7 +25,7 @@ from unstatic.models.transformer import AnchorMemory, TextMemory
 
 MOST_ANCHORS = 2  # in training there were never more
 FREE_CHUNKS = 6  # of what is made, so many are the beginning
-WAYPOINT_CHUNKS, WAYPOINT_FRAMES = 2, 2  # how many chunks there are to a waypoint, and how long it is
+WAYPOINT_CHUNKS = 2  # how many chunks there are to a waypoint
 
 # What goes on moves at least so much, and differs at most so much, beside beginnings drawn again. It is true
 # of 23 of 24 scenes in which something never rests, and of 3 of 21 in which something ends (docs/log.md)
@@ -42,8 +42,8 @@ class Anchors:
     the last frame of the beginning takes its place. What comes under another text is not seen, for it may be
     another scene. The chunk that arrives at known frames sees two of them instead, where there are two: one
     says where to come to, the other how fast it goes on there. Where no known frame is near there are
-    waypoints instead, two frames each, if there is a way to `draw` them. A model without anchors sees none,
-    and may be given frames only if it remembers its own as clean (`clean_past`): whole chunks at the
+    waypoints instead, a frame each, if there is a way to `draw` them. A model without anchors sees none, and
+    may be given frames only if it remembers its own as clean (`clean_past`): whole chunks at the
     beginning, which it then remembers as if it had made them.
 
     `rows` makes the rows of a pass of a latent.
@@ -76,7 +76,7 @@ class Anchors:
         self.since, self.origin = start, self.first
         self.beginning: Latent | None = None
         self.opening: AnchorMemory | None = None  # what waypoints know, if not the beginning
-        self.waypoint: list[tuple[int, Latent]] = []
+        self.waypoint: tuple[int, Latent] | None = None
 
     def keep(self, start: int, latent: Latent) -> None:
         """Keep what later chunks see of the chunk that begins at `start`, which is final."""
@@ -119,35 +119,35 @@ class Anchors:
         if not config.anchors and self.clean_past:
             self._check_beginning(start, stop)
             return []
-        frames: list[tuple[int, Latent]] = []
-        passed = start - config.history_chunks * config.chunk
-        if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
-            frames.append(self.first)
         known = [time for time in self.known if self.text_end is None or time < self.text_end]
         ahead = [time for time in known if time >= stop] or [x for x in known if start <= x < stop]
         ahead = ahead[:2] if ahead[:2] == [stop, stop + 1] else ahead[:1]
         goal = [(time, self.state.clean[:, :, time : time + 1]) for time in ahead]
         if config.anchors and (not goal or goal[0][0] - start > config.max_age):
-            goal = self._next_waypoint(start, stop, config.chunk) or goal
+            waypoint = self._next_waypoint(start, stop, config.chunk)
+            goal = goal if waypoint is None else [waypoint]
+        frames: list[tuple[int, Latent]] = []
+        passed = start - config.history_chunks * config.chunk
+        if self.first and (self.first[0] in self.known or (config.anchors and self.first[0] < passed)):
+            frames.append(self.first)
         return frames[: MOST_ANCHORS - len(goal)] + goal
 
-    def _next_waypoint(self, start: int, stop: int, chunk: int) -> list[tuple[int, Latent]]:
+    def _next_waypoint(self, start: int, stop: int, chunk: int) -> tuple[int, Latent] | None:
         """Return the waypoint of the next chunk, drawn when it comes up, or else that of this chunk again."""
         number, end = self._number(start) - FREE_CHUNKS, self.text_end or len(self.told)
         if self.draw is None or number < 0:
-            return []
+            return None
         if number % WAYPOINT_CHUNKS == 0:
             after = stop + chunk
             is_free = after <= end and not any(self.told[start:after])
-            self.waypoint = self._drawn(self.draw, start, stop, after) if is_free else []
-        return self.waypoint if self.waypoint and self.waypoint[0][0] in (start, stop) else []
+            self.waypoint = self._drawn(self.draw, start, stop, after) if is_free else None
+        return self.waypoint if self.waypoint and self.waypoint[0] in (start, stop) else None
 
-    def _drawn(self, draw: Draw, start: int, stop: int, after: int) -> list[tuple[int, Latent]]:
-        """Draw the waypoint from `stop` to `after`, by what is known before the first one is due."""
+    def _drawn(self, draw: Draw, start: int, stop: int, after: int) -> tuple[int, Latent]:
+        """Draw the chunk from `stop` to `after`, and keep its first frame: what follows is free to move."""
         again = None if self.beginning is None else self._judged(draw, start, stop, after, self.beginning)
         latent = draw(stop, after, self.opening) if again is None else again
-        numbers = range(min(WAYPOINT_FRAMES, after - stop))
-        return [(stop + number, latent[:, :, number : number + 1].clone()) for number in numbers]
+        return stop, latent[:, :, :1].clone()
 
     def _judged(self, draw: Draw, start: int, stop: int, after: int, beginning: Latent) -> Latent | None:
         """Find out what waypoints may know; return the first if it was drawn on the way."""

@@ -289,7 +289,9 @@ class _Stream:
     def keep_beginning(self, start: int) -> None:
         """Keep the ring where waypoints may need it, until they know better."""
         if self.anchors.ends_beginning(start):
-            self.ring_of_beginning = self.ring
+            assert self.ring is not None, "a chunk was remembered"
+            last = tuple(chunks[-1:] for chunks in self.ring.blocks)  # one is enough to go on from
+            self.ring_of_beginning = Ring(last, self.ring.end)
         elif self.anchors.opening is not None:
             self.ring_of_beginning = None
 
