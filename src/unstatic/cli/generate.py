@@ -276,9 +276,9 @@ def make(request: "Request", choice: ModelChoice, delivery: Delivery) -> None:
     )
     about = about_file(plan, found, choice.loras, choice.quantise) if delivery.metadata else {}
     strip = _filmstrip() if delivery.preview else None
-    for place, (asked, (_, text)) in enumerate(zip([plan.prompt, *plan.cues], plan.texts, strict=True)):
-        if asked != text or place in plan.cuts:
-            scene = " (a new scene)" if place in plan.cuts else ""
+    for which, (asked, (_, text)) in enumerate(zip([plan.prompt, *plan.cues], plan.texts, strict=True)):
+        if asked != text or which in plan.cuts:
+            scene = " (a new scene)" if which in plan.cuts else ""
             warn(f"prompt: {asked}{'' if asked == text else f' -> {text}'}{scene}")
 
     # Load and sample
