@@ -153,6 +153,18 @@ def test_what_a_storyboard_loses_is_said_by_its_card(run: Command):
     )
 
 
+def test_where_a_storyboard_cuts_is_said(run: Command):
+    Path("board.yaml").write_text(
+        "seconds: 3\ncards: [{at: 0, prompt: a ball}, {at: 1, prompt: a cube, cut: true}, {at: 2, prompt: fog}]"
+    )
+    ran = run("video", "--storyboard", "board.yaml", "--size", "96x64", "--steps", 1, "--json")
+    assert ran.code == 0, ran.err
+    assert [line for line in ran.err.splitlines() if "scene" in line] == [
+        "unstatic: prompt: a cube (a new scene)"
+    ]
+    assert [cue["cut"] for cue in json.loads(ran.out)["cues"]] == [True, False]
+
+
 def test_a_video_needs_a_prompt_or_a_storyboard(run: Command):
     ran = run("video")
     assert (ran.code, "there is no prompt" in ran.err) == (2, True)

@@ -248,13 +248,14 @@ def test_a_storyboard(opened: Open, tmp_path: Path):
         "cards[1][image]": write_image(tmp_path / "a.png"),
         "cards[2][video]": write_film(tmp_path / "b.mp4"),
     }
-    cards = [{"at": 0, "prompt": "a"}, {"at": 1, "prompt": "b"}, {"at": 2}]
+    cards = [{"at": 0, "prompt": "a"}, {"at": 1, "prompt": "b", "cut": True}, {"at": 2}]
     body = read_body(schemas.StoryboardBody, {"seconds": 4, "cards": cards})
     with opened(**files) as one:
         (asked,) = one.storyboard(body)
     spec = read_spec(asked.spec)
     assert (asked.prompt, asked.seconds) == ("a / b", 4.0)
     assert [(each.at, each.prompt) for each in spec.cards] == [(0, "a"), (1, "b"), (2, None)]
+    assert [each.cut for each in spec.cards] == [None, True, None]
     assert spec.cards[1].image == f"{spec.inputs}/1.png"
     assert spec.cards[2].video == f"{spec.inputs}/2.mp4"
 

@@ -72,6 +72,15 @@ def test_without_words_the_film_goes_on_from_the_clip(other: Model, planned: Pla
     assert two.skip == sum(len(each.frames) for each in two.footage) == CHARACTER_FRAMES + 16
 
 
+@pytest.mark.parametrize(("cut", "cuts"), [(None, {2}), (False, set[int]()), (True, {1, 2})])
+def test_a_card_may_say_whether_a_scene_begins(nano: Model, tmp_path: Path, cut: bool | None, cuts: set[int]):
+    later = ("it stops", cut), ("a fox walks by", cut)
+    following = (Card(at=at, prompt=prompt, cut=told) for at, (prompt, told) in enumerate(later, 1))
+    cards = (Card(at=0.0, prompt=PROMPT), *following)
+    spec = Spec(task="storyboard", prompt=PROMPT, seed=1, seconds=4.0, cards=cards)
+    assert plan_of(spec, nano, lambda key: tmp_path / key).cuts == cuts
+
+
 def test_a_storyboards_cards_are_called_as_clients_do(nano: Model, planned: Planned, tmp_path: Path):
     planned(nano)  # after which its clip is there
     cards = (Card(at=0.0, video="clip.mp4"), Card(at=1.0, video="clip.mp4"))
