@@ -155,7 +155,8 @@ def test_what_a_storyboard_loses_is_said_by_its_card(run: Command):
 
 def test_where_a_storyboard_cuts_is_said(run: Command):
     Path("board.yaml").write_text(
-        "seconds: 3\ncards: [{at: 0, prompt: a ball}, {at: 1, prompt: a cube, cut: true}, {at: 2, prompt: fog}]"
+        "seconds: 3\n"
+        "cards: [{at: 0, prompt: a ball}, {at: 1, prompt: a cube, cut: true}, {at: 2, prompt: fog}]"
     )
     ran = run("video", "--storyboard", "board.yaml", "--size", "96x64", "--steps", 1, "--json")
     assert ran.code == 0, ran.err
