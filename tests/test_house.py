@@ -23,7 +23,7 @@ MAX_ROOM_LINES = {
     "server": 9_500,
     "presets": 2_150,
     "training": 2_000,
-    "generate": 6_200,
+    "generate": 6_400,
     "evals": 4_150,
     "data": 1_200,
     "world": 5_300,

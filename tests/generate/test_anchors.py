@@ -5,10 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import streaming
 import torch
 from tiny_transformer import CONFIG, build, texts
 from torch import Tensor
 
+from unstatic.core.processes import Place
 from unstatic.diffusion.condition import (
     Condition,
     FirstFrame,
@@ -27,7 +29,7 @@ from unstatic.generate.stream import Sampling, Script, chunk_noise, stream_laten
 from unstatic.models.transformer import AnchorMemory, VideoTransformer
 
 SHAPE = (4, 4, 4)
-LONG = (1, *[4] * 12)
+LONG, ENOUGH = (1, *[4] * 12), (1, *[4] * (FREE_CHUNKS + 2))
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +267,41 @@ def test_a_waypoint_does_not_know_what_came_last(
     assert len(same) == 2
     assert torch.equal(same[1], changed[1])
     assert not torch.equal(*same)
+
+
+def test_waypoints_change_a_long_video_and_only_behind_its_beginning(model: VideoTransformer):
+    plain, long = (
+        streaming.final(
+            streaming.stream(model, streaming.static(ENOUGH), replace(streaming.SAMPLING, waypoints=on))
+        )
+        for on in (False, True)
+    )
+    free = sum(ENOUGH[:FREE_CHUNKS])
+    assert torch.equal(plain[:, :, :free], long[:, :, :free])
+    assert not torch.allclose(plain[:, :, free:], long[:, :, free:])
+
+
+def test_waypoints_cost_the_steps_of_a_chunk_each_and_are_not_shown(
+    model: VideoTransformer, passes: list[int], monkeypatch: pytest.MonkeyPatch
+):
+    counts: list[int] = []
+    monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: True)
+    for chunks, on in ((ENOUGH, False), (ENOUGH, True), ((*ENOUGH, 4, 4), True)):
+        passes.clear()
+        events = list(
+            streaming.stream(model, streaming.static(chunks), replace(streaming.SAMPLING, waypoints=on))
+        )
+        assert streaming.final(iter(events)).shape[2] == sum(chunks)
+        counts.append(len(passes))
+    without, one, two = counts
+    # The first costs one more, to see whether the video goes on
+    assert one - without == 2 * 3
+    assert two - one == 2 * (3 + 1) + 3
+
+
+def test_several_processes_have_no_waypoints(model: VideoTransformer, monkeypatch: pytest.MonkeyPatch):
+    plain = streaming.final(
+        streaming.stream(model, streaming.static(ENOUGH), replace(streaming.SAMPLING, waypoints=False))
+    )
+    monkeypatch.setattr("unstatic.generate.stream.this_process", lambda: Place(size=2, rank=0))
+    assert torch.equal(streaming.final(streaming.stream(model, streaming.static(ENOUGH))), plain)

@@ -27,8 +27,10 @@ def a_finish(size: str = "32x24", fps: int = 16, **names: str) -> Finish:
     return Finish(native=NATIVE, native_fps=16, size=Size.parse(size), fps=fps, **names)
 
 
-def finished(finish: Finish, frames: np.ndarray, pieces: tuple[int, ...] = (9,)) -> np.ndarray:
-    finisher, first, shown = Finisher(finish, len(frames), device=torch.device("cpu")), 0, []
+def finished(
+    finish: Finish, frames: np.ndarray, pieces: tuple[int, ...] = (9,), cuts: frozenset[int] = frozenset()
+) -> np.ndarray:
+    finisher, first, shown = Finisher(finish, len(frames), device=torch.device("cpu"), cuts=cuts), 0, []
     for count in pieces:
         shown.append(finisher.next(frames[first : first + count], first))
         first += count
@@ -53,6 +55,16 @@ def frames(make_frames) -> np.ndarray:
 )
 def test_an_upscaler_works_only_for_what_is_larger(size: str, upscaler: str, enlarges: bool):
     assert a_finish(size, upscaler=upscaler).enlarges == enlarges
+
+
+@pytest.mark.parametrize("pieces", [(9,), (1, 3, 5), (4, 4, 1)])
+def test_between_two_scenes_there_is_nothing(frames: np.ndarray, pieces: tuple[int, ...]):
+    finish = a_finish(fps=64)
+    plain, cut = (finished(finish, frames, pieces, cuts) for cuts in (frozenset[int](), frozenset({4})))
+    assert (cut[13:16] == frames[3]).all(), "the scene before stays until the next begins"
+    assert not (plain[13:16] == frames[3]).all()
+    kept = [number for number in range(len(plain)) if not 12 < number < 16]
+    assert np.array_equal(cut[kept], plain[kept])
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue, FirstFrame, LastFrame
 from unstatic.generate import native
 from unstatic.generate.engine import Engine, Event, Frames, Preview, Progress, Warned
+from unstatic.generate.footage import Footage
+from unstatic.generate.joints import Stretch
 from unstatic.generate.known import beside, first_frame, last_frame
 from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Plan, Request, plan
@@ -102,6 +104,15 @@ def test_the_frames_of_a_new_scene_owe_nothing_to_the_one_before(engine: NativeE
     flowing = frames_of(list(engine.stream(replace(made, cuts=frozenset()))))
     assert np.array_equal(frames[:17], flowing[:17])
     assert not np.array_equal(frames[17:], flowing[17:])
+
+
+def test_joints_are_not_spread_over_a_cut(engine: NativeEngine, make_frames):
+    footage = Footage(first=0, frames=make_frames(17, 32, 32))
+    cue = Cue(at=17 / 16, prompt="a blue cube", cut=True)
+    cut = planned(engine, seconds=33 / 16, footage=(footage,), cues=(cue,), size=Size(32, 32))
+    assert cut.cuts == {1}
+    assert engine.joints(cut).anew == []
+    assert engine.joints(replace(cut, cut_frames=frozenset())).anew == [Stretch(16, 20)]
 
 
 def test_previews_of_a_new_scene_owe_nothing_to_the_one_before_either(engine: NativeEngine):

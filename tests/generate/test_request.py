@@ -12,7 +12,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.footage import Footage
-from unstatic.generate.request import Plan, Request, chunk_starts, plan
+from unstatic.generate.request import Plan, Request, plan
 from unstatic.media.frames import fit
 from unstatic.models.manifest import Distilled, Manifest, Window, read_manifest
 
@@ -245,42 +245,6 @@ def test_a_model_that_does_not_stream_makes_one_chunk(manifest: Manifest):
     cued = Request(prompt="a ball", seconds=2, cues=(Cue(at=1.0, prompt="a cube"),))
     with pytest.raises(InputError, match="makes a film in one piece: it knows one prompt"):
         plan(cued, replace(manifest, chunk=None))
-
-
-def test_a_prompt_that_no_chunk_begins_with_is_warned_about(manifest: Manifest):
-    cues = tuple(
-        Cue(at=at / 16, prompt=prompt) for at, prompt in ((38, "a cone"), (32, "a cube"), (63, "fog"))
-    )
-    made = plan(Request(prompt="a ball", cues=cues), manifest)
-    assert chunk_starts([first for first, _ in made.texts], made.chunks, manifest.compression) == (
-        0,
-        9,
-        9,
-        13,
-    )
-    assert made.warnings == (
-        'the prompt "a cube" at 2 s is not seen: another at 2.375 s falls within the same 1 s, which'
-        " tiny makes at once",
-    )
-    again = (*cues, Cue(at=0.0, prompt="a ring"), Cue(at=2.4, prompt="a cone"))
-    warnings = plan(Request(prompt="a ball", cues=again), manifest).warnings
-    assert [warning.partition(" is not seen: another at ")[0] for warning in warnings] == [
-        'the prompt "a ball" at 0 s',
-        'the prompt "a cube" at 2 s',
-    ], "the same words are seen"
-
-
-def test_what_names_something_new_begins_a_scene_unless_it_is_said(manifest: Manifest):
-    prompts = ("it stops", "a fox walks by", "the fox eats", "a blue cube spins")
-    told = {3: True, 4: False}
-    cues = tuple(Cue(at=2.0 * n, prompt=prompt, cut=told.get(n)) for n, prompt in enumerate(prompts, 1))
-    request = Request(prompt="a red ball rolls across sand", seconds=10.0, cues=cues, expand=True)
-    world = replace(manifest, expander="world", max_seconds=60.0)
-    assert plan(request, world).cuts == {2, 3}
-    assert plan(request, world).texts[1][1].startswith("a red ball rests on sand")
-    typed = plan(replace(request, expand=False), world)
-    assert (typed.cuts, typed.texts[1][1]) == ({2, 3}, "it stops")
-    assert plan(request, replace(manifest, max_seconds=60.0)).cuts == {3}, "who does not understand goes on"
 
 
 def test_a_step_cache_needs_a_network_of_ours_and_steps_to_spare(manifest: Manifest):

@@ -60,6 +60,9 @@ def test_a_card_may_say_whether_a_scene_begins(tmp_path: Path, manifest: Manifes
     (tmp_path / "a.yaml").write_text("cards:\n- {at: 0, prompt: a}\n- {at: 1, prompt: b, cut: soon}\n")
     with pytest.raises(InputError, match=r"card 2: .*cut"):
         read_storyboard(tmp_path / "a.yaml")
+    (tmp_path / "a.yaml").write_text("cards:\n- {at: 0, prompt: a}\n- {at: 1, image: b.png, cut: true}\n")
+    with pytest.raises(InputError, match="card 2 has a cut and no prompt: say what the new scene shows"):
+        read_storyboard(tmp_path / "a.yaml")
 
 
 def test_a_picture_at_the_beginning_is_the_first_frame(tmp_path: Path, make_frames, manifest: Manifest):

@@ -1,6 +1,6 @@
 """Streaming: chunk by chunk, in a ring, and every way in which chunks must (not) depend on each other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 
@@ -11,7 +11,6 @@ from tiny_transformer import CONFIG, build, texts
 from torch import Tensor
 
 from unstatic.core.errors import InputError
-from unstatic.core.processes import Place
 from unstatic.diffusion.condition import FirstFrame, LastFrame, LatentState, Region, Span, apply_conditions
 from unstatic.diffusion.schedule import linear
 from unstatic.diffusion.solver import ancestral, consistency, euler
@@ -31,19 +30,12 @@ from unstatic.generate.stream import (
 )
 from unstatic.models.transformer import Ring, TextMemory, VideoTransformer
 
+LONG = (1, *[4] * (FREE_CHUNKS + 2))
+
 
 @pytest.fixture(scope="module")
 def model() -> VideoTransformer:
     return build(CONFIG)
-
-
-@pytest.fixture
-def passes(model: VideoTransformer) -> Iterator[list[int]]:
-    """Note the rows of every pass through the transformer."""
-    rows: list[int] = []
-    handle = model.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
-    yield rows
-    handle.remove()
 
 
 # ----------------------------------------------------------------------------------------------------- static
@@ -69,7 +61,7 @@ def test_a_video_whose_static_is_drawn_as_it_comes_up_is_the_same(model: VideoTr
         return noise_of_chunk(SHAPE, start, stop, [5])
 
     none = LatentState.static(torch.zeros(()).expand(1, 4, sum(LONG), 4, 4))
-    lazy = stream_latents(model, none, script(model), SAMPLING, [5], static=draw)
+    lazy = stream_latents(model, none, script(model), SAMPLING, [5], static=draw, lazy=True)
     assert torch.equal(final(lazy), final(stream(model, static(LONG))))
     chunks = [(0, 1), *((start, start + 4) for start in range(1, sum(LONG), 4))]
     assert {*asked} == {*chunks}
@@ -446,6 +438,33 @@ def test_there_is_no_cut_where_something_is_known(model: VideoTransformer):
     assert torch.equal(final(iter(events))[:, :, 3:5], known.latent), "what was known just before it stays"
 
 
+def test_a_new_scene_knows_nothing_of_what_was_given_before(model: VideoTransformer):
+    sampling, chunks = replace(SAMPLING, history_sigma=0.0), (1, 4, *LONG[1:])
+    given = apply_conditions(
+        static(chunks), [Span(latent=torch.ones(1, 4, 2, 4, 4), start=3)], end=sum(chunks)
+    )
+    after = [final(with_cut(model, state, sampling))[:, :, 5:] for state in (given, static(chunks))]
+    assert torch.equal(*after)
+
+
+def test_a_text_at_the_beginning_is_no_cut(model: VideoTransformer):
+    told = replace(script(model, starts=(0, 0)), cuts=frozenset({0}))
+    events = list(stream_latents(model, static(), told, SAMPLING, (5,)))
+    assert Cut not in [type(event) for event in events]
+
+
+def test_stills_are_drawn_as_the_rest_is(model: VideoTransformer):
+    asked: list[tuple[int, int]] = []
+
+    def draw(start: int, stop: int) -> Tensor:
+        asked.append((start, stop))
+        return noise_of_chunk(SHAPE, start, stop, [5])
+
+    told = replace(script(model, starts=(0, 5)), cuts=frozenset({5}))
+    list(stream_latents(model, static(), told, SAMPLING, (5,), static=draw))
+    assert asked == [(4, 5)]
+
+
 def test_a_model_that_begins_with_a_whole_chunk_forgets_at_a_cut():
     config = replace(CONFIG, first_chunk=4, anchors=False)
     model, chunks = build(config), (4, 4, 4)
@@ -457,39 +476,3 @@ def test_a_model_that_begins_with_a_whole_chunk_forgets_at_a_cut():
     )
     assert Cut not in [type(event) for event in film]
     assert not torch.allclose(final(iter(film))[:, :, 4:], final(iter(goes_on))[:, :, 4:])
-
-
-# -------------------------------------------------------------------------------------------------- waypoints
-
-LONG = (1, *[4] * (FREE_CHUNKS + 2))
-
-
-def test_waypoints_change_a_long_video_and_only_behind_its_beginning(model: VideoTransformer):
-    plain, long = (
-        final(stream(model, static(LONG), replace(SAMPLING, waypoints=on))) for on in (False, True)
-    )
-    free = sum(LONG[:FREE_CHUNKS])
-    assert torch.equal(plain[:, :, :free], long[:, :, :free])
-    assert not torch.allclose(plain[:, :, free:], long[:, :, free:])
-
-
-def test_waypoints_cost_the_steps_of_a_chunk_each_and_are_not_shown(
-    model: VideoTransformer, passes: list[int], monkeypatch: pytest.MonkeyPatch
-):
-    counts: list[int] = []
-    monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: True)
-    for chunks, on in ((LONG, False), (LONG, True), ((*LONG, 4, 4), True)):
-        passes.clear()
-        events = list(stream(model, static(chunks), replace(SAMPLING, waypoints=on)))
-        assert final(iter(events)).shape[2] == sum(chunks)
-        counts.append(len(passes))
-    without, one, two = counts
-    # The first costs one more, to see whether the video goes on
-    assert one - without == 2 * 3
-    assert two - one == 2 * (3 + 1) + 3
-
-
-def test_several_processes_have_no_waypoints(model: VideoTransformer, monkeypatch: pytest.MonkeyPatch):
-    plain = final(stream(model, static(LONG), replace(SAMPLING, waypoints=False)))
-    monkeypatch.setattr("unstatic.generate.stream.this_process", lambda: Place(size=2, rank=0))
-    assert torch.equal(final(stream(model, static(LONG))), plain)

@@ -64,6 +64,18 @@ def test_a_cut_stays_a_cut(model: Interpolator):
     assert torch.equal(doubled, torch.cat([red, red, blue], dim=2))
 
 
+@pytest.mark.parametrize("pieces", [[5], [1, 4], [2, 3], [3, 1, 1], [1, 1, 1, 1, 1]])
+def test_a_cut_that_is_known_needs_no_jump(model: Interpolator, pieces: list[int]):
+    video = pictures(5).transpose(0, 1)[None] / 4
+    plain, cut = DoublingStream(model), DoublingStream(model, frozenset({3}))
+    whole = plain.double(video)
+    doubled = torch.cat([cut.double(piece) for piece in video.split(pieces, dim=2)], dim=2)
+    assert torch.equal(doubled[:, :, 5], video[:, :, 2]), "the last picture of the scene before"
+    others = [0, 1, 2, 3, 4, 6, 7, 8]
+    torch.testing.assert_close(doubled[:, :, others], whole[:, :, others], atol=1e-5, rtol=0)
+    assert not torch.equal(whole[:, :, 5], video[:, :, 2])
+
+
 def test_the_names_of_rife_fit(model: Interpolator):
     """Its file has three blocks under these names, and one more that only training used."""
     ours = model.state_dict()

@@ -18,7 +18,7 @@ MAX_DIGESTED_BYTES = 2**30  # more would take seconds
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """Return what a plan says, for JSON; images, conditions and warnings are not said."""
     pictures = {"image", "last_image", "footage", "source", "strength", "mask", "skip", "conditions"}
-    unsaid = pictures | {"cues", "texts", "cuts", "warnings", "finish", "late_guidance"}
+    unsaid = pictures | {"cues", "texts", "cuts", "cut_frames", "warnings", "finish", "late_guidance"}
     unsaid |= {"left_open", *plan.left_open} | (set() if plan.step_cache > 1 else {"step_cache"})
     where_any = ("negative", "guidance_interval", "skip_layer_guidance")
     unsaid |= {name for name in where_any if not getattr(plan, name)}

@@ -62,6 +62,7 @@ class Anchors:
         self.scene = 0  # the latent frame that the model takes for the first of all
         self.clean_past, self.draw = clean_past, draw
         # Conditions bind all samples alike
+        self.text: TextMemory | None = None
         self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()
         self.told: list[bool] = (state.keep_mask | (state.clean != 0)).any(4).any(3).any(1).any(0).tolist()
         self.first: tuple[int, Latent] | None = None
@@ -77,6 +78,15 @@ class Anchors:
         self.beginning: Latent | None = None
         self.opening: AnchorMemory | None = None  # what waypoints know, if not the beginning
         self.waypoint: tuple[int, Latent] | None = None
+
+    def forget_text(self) -> None:
+        """Let go of the text, and of what was read under it."""
+        self.text = self.memory = None
+
+    def forget(self, start: int) -> None:
+        """Know nothing of what comes before the latent frame `start`, at which a new scene begins."""
+        self.known = [time for time in self.known if time >= start]
+        self.told[:start] = [False] * start
 
     def keep(self, start: int, latent: Latent) -> None:
         """Keep what later chunks see of the chunk that begins at `start`, which is final."""
@@ -107,6 +117,7 @@ class Anchors:
         return self.memory
 
     def _read(self, frames: Sequence[tuple[int, Latent]]) -> AnchorMemory:
+        assert self.text is not None, "it has begun"
         latent = self.rows(torch.cat([frame for _, frame in frames], dim=2))
         return self.model.encode_anchors(
             latent, torch.tensor([time - self.scene for time, _ in frames]), self.text

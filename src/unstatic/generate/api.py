@@ -220,7 +220,10 @@ class Model:
     def stream_plan(self, plan: Plan, *, previews_per_s: float | int = 0) -> Generator[Event]:
         """Do what was planned, with frames at the size and the frame rate of the plan."""
         yield from map(Warned, plan.warnings)
-        shown, finisher = 0, Finisher(plan.finish, plan.frames, device=self.engine.device)
+        shown, finisher = (
+            0,
+            Finisher(plan.finish, plan.frames, device=self.engine.device, cuts=plan.cut_frames),
+        )
         for event in self.engine.stream(plan, previews_per_s=previews_per_s):
             if not isinstance(event, Frames):
                 yield event

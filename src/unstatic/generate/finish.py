@@ -78,10 +78,15 @@ def check_finish(upscaler: str, interpolator: str) -> None:
 
 
 class Finisher:
-    """One video on its way to the file; networks are loaded when the first frames come."""
+    """One video on its way to the file; networks are loaded when the first frames come.
 
-    def __init__(self, finish: Finish, frames: int, *, device: torch.device) -> None:
-        self.finish, self.frames, self.device = finish, frames, device
+    It has `frames` frames; new scenes begin with those of the numbers `cuts`.
+    """
+
+    def __init__(
+        self, finish: Finish, frames: int, *, device: torch.device, cuts: frozenset[int] = frozenset()
+    ) -> None:
+        self.finish, self.frames, self.device, self.cuts = finish, frames, device, cuts
         # A still has no rate
         self.fps, self.doublings = (finish.fps, finish.doublings) if frames > 1 else (finish.native_fps, 0)
         self.doubling: list[DoublingStream] | None = None
@@ -103,7 +108,11 @@ class Finisher:
 
     def _doubled(self, frames: Frames) -> UInt8[np.ndarray, "doubled h w 3"]:
         if self.doubling is None:
-            self.doubling = [DoublingStream(load_interpolator(self.device)) for _ in range(self.doublings)]
+            network = load_interpolator(self.device)
+            self.doubling = [
+                DoublingStream(network, frozenset(cut << doubled for cut in self.cuts))
+                for doubled in range(self.doublings)
+            ]
         for stream in self.doubling:
             frames = to_frames(stream.double(to_tensor(frames)[None].to(self.device)))[0]
         return frames

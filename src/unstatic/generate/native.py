@@ -27,7 +27,7 @@ from unstatic.generate.finish import REPEAT, load_interpolator
 from unstatic.generate.footage import lasting
 from unstatic.generate.joints import JointSmoother, stretches
 from unstatic.generate.known import beside, first_frame, last_frame, outside, source, span
-from unstatic.generate.request import Plan, chunk_starts
+from unstatic.generate.request import Plan
 from unstatic.generate.stream import (
     Chunk,
     Cut,
@@ -39,6 +39,7 @@ from unstatic.generate.stream import (
     noise_of_chunk,
     stream_latents,
 )
+from unstatic.generate.texts import chunk_starts
 from unstatic.generate.ways import DISTILLED
 from unstatic.media.frames import to_frames, to_tensor
 from unstatic.models.clip import BorrowedClip
@@ -130,7 +131,9 @@ class NativeEngine:
         if not smooth:
             return JointSmoother([], lambda one, _: one)
         interpolator = load_interpolator(self.device)
-        anew = stretches(plan.footage, plan.made, self.manifest.compression)
+        found = stretches(plan.footage, plan.made, self.manifest.compression)
+        cuts = [plan.skip + cut for cut in plan.cut_frames]
+        anew = [each for each in found if not any(each.left < cut <= each.right for cut in cuts)]
 
         def middle(
             one: UInt8[np.ndarray, "h w 3"], other: UInt8[np.ndarray, "h w 3"]
@@ -167,11 +170,13 @@ class NativeEngine:
         known = self.conditions(plan)
         if known:
             end = compression.latent_frames_covering(plan.made)
-            state, draw = apply_conditions(self.static(plan), known, end=end), None
+            state = apply_conditions(self.static(plan), known, end=end)
         else:  # a minute's static is ten megabytes: it is drawn chunk by chunk
             state = LatentState.static(self.no_static(plan), float(self.schedule(plan)[0]))
-            draw = partial(self.static_of_chunk, plan)
-        yield from stream_latents(self.transformer, state, script, sampling, [plan.seed], static=draw)
+        draw, lazy = partial(self.static_of_chunk, plan), not known
+        yield from stream_latents(
+            self.transformer, state, script, sampling, [plan.seed], static=draw, lazy=lazy
+        )
 
     def pictures(self, plan: Plan) -> Latent | None:
         """Return the plan's pictures as channels beside the latent, for a model that reads them there."""

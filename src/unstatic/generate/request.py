@@ -1,9 +1,7 @@
 """What somebody asks for: one frozen `Request`, checked in one place before any work is done."""
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +16,7 @@ from unstatic.generate.footage import (
     Footage,
     Source,
     check_footage,
+    covered,
     fit_mask,
     lasting,
     placed,
@@ -25,13 +24,12 @@ from unstatic.generate.footage import (
     skipped,
 )
 from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings, nearest_size, size_of
-from unstatic.generate.prompts.expand import Wording, as_typed, worded
 from unstatic.generate.prompts.language_model import Rewriter
+from unstatic.generate.texts import Reader, checked_cues, checked_prompt, texts_of
 from unstatic.generate.ways import check_range, choose_way
 from unstatic.media.frames import fit, nearest_shape, share_cut, shown_numbers
 from unstatic.models.manifest import Manifest
 
-MAX_PROMPT_CHARACTERS = 32_000
 MAX_FPS = 120
 SHAPE_CUT_UNSAID = 0.1
 MAX_SEED = 2**63 - 1
@@ -97,19 +95,20 @@ class Plan:
     """A `Request` with nothing left open: what an engine really does.
 
     `prompt` and `cues` are what was asked for, and `texts` what the model reads, and from which frame on: the
-    same, or what it was expanded to. Those of the numbers `cuts` begin a new scene. The model works at its
-    own size and frame rate, and `finish` says what becomes of its `frames`; the last of them is the last that
-    the file shows. Before them `skip` more are made: the request's `lead`, and a few that make footage fall
-    on whole latent frames. The model denoises latent frames in chunks of the lengths `chunks`; what they hold
-    beyond is cut off. Pictures are cut and scaled to the native size, footage counts from the first frame
-    that is made, and `warnings` say what the user should know beforehand. A server decides what is
-    `left_open`, whatever stands here for it.
+    same, or what it was expanded to. Those of the numbers `cuts` begin a new scene, with the shown frames
+    `cut_frames`. The model works at its own size and frame rate, and `finish` says what becomes of its
+    `frames`; the last of them is the last that the file shows. Before them `skip` more are made: the
+    request's `lead`, and a few that make footage fall on whole latent frames. The model denoises latent
+    frames in chunks of the lengths `chunks`; what they hold beyond is cut off. Pictures are cut and scaled to
+    the native size, footage counts from the first frame that is made, and `warnings` say what the user should
+    know beforehand. A server decides what is `left_open`, whatever stands here for it.
     """
 
     prompt: str
     cues: tuple[str, ...]
     texts: tuple[tuple[int, str], ...]
     cuts: frozenset[int]
+    cut_frames: frozenset[int]
     frames: int
     chunks: tuple[int, ...]
     finish: Finish
@@ -169,9 +168,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     """Answer `request` with the model of `manifest`. Raises InputError naming value and fix."""
     way = choose_way(request, manifest)
     fps = manifest.fps if request.fps is None else request.fps
-    check_range("fps", fps, 1, MAX_FPS)
-    check_range("seed", request.seed, 0, MAX_SEED)
-    check_range("variation", request.variation, 0, MAX_SEED)
+    _check_numbers(request, fps)
     upscaler = request.upscaler or (WORLD_UPSCALER if manifest.expander else UPSCALER)
     check_finish(upscaler, request.interpolator)
     if any(isinstance(condition, Cue) for condition in request.conditions):
@@ -195,17 +192,23 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     if source is not None:
         source = lasting(fit(source, native), len(source) + skip, before=skip)
 
+    footage = tuple(
+        placed(each, aligning, native, end=skip + frames, compression=manifest.compression)
+        for each in request.footage
+    )
+
     # Words
     prompt = checked_prompt(request.prompt, may_be_empty=request.shows)
-    said = [Cue(at=0.0, prompt=prompt), *_checked_cues(request.cues, length, manifest)]
-    firsts = [0, *(skip + round(cue.at * manifest.fps) for cue in said[1:])]
-    wordings = _worded(said, request, manifest)
+    said = [Cue(at=0.0, prompt=prompt), *checked_cues(request.cues, length, manifest)]
     chunks = whole_chunks(skip + frames, manifest)
+    known = _known(request, footage, skip + frames, manifest.compression)
+    texts = texts_of(said, _reader(request, manifest), skip=skip, chunks=chunks, known=known)
     return Plan(
         prompt=prompt,
         cues=tuple(cue.prompt for cue in said[1:]),
-        texts=tuple((first, each.text) for first, each in zip(firsts, wordings, strict=True)),
-        cuts=_cuts(said, wordings),
+        texts=tuple((first, each.text) for first, each in zip(texts.firsts, texts.wordings, strict=True)),
+        cuts=texts.cuts,
+        cut_frames=frozenset(manifest.compression.frames(texts.starts[cut]) - skip for cut in texts.cuts),
         frames=frames,
         chunks=chunks,
         finish=Finish(
@@ -228,22 +231,34 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         step_cache=request.step_cache,
         image=None if request.image is None else fit(request.image[None], native)[0],
         last_image=None if request.last_image is None else fit(request.last_image[None], native)[0],
-        footage=tuple(
-            placed(each, aligning, native, end=skip + frames, compression=manifest.compression)
-            for each in request.footage
-        ),
+        footage=footage,
         source=source,
         strength=request.strength,
         mask=None if request.mask is None else fit_mask(request.mask, native),
         skip=skip,
         conditions=request.conditions,
         warnings=(
-            *(warning for wording in wordings for warning in wording.warnings),
-            *unseen_warnings(said, firsts, chunks, manifest),
+            *texts.warnings(manifest),
             *shape_warnings(native, size, manifest),
             *cut_warnings(_unfitted(pictures, native), size),
         ),
         left_open=way.left_open,
+    )
+
+
+def _check_numbers(request: Request, fps: int) -> None:
+    check_range("fps", fps, 1, MAX_FPS)
+    check_range("seed", request.seed, 0, MAX_SEED)
+    check_range("variation", request.variation, 0, MAX_SEED)
+
+
+def _reader(request: Request, manifest: Manifest) -> Reader:
+    return Reader(
+        manifest=manifest,
+        expand=request.expand,
+        rewriter=request.rewriter,
+        seed=request.seed,
+        filling=not request.shows,
     )
 
 
@@ -330,50 +345,14 @@ def aligned(request: Request, manifest: Manifest) -> int:
     return skipped(request.footage, manifest.compression)
 
 
-def _checked_cues(cues: Sequence[Cue], frames: int, manifest: Manifest) -> list[Cue]:
-    """Return the cues in order, their prompts checked. Raises InputError for one after the end."""
-    for cue in cues:
-        if round(cue.at * manifest.fps) >= frames:
-            raise InputError(f"a cue begins at {cue.at:g} s, after the end: make the video longer")
-    checked = (replace(cue, prompt=checked_prompt(cue.prompt)) for cue in cues)
-    return sorted(checked, key=lambda cue: cue.at)
-
-
-def _worded(said: Sequence[Cue], request: Request, manifest: Manifest) -> list[Wording]:
-    """Word one prompt after another, each as what comes after the one before."""
-    wordings: list[Wording] = []
-    for prompt in (cue.prompt for cue in said):
-        before = wordings[-1].scene if wordings else None
-        if not prompt:
-            wordings.append(Wording(prompt))
-        elif not request.expand:
-            wordings.append(as_typed(prompt, manifest, before=before))
-        else:
-            asked = prompt if request.rewriter is None else checked_prompt(request.rewriter(prompt))
-            filling = not request.shows
-            wordings.append(worded(asked, manifest, seed=request.seed, filling=filling, before=before))
-    return wordings
-
-
-def _cuts(said: Sequence[Cue], wordings: Sequence[Wording]) -> frozenset[int]:
-    """Return the numbers of the texts that begin a new scene; the first begins the film."""
-    begin = (each.anew if cue.cut is None else cue.cut for cue, each in zip(said, wordings, strict=True))
-    return frozenset(number for number, begins in enumerate(begin) if number and begins)
-
-
-def checked_prompt(prompt: str, *, may_be_empty: bool = False) -> str:
-    """Return the prompt without surrounding white space. Raises InputError for one that cannot be read."""
-    text = prompt.strip()
-    if not text and not may_be_empty:
-        raise InputError('the prompt is empty: say what to film, e.g. "a red ball bounces on a wooden floor"')
-    if len(text) > MAX_PROMPT_CHARACTERS:
-        raise InputError(
-            f"the prompt has {len(text):,} characters: shorten it to at most {MAX_PROMPT_CHARACTERS:,}"
-        )
-    # A terminal may hand over bytes that are no text, which Python keeps as surrogates
-    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
-        raise InputError(f"the prompt {text[:40]!a} holds bytes that are no text: write it in UTF-8")
-    return text
+def _known(request: Request, footage: Sequence[Footage], made: int, compression: Compression) -> set[int]:
+    """Return the latent frames of which something is given, of those that cover `made` frames."""
+    end = compression.latent_frames_covering(made)
+    if request.source is not None:
+        return {*range(end)}
+    spans = (covered(each.first, each.stop, compression) for each in footage)
+    ends = ([0] if request.image is not None else []) + ([end - 1] if request.last_image is not None else [])
+    return {time for span in spans for time in range(*span)} | {*ends}
 
 
 def frame_count(seconds: float | int, manifest: Manifest) -> int:
@@ -393,31 +372,6 @@ def whole_chunks(frames: int, manifest: Manifest) -> tuple[int, ...]:
         return (latent_frames,)
     _, *later = chunk_lengths(latent_frames, manifest.chunk, manifest.first_chunk)
     return (manifest.first_chunk, *(manifest.chunk for _ in later))
-
-
-def chunk_starts(firsts: Sequence[int], chunks: Sequence[int], compression: Compression) -> tuple[int, ...]:
-    """Return the latent frames at which texts begin that begin with these frames: each with a chunk.
-
-    A text that begins inside a chunk waits for the next, unless more than half of the chunk would miss it.
-    """
-    edges = [*accumulate(chunks[:-1], initial=0)]
-    first_frames = [0, *(compression.frames(edge) for edge in edges[1:])]
-    nearest = [min(range(len(edges)), key=lambda i, f=first: abs(first_frames[i] - f)) for first in firsts]
-    return tuple(edges[number] for number in nearest)
-
-
-def unseen_warnings(
-    said: Sequence[Cue], firsts: Sequence[int], chunks: Sequence[int], manifest: Manifest
-) -> tuple[str, ...]:
-    """Say which prompts are not seen: of those that begin with one chunk the model reads the last."""
-    starts = chunk_starts(firsts, chunks, manifest.compression)
-    chunk_s = manifest.compression.time * (manifest.chunk or 0) / manifest.fps
-    return tuple(
-        f'the prompt "{textwrap.shorten(one.prompt, 60, placeholder="...")}" at {one.at:g} s is not seen:'
-        f" another at {other.at:g} s falls within the same {chunk_s:g} s, which {manifest.name} makes at once"
-        for (one, start), (other, next_start) in pairwise(zip(said, starts, strict=True))
-        if start == next_start and one.prompt not in ("", other.prompt)
-    )
 
 
 def read_sources(paths: Sequence[Path], request: Request, manifest: Manifest) -> list[Source]:

@@ -189,6 +189,8 @@ def check_cards(cards: Sequence[Card], *, naming: Naming = IN_FILE) -> None:
             wrong = "has an empty prompt: say what to film, or leave it out"
         elif card.image is not None and card.video is not None:
             wrong = "has an image and a video: give it one of them"
+        elif card.cut is not None and card.prompt is None:
+            wrong = "has a cut and no prompt: say what the new scene shows, or leave the cut out"
         if wrong is not None:
             raise CardError(f"{naming.of(number)} {wrong}", number)
     for number, (one, other) in enumerate(pairwise(cards), 1):

@@ -163,16 +163,21 @@ def stream_latents(
     seeds: Sequence[int],
     *,
     static: Static | None = None,
+    lazy: bool = False,
 ) -> Iterator[Cut | Denoised | Chunk]:
     """Denoise `state` chunk by chunk, yielding after every step and after every chunk.
 
     To a model that is not chunk-causal the whole video is one chunk. `seeds`, one per sample, decide all
-    randomness after the static of `state`. Where nothing is known, `static` may draw that of a chunk when it
-    comes up. Whether something is over is found out for all samples together. Several processes remember one
-    ring, so their videos have no waypoints. Raises InputError if a chunk-causal model without anchors is
-    given frames that it would need them for.
+    randomness after the static of `state`. `static` is how that of latent frames is drawn: of the stills of
+    new scenes, which no state holds, and with `lazy` of every chunk when it comes up, where nothing is known.
+    Whether something is over is found out for all samples together. Several processes remember one ring, so
+    their videos have no waypoints. To a model whose first chunk is longer than a frame a new scene is a chunk
+    without a past: it takes no still, and decoders go on from the scene before. Raises InputError if a
+    chunk-causal model without anchors is given frames that it would need them for.
     """
-    return _Stream(model, state, script, sampling, seeds, static).run()
+    _, channels, _, height, width = state.latent.shape
+    drawn = static or partial(noise_of_chunk, (channels, height, width), seeds=seeds)
+    return _Stream(model, state, script, sampling, seeds, drawn, lazy).run()
 
 
 class _Stream:
@@ -185,10 +190,11 @@ class _Stream:
         script: Script,
         sampling: Sampling,
         seeds: Sequence[int],
-        static: Static | None,
+        static: Static,
+        lazy: bool,
     ) -> None:
         self.model, self.state, self.script, self.sampling = model, state, script, sampling
-        self.seeds, self.static = seeds, static
+        self.seeds, self.static, self.lazy = seeds, static, lazy
         self.anchors = Anchors(
             model,
             state,
@@ -207,11 +213,12 @@ class _Stream:
         """Denoise one chunk after another; yield the steps, the chunks, and before a new scene its still."""
         edges = [*accumulate(self.model.config.chunks(self.state.latent.shape[2]), initial=0)]
         for start, stop in pairwise(edges):
-            self.listen(start)
-            if self.is_cut(start, stop):
+            is_cut = self.is_cut(start, stop)
+            if is_cut:
                 self.ring = None
-                if self.model.config.first_chunk == 1:
-                    yield Cut(start, self.begin_with_still(start))
+            self.listen(start)
+            if is_cut and self.model.config.first_chunk == 1:
+                yield Cut(start, self.begin_with_still(start))
             memories = self.memories(self.anchors.at(start, stop), self.ring)
             trim_memory()  # waypoints and chunks read memories of other sizes: what they free lies in pieces
             here = self.window(start, stop)
@@ -234,6 +241,7 @@ class _Stream:
         number = self.script.number_at(start)
         if self.text is None or number != self.number:
             self.text, self.number = None, number  # two at once would be large
+            self.anchors.forget_text()
             self.text = self.script.read(number)
             self.anchors.begin(self.text, start, self.script.end(number))
             self.contrast.begin()
@@ -245,17 +253,16 @@ class _Stream:
 
     def is_cut(self, start: int, stop: int) -> bool:
         """Tell whether a new scene begins with a chunk of which nothing is known."""
-        return start in self.script.cuts and not any(self.anchors.told[start:stop])
+        return start > 0 and start in self.script.cuts and not any(self.anchors.told[start:stop])
 
     def begin_with_still(self, start: int) -> Latent:
         """Draw what a video of the scene that begins at `start` would begin with: a still, never shown."""
         self.scene = self.anchors.scene = before = start - 1
         memories = self.memories(None, None)
-        _, channels, _, height, width = self.state.latent.shape
-        static = self.static or partial(noise_of_chunk, (channels, height, width), seeds=self.seeds)
-        here = LatentState.static(static(before, start).to(self.state.latent), float(self.state.sigma.max()))
+        here = self.drawn(before, start)
         still = sample_to_end(here, self.sampling.sigmas, *self.asked(before, memories)).latent
         assert self.text is not None, "memories are of a text"
+        self.anchors.forget(start)
         self.anchors.begin(self.text, before, self.script.end(self.number))
         self.anchors.keep(before, still)
         self.ring = self.remembered(before, still, memories, [False])
@@ -263,9 +270,12 @@ class _Stream:
 
     def window(self, start: int, stop: int) -> LatentState:
         """Return where the chunk of the latent frames from `start` to `stop` - 1 begins."""
-        if self.static is None:
-            return self.state.window(start, stop)
-        return LatentState.static(self.static(start, stop), float(self.state.sigma.max()))
+        return self.drawn(start, stop) if self.lazy else self.state.window(start, stop)
+
+    def drawn(self, start: int, stop: int) -> LatentState:
+        """Draw static for the latent frames from `start` to `stop` - 1, of which nothing is known."""
+        static = self.static(start, stop).to(self.state.latent)
+        return LatentState.static(static, float(self.state.sigma.max()))
 
     def asked(
         self, start: int, memories: Memories, seen_from: int | None = None

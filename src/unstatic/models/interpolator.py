@@ -88,10 +88,14 @@ class Interpolator(nn.Module):
 
 
 class DoublingStream:
-    """A stream of one video at twice its frame rate: its own frames, and middles between them."""
+    """A stream of one video at twice its frame rate: its own frames, and middles between them.
 
-    def __init__(self, interpolator: Interpolator) -> None:
-        self.interpolator = interpolator
+    Nothing lies between a frame of the numbers `cuts` and the one before it, nor where pictures jump.
+    """
+
+    def __init__(self, interpolator: Interpolator, cuts: frozenset[int] = frozenset()) -> None:
+        self.interpolator, self.cuts = interpolator, cuts
+        self.number = 0  # of the next frame
         self.last: Float[Tensor, "b 3 1 h w"] | None = None
 
     @torch.inference_mode()
@@ -99,10 +103,13 @@ class DoublingStream:
         """Return each next frame after the middle between it and the one before; the first has none."""
         frames = video if self.last is None else torch.cat([self.last, video], dim=2)
         parts = [] if self.last is not None else [frames[:, :, :1]]
-        for one, other in _pairs(frames):
-            middle = one if is_cut(one, other) else self.interpolator(one, other).clamp(-1, 1).to(video)
+        later = self.number + (1 if self.last is None else 0)
+        for number, (one, other) in enumerate(_pairs(frames), later):
+            alike_or_apart = torch.equal(one, other) or number in self.cuts or is_cut(one, other)
+            middle = one if alike_or_apart else self.interpolator(one, other).clamp(-1, 1).to(video)
             parts += [middle[:, :, None], other[:, :, None]]
         self.last = video[:, :, -1:]
+        self.number += video.shape[2]
         return torch.cat(parts, dim=2)
 
 

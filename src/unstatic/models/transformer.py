@@ -374,19 +374,19 @@ class VideoTransformer(nn.Module):
         """Let every block read `m` clean latent frames, once; each frame reads only itself and the text.
 
         `times` are their absolute latent times, before or after the frames that will read them: `m` for the
-        whole batch or `b m` for each sample.
+        batch or `b m` for each sample. One passes at a time: kernels keep 6 MB for each number of tokens.
         """
         if self.anchor_embedding is None:
             raise InputError("this transformer has no anchors: build it with anchors=True")
-        x = self.embed_patches(latent) + self.anchor_embedding
-        modulation = self.project(self.scalar_embedding["sigma"](latent.new_zeros(x.shape[:2])))
-        layout = anchor_layout(self.config, self.grid(latent), latent.device)
-
-        memories: list[KeyValue] = []
-        for block, words, seen in zip(self.blocks, text.blocks, text.pictures, strict=True):
-            x, frames = block(x, modulation, words, seen, layout, (), None)
-            memories.append(join(frames))
-        return AnchorMemory(tuple(memories), torch.atleast_2d(times.cpu()))
+        memories: list[list[KeyValue]] = [[] for _ in self.blocks]
+        for part in [latent] if torch.is_grad_enabled() else latent.split(1, 2):
+            x = self.embed_patches(part) + self.anchor_embedding
+            modulation = self.project(self.scalar_embedding["sigma"](part.new_zeros(x.shape[:2])))
+            layout = anchor_layout(self.config, self.grid(part), part.device)
+            for number, block in enumerate(self.blocks):
+                x, frames = block(x, modulation, text.blocks[number], text.pictures[number], layout, (), None)
+                memories[number] += frames
+        return AnchorMemory(tuple(map(join, memories)), torch.atleast_2d(times.cpu()))
 
     def forward(
         self,

@@ -30,15 +30,52 @@ def told(*prompts: str) -> list[Expansion]:
     [
         ("it stops", "a red ball rests on sand at sunset"),
         ("then the ball bounces", "a red ball bounces on sand at sunset"),
-        ("the camera goes round it", "a red ball rolls across sand at sunset while the camera orbits it"),
+        ("the camera goes round it", "a red ball rolls on sand at sunset while the camera orbits it"),
+        ("zoom in", "a red ball rolls on sand at sunset while the camera zooms in"),
         ("the same ball bounces on snow", "a red ball bounces on snow at sunset"),
-        ("now at night", "a red ball rolls across sand at night"),
+        ("now at night", "a red ball rolls on sand at night"),
+        ("it hits a blue cube", "a red ball rolls and hits a blue cube on sand at sunset"),
+        ("it stops beside a blue cube", "a red ball rests on sand at sunset, with a blue cube on its side"),
+        ("they stop", "a red ball rests on sand at sunset"),
     ],
 )
 def test_what_is_left_open_is_as_it_was(prompt: str, text: str):
     said = expand(prompt, before=understand(FIRST).scene).text
-    said = re.sub(" to the (left|right)", "", said)
-    assert said.replace("rolls on", "rolls across") == text
+    said = re.sub(" to the (left|right)", "", said).replace("rolls across", "rolls on")
+    assert re.sub("its (left|right)", "its side", said) == text
+
+
+def test_nothing_is_added_to_what_goes_on():
+    bare = understand("a red ball bounces.").scene
+    assert {expand("it stops", before=bare, seed=seed).text for seed in range(8)} == {"a red ball rests"}
+
+
+def test_nobody_goes_away_while_a_scene_goes_on():
+    fox, eats, again, both = told(
+        "a fox and a horse run on grass", "the horse eats", "the fox eats", "they stop"
+    )
+    assert [each.anew for each in (fox, eats, again, both)] == [False] * 4
+    for each in (eats, again, both):
+        assert {thing.kind for thing in each.scene.things} == {"fox", "horse"}
+    assert eats.text.startswith("a horse eats beside a fox on grass")
+
+
+def test_a_direction_stays_as_long_as_something_goes_there():
+    first, slower, away = told("a fox walks to the left on grass", "it runs", "it walks to the right")
+    assert "to the left" in first.text
+    assert "to the left" in slower.text
+    assert "to the right" in away.text
+
+
+def test_a_thing_that_was_only_guessed_begins_no_scene():
+    horse, sun = told("a horse on grass", "the sun shines")
+    assert sun.text == "the sun shines"
+    assert not sun.anew
+    assert sun.scene == horse.scene
+
+
+def test_where_nothing_was_known_nothing_is_new():
+    assert not begins_anew(understand("the ball bounces on snow").scene, Scene())
 
 
 @pytest.mark.parametrize(

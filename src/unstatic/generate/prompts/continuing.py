@@ -1,7 +1,7 @@
 """Reads a prompt that comes after another in the same film: what it leaves open stays as it was.
 
     before = expand("a red ball rolls across sand").scene
-    expand("then it bounces", before=before).text   # "a red ball bounces on sand in daylight"
+    expand("then it bounces", before=before).text   # "a red ball bounces on sand"
 
 A prompt that names something which was not there before, or another place, begins a new scene.
 """
@@ -9,39 +9,48 @@ A prompt that names something which was not there before, or another place, begi
 import re
 from dataclasses import replace
 
-from unstatic.generate.prompts.filling import OUTDOOR_FLOORS
-from unstatic.generate.prompts.scene import DOGS, Reading, Scene, Thing
+from unstatic.generate.prompts.filling import OUTDOOR_FLOORS, TRAVELS
+from unstatic.generate.prompts.scene import DOGS, MOST_THINGS, Reading, Scene, Thing
 from unstatic.generate.prompts.understanding import understand
 
-_PRONOUN = re.compile(r"\b(?:it|he|she)\b", re.IGNORECASE)
+_ONE, _SEVERAL = r"\b(?:it|he|she)\b", r"\b(?:they|both(?: of them)?|all of them)\b"
+_FIRST = re.compile(
+    rf"^(\W*(?:(?:and|then|now|so|but|suddenly|finally|next)\W+)*)(?:({_ONE})|({_SEVERAL}))", re.IGNORECASE
+)
+_ANYWHERE = re.compile(rf"(?:({_ONE})|({_SEVERAL}))", re.IGNORECASE)
 
 
 def understand_next(prompt: str, before: Scene) -> Reading:
     """Read a prompt that comes after others: "it" is the hero of before, and what is left open is as before.
 
-    With the same hero, an event that is not said goes on. A caption that says where it is stays as it is.
+    A caption stays as it is, unless it goes on in a place or a light that it does not say.
     """
     reading = understand(prompt)
-    if before.hero is not None and not reading.scene.things:
-        named, count = _PRONOUN.subn(f"the {before.hero.kind}", prompt, count=1)
-        reading = understand(named) if count else reading
+    if before.hero is not None and (told := _named(prompt, reading.scene, before)) != prompt:
+        reading = understand(told)
     scene = carried(reading.scene, before)
-    stays = reading.is_caption and (reading.scene.floor != "" or scene == reading.scene)
-    return replace(reading, scene=reading.scene if stays else scene, is_caption=stays)
+    said = reading.scene
+    place = (scene.floor, scene.floor_colours, scene.sky) == (said.floor, said.floor_colours, said.sky)
+    stays = reading.is_caption and (place or (said.floor != "" and begins_anew(said, before)))
+    return replace(reading, scene=replace(scene, things=said.things) if stays else scene, is_caption=stays)
 
 
 def carried(scene: Scene, before: Scene) -> Scene:
-    """Return a scene with what it leaves open as it was before."""
-    things = tuple(_as_before(each, before) for each in scene.things) or before.things
+    """Return a scene with what it leaves open as it was before.
+
+    Nothing that was there goes away unless something new comes, and the same hero goes on with what it does,
+    and whither.
+    """
+    things = tuple(_as_before(each, before) for each in scene.things)
+    if not things or not begins_anew(replace(scene, things=things), before):
+        things = (*things, *_others(things, before))[:MOST_THINGS]
     here = replace(scene, things=things)
-    if not scene.event and things[:1] == before.things[:1]:
+    if things and before.things and _is_same(things[0], before.things[0]):
+        here = _going_on(here, before)
+    elif things[:1] != before.things[:1]:  # where others are was said as seen from another
         here = replace(
             here,
-            event=before.event,
-            manner=before.manner,
-            direction=scene.direction or before.direction,
-            camera=scene.camera or before.camera,
-            camera_sense=scene.camera_sense if scene.camera else before.camera_sense,
+            things=tuple(replace(each, relation=None) if each in before.things else each for each in things),
         )
     if not scene.floor:
         here = replace(here, floor=before.floor, floor_colours=scene.floor_colours or before.floor_colours)
@@ -53,19 +62,63 @@ def carried(scene: Scene, before: Scene) -> Scene:
 def begins_anew(scene: Scene, before: Scene) -> bool:
     """Tell whether a scene shows a thing that was not there before, or another place.
 
-    Neither is what happens nor how it is filmed: the same ball may roll and then bounce.
+    Neither is what happens nor how it is filmed: the same ball may roll and then bounce. Where nothing is
+    known of what was there, as behind a picture, nothing is new.
     """
+    if not before.things:
+        return False
     left = list(before.things)
     for thing in scene.things:
         found = next((each for each in left if _is_same(thing, each)), None)
         if found is None:
             return True
         left.remove(found)
-    colours = scene.floor_colours and scene.floor_colours != before.floor_colours
-    places = (scene.floor, before.floor), (scene.sky, before.sky)
-    return any(here and there and here != there for here, there in places) or bool(
-        colours and before.floor_colours
+    colours = scene.floor_colours, before.floor_colours
+    places = (scene.floor, before.floor), (scene.sky, before.sky), colours
+    return any(here and there and here != there for here, there in places)
+
+
+def _named(prompt: str, scene: Scene, before: Scene) -> str:
+    """Return the prompt with the names of what "it" or "they" are, if these are who acts."""
+    found = _FIRST.search(prompt)
+    if found is None and not scene.things:
+        found = _ANYWHERE.search(prompt)
+    if found is None:
+        return prompt
+    several = found.group(found.lastindex or 0).lower() not in ("it", "he", "she")
+    names = " and ".join(map(_name, before.things if several else before.things[:1]))
+    start, stop = found.span(found.lastindex or 0)
+    return f"{prompt[:start]}{names}{prompt[stop:]}"
+
+
+def _name(thing: Thing) -> str:
+    looks = (thing.colour, thing.kind) if thing.group != "animal" else (thing.kind,)
+    return f"the {' '.join(filter(None, looks))}"
+
+
+def _going_on(scene: Scene, before: Scene) -> Scene:
+    """Let the same hero do what it did, unless something else is said."""
+    if scene.event:
+        goes = scene.event in TRAVELS and not scene.direction
+        return replace(scene, direction=before.direction) if goes else scene
+    return replace(
+        scene,
+        event=before.event,
+        manner=before.manner,
+        direction=scene.direction or before.direction,
+        camera=scene.camera or before.camera,
+        camera_sense=scene.camera_sense if scene.camera else before.camera_sense,
     )
+
+
+def _others(things: tuple[Thing, ...], before: Scene) -> list[Thing]:
+    """Return what was there before and is not named again."""
+    left = list(before.things)
+    for thing in things:
+        found = next((each for each in left if _is_same(thing, each)), None)
+        if found is not None:
+            left.remove(found)
+    return left
 
 
 def _is_same(thing: Thing, other: Thing) -> bool:
@@ -84,11 +137,5 @@ def _as_before(thing: Thing, before: Scene) -> Thing:
     same = next((each for each in before.things if _is_same(thing, each)), None)
     if same is None:
         return thing
-    return replace(
-        thing,
-        kind=same.kind,
-        colour=same.colour,
-        material=same.material,
-        sizes=thing.sizes or same.sizes,
-        relation=thing.relation or same.relation,
-    )
+    looks = {"kind": same.kind, "colour": same.colour, "material": same.material}
+    return replace(thing, sizes=thing.sizes or same.sizes, relation=thing.relation or same.relation, **looks)

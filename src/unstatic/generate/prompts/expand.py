@@ -93,14 +93,20 @@ def expand(
     """
     reading = understand(prompt) if before is None else understand_next(prompt, before)
     text, scene = prompt, reading.scene
+    anew = before is not None and begins_anew(scene, before)
     foreign = is_foreign(reading, animals=animals)
+    if before is not None and before.things:
+        if reading.understood == reading.content:  # "zoom in": of things that are there
+            foreign = is_foreign(replace(reading, content=1, understood=1), animals=animals)
+        foreign = foreign or (anew and _guesses_a_thing(reading))
     if not animals:
         scene = replace(scene, excluded=scene.excluded | {f"animal {kind}" for kind in ANIMALS})
     wants_animals = foreign and not is_foreign(reading)
     goes_on = before is not None and foreign  # it is as little understood as the first would be
     if not (reading.is_caption or wants_animals or goes_on) and _says_enough(reading, filling=filling):
         rng = numpy_generator("prompt", prompt, seed)
-        scene = fill(scene, rng) if filling else with_things(scene, rng)
+        adds = filling and (before is None or anew or not before.things)  # what goes on is there already
+        scene = fill(scene, rng) if adds else with_things(scene, rng)
         text = caption_of(scene)
     return Expansion(
         prompt=prompt,
@@ -110,8 +116,14 @@ def expand(
         guesses=reading.guesses,
         foreign=foreign,
         scene=before if before is not None and foreign else scene,
-        anew=before is not None and not foreign and begins_anew(reading.scene, before),
+        anew=anew and not foreign,
     )
+
+
+def _guesses_a_thing(reading: Reading) -> bool:
+    """Tell whether a thing was only guessed: "the sun shines" is no scene of two shiba inus."""
+    guessed = " ".join(known for _, known in reading.guesses)
+    return bool(guessed and understand(guessed).scene.things)
 
 
 def _says_enough(reading: Reading, *, filling: bool) -> bool:
