@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -170,3 +171,13 @@ def test_models_without_expander_hear_of_no_scene():
 def test_a_prompt_left_as_typed_is_still_understood():
     said = as_typed("a fox walks by", find_model("nano").manifest, before=understand(FIRST).scene)
     assert (said.text, said.anew, said.warnings) == ("a fox walks by", True, ())
+
+
+def test_the_story_in_the_documents_is_told_so():
+    text = (Path(__file__).parents[3] / "docs/explanation/prompts.md").read_text(encoding="utf-8")
+    section = text.split("## A prompt after another")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.splitlines() if "|" in line]
+    found = told(*(prompt for prompt, *_ in rows[2:]))
+    scenes = ["", *("new scene" if each.anew else "goes on" for each in found[1:])]
+    assert len(found) == 8
+    assert [[each.prompt, each.text, scene] for each, scene in zip(found, scenes, strict=True)] == rows[2:]
