@@ -147,9 +147,13 @@ def _fewer(facts: Mapping[str, Any], column: str) -> str:
 
 
 def _names(facts: Mapping[str, Any]) -> list[str]:
-    """Return the names of all columns, in the order in which they are measured."""
-    suites = [each for each in facts.values() if isinstance(each, dict) and "columns" in each]
-    return list(dict.fromkeys(name for each in suites for name in _columns(each)))
+    """Return the names of all columns, in the order in which they are measured.
+
+    A column that only held-out prompts have would be empty in nearly every row.
+    """
+    suites = {name: each for name, each in facts.items() if isinstance(each, dict) and "columns" in each}
+    usual = [each for name, each in suites.items() if name not in HELD_OUT] or suites.values()
+    return list(dict.fromkeys(name for each in usual for name in _columns(each)))
 
 
 def _columns(suite: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
