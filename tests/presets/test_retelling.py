@@ -21,6 +21,7 @@ from unstatic.presets.retelling import (
     measure_remixes,
     recoloured,
     remix_prompts,
+    seen_from,
 )
 from unstatic.world.held_out import held_out
 from unstatic.world.relations import hero
@@ -44,7 +45,8 @@ class Faultless:
         self.plans.append(plan)
         frames = np.zeros((plan.frames, SIDE, SIDE, 3), np.uint8)
         for first, text in plan.texts:
-            frames[first:] = self.levels[text]
+            begin = first and seen_from(plan, self.manifest.compression)
+            frames[begin:] = self.levels[text]
         yield Stretch(0, frames)
 
     def read(self, frames: Frames) -> Reading:
@@ -128,6 +130,7 @@ def test_a_model_without_a_fault_has_all_cards_right() -> None:
     ]
     assert [len(each) for each in begins] == [2, 2]
     assert all(plan.frames == 128 for plan in model.plans)
+    assert all(plan.cut_frames == {65} for plan in model.plans), "the second card is another scene"
 
 
 def test_a_model_that_misses_the_second_card_has_it_wrong() -> None:

@@ -60,7 +60,7 @@ POSSIBLE, DISTRIBUTION, EDITS = "possible", "distribution", "edits"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
 PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, REMIXES, CARDS, *RECONSTRUCTIONS)
-MEASURES = 3  # goes up when a part measures more or otherwise, so that none of before is taken for it
+MEASURES = 4  # goes up when a part measures more or otherwise, so that none of before is taken for it
 SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
 # A distilled model is compared with how it films when nothing is spared, and in a hurry

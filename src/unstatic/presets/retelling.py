@@ -13,13 +13,15 @@ from dataclasses import replace
 from functools import lru_cache, partial
 
 from unstatic.core.seeds import numpy_generator
+from unstatic.core.shapes import Compression
 from unstatic.diffusion.condition import Cue
 from unstatic.evals.follow import SHOWN_FRAMES, Answer, Column, FollowResult, Make, follow
 from unstatic.evals.prompts import Prompt, Suite, load_suite
 from unstatic.evals.readings import Frames, Reader
 from unstatic.generate import edit
 from unstatic.generate.engine import Engine, whole_film
-from unstatic.generate.request import Request, plan
+from unstatic.generate.request import Plan, Request, plan
+from unstatic.generate.texts import chunk_starts
 from unstatic.media.frames import pick_evenly, retime
 from unstatic.presets.edit_evaluation import source_of
 from unstatic.world.held_out import held_out
@@ -116,6 +118,12 @@ def two_cards(first: Prompt, second: Prompt) -> Request:
     return Request(prompt=first.text, seed=first.spec.seed, seconds=2 * CARD_SECONDS, cues=(cue,))
 
 
+def seen_from(made: Plan, compression: Compression) -> int:
+    """Return the frame from which the second text of a plan can be seen."""
+    _, start = chunk_starts([first for first, _ in made.texts], made.chunks, compression)
+    return compression.frames(start) - made.skip
+
+
 def measure_cards(
     engine: Engine,
     count: int,
@@ -124,13 +132,18 @@ def measure_cards(
     watch: Watch = lambda *_: None,
     advance: Callable[[], object] = lambda: None,
 ) -> FollowResult:
-    """Let the model film two cards in a row, and read the first and the last four seconds."""
+    """Let the model film two cards in a row, and read the four seconds of each.
+
+    Those of the second begin with the chunk that can show it: a frame of the first card among them is another
+    thing to the parsers.
+    """
     columns: dict[str, list[Answer]] = {name: [] for name in CARD_NAMES}
-    cards = list(card_prompts(count))
+    cards, fps = list(card_prompts(count)), engine.manifest.fps
     for first, second in cards:
-        frames = _film(engine, two_cards(first, second), first.spec.fps)
-        half = CARD_SECONDS * first.spec.fps
-        shown = frames[:half], frames[-half:]
+        made = plan(two_cards(first, second), engine.manifest)
+        frames, begin = whole_film(engine, made), seen_from(made, engine.manifest.compression)
+        halves = frames[: min(begin, CARD_SECONDS * fps)], frames[begin:]
+        shown = [retime(half, 0, fps, first.spec.fps) for half in halves]
         for name, prompt, part in zip(CARD_NAMES, (first, second), shown, strict=True):
             readings = tuple(reader.read(part) for reader in readers)
             answer = Answer(prompt, readings, pick_evenly(part, SHOWN_FRAMES))
