@@ -76,7 +76,7 @@ def test_without_words_the_film_goes_on_from_the_clip(other: Model, planned: Pla
 def test_a_card_may_say_whether_a_scene_begins(nano: Model, tmp_path: Path, cut: bool | None, cuts: set[int]):
     later = ("it stops", cut), ("a fox walks by", cut)
     following = (Card(at=float(at), prompt=prompt, cut=told) for at, (prompt, told) in enumerate(later, 1))
-    cards = (Card(at=0.0, prompt=PROMPT), *following)
+    cards = (Card(at=0.0, prompt="a red ball rolls on grass at night"), *following)
     spec = Spec(task="storyboard", prompt=PROMPT, seed=1, seconds=4.0, cards=cards)
     assert plan_of(spec, nano, lambda key: tmp_path / key).cuts == cuts
 
