@@ -5,8 +5,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import streaming
 import torch
+from streaming import SAMPLING, SHAPE, final, static, stream
 from tiny_transformer import CONFIG, build, texts
 from torch import Tensor
 
@@ -28,17 +28,12 @@ from unstatic.generate.anchors import FREE_CHUNKS, Anchors, Draw, goes_on
 from unstatic.generate.stream import Sampling, Script, chunk_noise, stream_latents
 from unstatic.models.transformer import AnchorMemory, VideoTransformer
 
-SHAPE = (4, 4, 4)
 LONG, ENOUGH = (1, *[4] * 12), (1, *[4] * (FREE_CHUNKS + 2))
 
 
 @pytest.fixture(scope="module")
 def model() -> VideoTransformer:
     return build(CONFIG)
-
-
-def static(chunks: Sequence[int]) -> LatentState:
-    return LatentState.static(chunk_noise(SHAPE, chunks, (5,)))
 
 
 def seen(
@@ -271,10 +266,7 @@ def test_a_waypoint_does_not_know_what_came_last(
 
 def test_waypoints_change_a_long_video_and_only_behind_its_beginning(model: VideoTransformer):
     plain, long = (
-        streaming.final(
-            streaming.stream(model, streaming.static(ENOUGH), replace(streaming.SAMPLING, waypoints=on))
-        )
-        for on in (False, True)
+        final(stream(model, static(ENOUGH), replace(SAMPLING, waypoints=on))) for on in (False, True)
     )
     free = sum(ENOUGH[:FREE_CHUNKS])
     assert torch.equal(plain[:, :, :free], long[:, :, :free])
@@ -288,10 +280,8 @@ def test_waypoints_cost_the_steps_of_a_chunk_each_and_are_not_shown(
     monkeypatch.setattr("unstatic.generate.anchors.goes_on", lambda *_: True)
     for chunks, on in ((ENOUGH, False), (ENOUGH, True), ((*ENOUGH, 4, 4), True)):
         passes.clear()
-        events = list(
-            streaming.stream(model, streaming.static(chunks), replace(streaming.SAMPLING, waypoints=on))
-        )
-        assert streaming.final(iter(events)).shape[2] == sum(chunks)
+        events = list(stream(model, static(chunks), replace(SAMPLING, waypoints=on)))
+        assert final(iter(events)).shape[2] == sum(chunks)
         counts.append(len(passes))
     without, one, two = counts
     # The first costs one more, to see whether the video goes on
@@ -300,8 +290,6 @@ def test_waypoints_cost_the_steps_of_a_chunk_each_and_are_not_shown(
 
 
 def test_several_processes_have_no_waypoints(model: VideoTransformer, monkeypatch: pytest.MonkeyPatch):
-    plain = streaming.final(
-        streaming.stream(model, streaming.static(ENOUGH), replace(streaming.SAMPLING, waypoints=False))
-    )
+    plain = final(stream(model, static(ENOUGH), replace(SAMPLING, waypoints=False)))
     monkeypatch.setattr("unstatic.generate.stream.this_process", lambda: Place(size=2, rank=0))
-    assert torch.equal(streaming.final(streaming.stream(model, streaming.static(ENOUGH))), plain)
+    assert torch.equal(final(stream(model, static(ENOUGH))), plain)

@@ -61,8 +61,8 @@ class Anchors:
         self.model, self.state, self.rows = model, state, rows
         self.scene = 0  # the latent frame that the model takes for the first of all
         self.clean_past, self.draw = clean_past, draw
-        # Conditions bind all samples alike
         self.text: TextMemory | None = None
+        # Conditions bind all samples alike
         self.known: list[int] = (state.sigma[0, 0, :, 0, 0] == 0).nonzero().squeeze(1).tolist()
         self.told: list[bool] = (state.keep_mask | (state.clean != 0)).any(4).any(3).any(1).any(0).tolist()
         self.first: tuple[int, Latent] | None = None

@@ -204,7 +204,6 @@ class _Stream:
         )
         self.contrast = Contrast()
         self.number = -1
-        self.scene = 0  # the latent frame that the model takes for the first of all
         self.text: TextMemory | None = None
         self.ring: Ring | None = None
         self.ring_of_beginning: Ring | None = None
@@ -257,7 +256,7 @@ class _Stream:
 
     def begin_with_still(self, start: int) -> Latent:
         """Draw what a video of the scene that begins at `start` would begin with: a still, never shown."""
-        self.scene = self.anchors.scene = before = start - 1
+        self.anchors.scene = before = start - 1
         memories = self.memories(None, None)
         here = self.drawn(before, start)
         still = sample_to_end(here, self.sampling.sigmas, *self.asked(before, memories)).latent
@@ -281,7 +280,7 @@ class _Stream:
         self, start: int, memories: Memories, seen_from: int | None = None
     ) -> tuple[Predict, Solver, list[Generator]]:
         """Return how the chunk at `start` is sampled, or what the model takes for it, behind a ring's end."""
-        where = start - self.scene if seen_from is None else seen_from
+        where = start - self.anchors.scene if seen_from is None else seen_from
         velocity = _guided(self.model, where, memories, self.sampling)
         predict = self.sampling.cache.around(velocity, self.sampling.sigmas)
         return predict, self.sampling.solver, [generator("solver", seed, start) for seed in self.seeds]
@@ -293,7 +292,7 @@ class _Stream:
         static_on_it = noise(latent.shape[1:], self.seeds, stream=f"history {start}").to(latent)
         kept = self.contrast.bounded(latent, given) if self.sampling.damped else latent
         return _remember(
-            _look(self.model, start - self.scene, memories), self.sampling, kept, static_on_it, given
+            _look(self.model, start - self.anchors.scene, memories), self.sampling, kept, static_on_it, given
         )
 
     def keep_beginning(self, start: int) -> None:

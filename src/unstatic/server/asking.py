@@ -203,7 +203,7 @@ class Asking:
             fps=body.fps,
             cards=cards,
         )
-        cues = tuple(Cue(at=each.at, prompt=each.prompt) for each in cards if each.prompt and each.at)
+        cues = tuple(Cue(at=c.at, prompt=c.prompt, cut=c.cut) for c in cards if c.prompt and c.at)
         footage = tuple(black_footage(first, length, manifest) for first, length in seen)
         request = replace(_request(spec), cues=cues, footage=footage)
         words = " / ".join(each.prompt for each in cards if each.prompt)[: schemas.MAX_PROMPT]
