@@ -1,5 +1,3 @@
-import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,30 +5,9 @@ import torch
 import train_for_length as script
 
 from unstatic.core.errors import InputError
-from unstatic.core.seeds import generator
 from unstatic.data.shards import open_shards
-from unstatic.diffusion.distilled import SCALARS
-from unstatic.models.grow import grow_transformer
-from unstatic.models.manifest import Distilled, find_model, write_manifest
-from unstatic.models.transformer import VideoTransformer
-from unstatic.models.weights import save_model
 from unstatic.presets.stages import load_transformer
 from unstatic.world.mix import MIXES
-
-
-@pytest.fixture(scope="module")
-def few_step_model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of the tiny model, told steps and guidance."""
-    folder = tmp_path_factory.mktemp("few") / "tiny"
-    shutil.copytree(tiny_model, folder)
-    before = load_transformer(folder / "transformer.safetensors")
-    config = replace(before.config, scalars=("sigma", *SCALARS))
-    student = VideoTransformer(config, generator=generator("student"))
-    grow_transformer(student, before)
-    save_model(folder / "transformer.safetensors", student, config, "transformer")
-    manifest = find_model(str(tiny_model)).manifest
-    write_manifest(folder, replace(manifest, preset="tiny", distilled=Distilled(steps=4, max_guidance=6.0)))
-    return folder
 
 
 @pytest.mark.slow

@@ -194,6 +194,19 @@ def test_a_distilled_teacher_lands_in_one_pass() -> None:
         torch.testing.assert_close(step.teach(case, a_batch().text), landing(step, case, a_batch().text))
 
 
+def test_a_distilled_teacher_may_take_the_steps_of_one_that_was_not() -> None:
+    step = a_step(DistillConfig(grids=(4,), anew=True))
+    student = step.plain.model
+    case = step.draw(a_batch(), generator("case"))
+    with torch.no_grad():
+        walked = replace(step, teacher=student).teach(case, a_batch().text)
+        assert not torch.allclose(walked, landing(replace(step, teacher=student), case, a_batch().text))
+        plain = VideoTransformer(replace(student.config, scalars=("sigma",)))
+        known = plain.state_dict().keys()
+        plain.load_state_dict({name: each for name, each in student.state_dict().items() if name in known})
+        torch.testing.assert_close(walked, replace(step, teacher=plain).teach(case, a_batch().text))
+
+
 def test_the_past_has_errors_where_it_is_not_given() -> None:
     step, batch = a_step(DistillConfig(recycle=RecycleConfig(share=1.0))), a_batch(num_samples=40)
     case = next(c for n in range(20) if (c := step.draw(batch, generator("case", n))).start == 5)
