@@ -4,7 +4,7 @@
     python scripts/train_beginnings.py plain nano runs/beginnings
     python scripts/train_beginnings.py few nano runs/beginnings
 
-`clips` draws scenes of the model's world, renders and encodes their first second, and of every eighth shard
+`clips` draws scenes of the model's world, renders and encodes their first second, and of every seventh shard
 all four. `plain` trains the transformer as an ordinary denoiser on what films meet there: a still, and a
 chunk behind a clean still with no anchor that tells where it goes; now and then on whole clips, so that
 nothing is unlearned. It writes FOLDER/teacher. `few` distils that: the teacher takes guided steps of two
@@ -37,7 +37,7 @@ from unstatic.data.shards import Shard, open_shards, shard_path, write_shard  # 
 from unstatic.diffusion.distilled import SCALARS  # noqa: E402
 from unstatic.generate.native import NativeEngine  # noqa: E402
 from unstatic.models.manifest import InstalledModel, find_model, write_manifest  # noqa: E402
-from unstatic.models.text import load_text_encoder  # noqa: E402
+from unstatic.models.text import TextEncoder, load_text_encoder  # noqa: E402
 from unstatic.models.transformer import VideoTransformer  # noqa: E402
 from unstatic.models.weights import save_model  # noqa: E402
 from unstatic.presets.fit import fit  # noqa: E402
@@ -58,7 +58,7 @@ from unstatic.training.optim import OptimiserConfig, linear_weights  # noqa: E40
 from unstatic.world.render import render_batch  # noqa: E402
 
 FIRST_SEED = 20_000_000  # far from those of presets and of the evaluation
-LONG_EVERY, AT_ONCE = 8, 8
+LONG_EVERY, AT_ONCE = 7, 8  # seven, so that parts and sizes all have their share
 SHORT, LONG = 5, 17  # latent frames: a still and a chunk, and a whole clip
 LONG_SHARE = 0.15  # of all batches
 BATCH, LONG_BATCH = 16, 4
@@ -126,9 +126,8 @@ class Mixed:
         return (self.long if self.long is not None and is_whole else self.short).at(index)
 
 
-def batches_of(chosen: Preset, shards: Sequence[Shard], device: torch.device, *, batch: int = BATCH) -> Mixed:
+def batches_of(chosen: Preset, shards: Sequence[Shard], encoder: TextEncoder, device: torch.device) -> Mixed:
     """Return batches of first seconds, and of whole clips if there are any."""
-    encoder = load_text_encoder("minilm")
 
     def windows_of(frames: int, size: int, some: Sequence[Shard]) -> LatentBatches:
         window = Window(latent_frames=frames, batch_size=size, share=1.0)
@@ -136,9 +135,10 @@ def batches_of(chosen: Preset, shards: Sequence[Shard], device: torch.device, *,
         return latent_batches(replace(chosen, diffusion=diffusion), some, encoder, device)
 
     whole = [each for each in shards if each.shapes["latents"][1] >= LONG]
-    first = [each for each in shards if each.shapes["latents"][1] == SHORT] or shards
-    long = windows_of(LONG, max(1, LONG_BATCH * batch // BATCH), whole) if whole else None
-    return Mixed(windows_of(SHORT, batch, first), long)
+    first = [each for each in shards if each.shapes["latents"][1] < LONG]
+    if not first:
+        raise InputError("there are no first seconds among the shards: write more clips first")
+    return Mixed(windows_of(SHORT, BATCH, first), windows_of(LONG, LONG_BATCH, whole) if whole else None)
 
 
 def settings_of(samples: int, rates: OptimiserConfig) -> TrainingConfig:
@@ -178,7 +178,7 @@ def train(model: InstalledModel, folder: Path, stage: str, samples: int) -> Path
         made = averaged(run, VideoTransformer(student.config)).to(device, compute_dtype(device))
         return sample_sheet(NativeEngine(manifest, made, autoencoder, encoder, device))
 
-    batches = batches_of(chosen, open_shards(folder, "latents"), device)
+    batches = batches_of(chosen, open_shards(folder, "latents"), encoder, device)
     if few:
         teacher = load_transformer(begins).to(device, compute_dtype(device)).eval().requires_grad_(False)
         config = DistillConfig(plain=0.25, anew=True)
