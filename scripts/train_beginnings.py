@@ -21,7 +21,6 @@ from unstatic.core.threads import quiet_threads
 
 quiet_threads()
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from jaxtyping import UInt8  # noqa: E402
 from numpy import ndarray  # noqa: E402
@@ -31,10 +30,8 @@ from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.log import progress  # noqa: E402
 from unstatic.core.memory import keep_freed_memory  # noqa: E402
 from unstatic.core.seeds import numpy_generator  # noqa: E402
-from unstatic.data.encode import SCENERY, object_cells, to_video  # noqa: E402
 from unstatic.data.latents import LatentBatch, LatentBatches, Window  # noqa: E402
 from unstatic.data.shards import Shard, open_shards, shard_path, write_shard  # noqa: E402
-from unstatic.diffusion.distilled import SCALARS  # noqa: E402
 from unstatic.generate.native import NativeEngine  # noqa: E402
 from unstatic.models.manifest import InstalledModel, find_model, write_manifest  # noqa: E402
 from unstatic.models.text import TextEncoder, load_text_encoder  # noqa: E402
@@ -47,6 +44,7 @@ from unstatic.presets.render import draw_clip, shard_size  # noqa: E402
 from unstatic.presets.show import sample_sheet  # noqa: E402
 from unstatic.presets.stages import (  # noqa: E402
     averaged,
+    encode_scenes,
     latent_batches,
     load_autoencoder,
     load_transformer,
@@ -55,10 +53,9 @@ from unstatic.training.diffusion_step import DiffusionStep  # noqa: E402
 from unstatic.training.distill_step import DistillConfig, DistillStep  # noqa: E402
 from unstatic.training.loop import Run, TrainingConfig  # noqa: E402
 from unstatic.training.optim import OptimiserConfig, linear_weights  # noqa: E402
-from unstatic.world.render import render_batch  # noqa: E402
 
 FIRST_SEED = 20_000_000  # far from those of presets and of the evaluation
-LONG_EVERY, AT_ONCE = 7, 8  # seven, so that parts and sizes all have their share
+LONG_EVERY = 7  # seven, so that parts and sizes all have their share
 SHORT, LONG = 5, 17  # latent frames: a still and a chunk, and a whole clip
 LONG_SHARE = 0.15  # of all batches
 BATCH, LONG_BATCH = 16, 4
@@ -83,19 +80,9 @@ def write_clips(model: InstalledModel, folder: Path, clips: int, part: int, part
             first = FIRST_SEED + world.shard_clips * number
             seeds = range(first, first + world.shard_clips)
             drawn = [draw_clip(world, shard_size(world, number), seed) for seed in seeds]
-            latents, objects = list[ndarray](), list[ndarray]()
-            for start in range(0, len(drawn), AT_ONCE):
-                some = [
-                    (each.spec, each.trajectory.window(0, shown)) for each in drawn[start : start + AT_ONCE]
-                ]
-                clips_shown = render_batch(some, samples=world.samples, device=renderer(device))
-                video = to_video(torch.from_numpy(np.stack([each.frames for each in clips_shown])))
-                with torch.inference_mode():
-                    latent = autoencoder.encode(video.to(device, dtype)).transpose(1, 2)
-                latents.append(latent.half().cpu().numpy())
-                shows = [(each.ids > 0) & (each.ids != SCENERY) for each in clips_shown]
-                objects += [object_cells(each, compression) for each in shows]
-            arrays = {"latents": np.concatenate(latents), "objects": np.stack(objects)}
+            scenes = [(each.spec, each.trajectory.window(0, shown)) for each in drawn]
+            latents, objects = encode_scenes(scenes, autoencoder, device, samples=world.samples)
+            arrays = {"latents": latents, "objects": objects}
             lines = [each.spec.to_json() for each in drawn]
             write_shard(folder, "latents", number, arrays, lines, about={"encoder": model.manifest.name})
             bar.advance()
@@ -104,11 +91,6 @@ def write_clips(model: InstalledModel, folder: Path, clips: int, part: int, part
 def is_long(number: int) -> bool:
     """Tell whether a shard has whole clips."""
     return number % LONG_EVERY == LONG_EVERY - 1
-
-
-def renderer(device: torch.device) -> str:
-    """Name the device that renders."""
-    return "cuda:0" if device.type == "cuda" else "cpu"
 
 
 # --------------------------------------------------------------------------------------------------- training
@@ -181,7 +163,7 @@ def train(model: InstalledModel, folder: Path, stage: str, samples: int) -> Path
     batches = batches_of(chosen, open_shards(folder, "latents"), encoder, device)
     if few:
         teacher = load_transformer(begins).to(device, compute_dtype(device)).eval().requires_grad_(False)
-        config = DistillConfig(plain=0.25, anew=True)
+        config = DistillConfig(teacher_walks=True)
         step = DistillStep(teacher=teacher, plain=plain, config=config, shift=manifest.defaults.shift)
         fit("few steps", run, step, batches, folder / stage, picture=picture)
     else:
@@ -211,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     keep_freed_memory()
     model = find_model(options.model)
-    if not set(SCALARS) <= set(load_transformer(model.weights("transformer")).config.scalars):
+    if model.manifest.distilled is None:
         raise InputError(f"{options.model} was not distilled: this teaches few-step models")
     if options.stage == "clips":
         part, parts = map(int, options.part.split("/"))

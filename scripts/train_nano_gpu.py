@@ -44,7 +44,7 @@ from unstatic.core.device import compute_dtype, pick_device  # noqa: E402
 from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.files import atomic_path  # noqa: E402
 from unstatic.core.seeds import generator, numpy_generator  # noqa: E402
-from unstatic.data.encode import SCENERY, latent_starts, object_cells, to_video  # noqa: E402
+from unstatic.data.encode import latent_starts  # noqa: E402
 from unstatic.data.latents import LatentBatch, Window  # noqa: E402
 from unstatic.data.shards import Shard, open_shards, shard_path, write_shard  # noqa: E402
 from unstatic.diffusion.distilled import SCALARS  # noqa: E402
@@ -57,7 +57,7 @@ from unstatic.models.weights import save_model  # noqa: E402
 from unstatic.presets.nano import preset  # noqa: E402
 from unstatic.presets.preset import Preset, WorldRun  # noqa: E402
 from unstatic.presets.render import draw_shard, shard_size  # noqa: E402
-from unstatic.presets.stages import averaged, load_autoencoder, load_transformer  # noqa: E402
+from unstatic.presets.stages import averaged, encode_scenes, load_autoencoder, load_transformer  # noqa: E402
 from unstatic.training.checkpoint import checkpoints, load_checkpoint, save_checkpoint  # noqa: E402
 from unstatic.training.diffusion_step import DiffusionStep  # noqa: E402
 from unstatic.training.distill_step import DistillStep  # noqa: E402
@@ -65,7 +65,6 @@ from unstatic.training.loop import Run, train  # noqa: E402
 from unstatic.training.optim import linear_weights  # noqa: E402
 from unstatic.training.step import Step  # noqa: E402
 from unstatic.world.captions import caption  # noqa: E402
-from unstatic.world.render import render_batch  # noqa: E402
 from unstatic.world.scenes import Sample  # noqa: E402
 from unstatic.world.spec import SceneSpec, Trajectory  # noqa: E402
 
@@ -73,7 +72,6 @@ Thing = TypeVar("Thing")
 
 LONG_EVERY, LONG_FRAMES, MINUTE_FRAMES = 8, 129, 960
 LONG = Window(latent_frames=33, batch_size=88, share=0.1)
-RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
 SAVE_INTERVAL_S, LOG_STEPS = 90.0, 50
 
 
@@ -144,18 +142,7 @@ def encode_samples(
     """Render and encode clips, write captions and encode those too: float16, as latents are stored."""
 
     def encoded(scenes: list[tuple[SceneSpec, Trajectory]]) -> tuple[np.ndarray, np.ndarray]:
-        latents, objects = [], []
-        there = "cuda:0" if device.type == "cuda" else "cpu"
-        for start in range(0, len(scenes), RENDERED_AT_ONCE):
-            batch = scenes[start : start + RENDERED_AT_ONCE]
-            clips = render_batch(batch, samples=chosen.world.samples, device=there)
-            for first in range(0, len(clips), ENCODED_AT_ONCE):
-                frames = np.stack([clip.frames for clip in clips[first : first + ENCODED_AT_ONCE]])
-                video = to_video(torch.from_numpy(frames).to(device)).to(compute_dtype(device))
-                latents.append(autoencoder.encode(video).transpose(1, 2).half().cpu().numpy())
-            shows = [(clip.ids > 0) & (clip.ids != SCENERY) for clip in clips]
-            objects += [object_cells(each, autoencoder.config.compression) for each in shows]
-        return np.concatenate(latents), np.stack(objects)
+        return encode_scenes(scenes, autoencoder, device, samples=chosen.world.samples)
 
     latents, objects = encoded([(each.spec, each.trajectory) for each in samples])
     arrays = {"latents": latents, "objects": objects}

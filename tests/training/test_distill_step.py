@@ -195,7 +195,7 @@ def test_a_distilled_teacher_lands_in_one_pass() -> None:
 
 
 def test_a_distilled_teacher_may_take_the_steps_of_one_that_was_not() -> None:
-    step = a_step(DistillConfig(grids=(4,), anew=True))
+    step = a_step(DistillConfig(grids=(4,), teacher_walks=True))
     student = step.plain.model
     case = step.draw(a_batch(), generator("case"))
     with torch.no_grad():

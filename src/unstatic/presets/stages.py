@@ -16,10 +16,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Float16, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
@@ -31,7 +32,7 @@ from unstatic.core.log import progress
 from unstatic.core.memory import keep_freed_memory
 from unstatic.core.seeds import generator
 from unstatic.core.shapes import Compression
-from unstatic.data.encode import encode_clips, to_video
+from unstatic.data.encode import SCENERY, encode_clips, object_cells, to_video
 from unstatic.data.latents import LatentBatch, LatentBatches
 from unstatic.data.loader import AutoencoderBatches
 from unstatic.data.shards import Shard, open_shards
@@ -56,9 +57,13 @@ from unstatic.training.loop import Run
 from unstatic.training.optim import kernel_weights, linear_weights
 from unstatic.training.step import Step
 
+if TYPE_CHECKING:
+    from unstatic.world.spec import SceneSpec, Trajectory
+
 TEXT_ENCODER = "minilm"
 EXPANDER = "world"  # what users type is put into the words of the world's captions
 EXAMPLES_PER_SHARD = 8
+RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -71,7 +76,7 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     keep_freed_memory()
     target = pick_device(device)
     claim_folder(preset, folder, target)
-    render_clips(preset.world, folder / "clips", seed=preset.seed, device=_renderer(target))
+    render_clips(preset.world, folder / "clips", seed=preset.seed, device=renderer(target))
     train_autoencoder(preset, folder, target)
     encode(preset, folder, target)
     train_diffusion(preset, folder, target)
@@ -79,7 +84,7 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     return export(preset, folder)
 
 
-def _renderer(device: torch.device) -> str:
+def renderer(device: torch.device) -> str:
     """Name the Warp device on which clips are rendered: the processor, or the first NVIDIA card."""
     return "cuda:0" if device.type == "cuda" else "cpu"
 
@@ -214,6 +219,30 @@ def encode_with(
 
     with progress("encoding", sum(len(shard) for shard in open_shards(clips, "clips"))) as bar:
         encode_clips(clips, latents, to_latent, compression, name=name, progress=bar.advance)
+
+
+def encode_scenes(
+    scenes: "Sequence[tuple[SceneSpec, Trajectory]]",
+    autoencoder: TinyAutoencoder,
+    device: torch.device,
+    *,
+    samples: int,
+) -> tuple[Float16[ndarray, "n t c h w"], Bool[ndarray, "n t h w"]]:
+    """Render scenes, `samples` rays a pixel, and encode them: their latents, and which cells show objects."""
+    from unstatic.world.render import render_batch
+
+    latents, objects = list[ndarray](), list[ndarray]()
+    for start in range(0, len(scenes), RENDERED_AT_ONCE):
+        batch = scenes[start : start + RENDERED_AT_ONCE]
+        clips = render_batch(batch, samples=samples, device=renderer(device))
+        for first in range(0, len(clips), ENCODED_AT_ONCE):
+            frames = np.stack([clip.frames for clip in clips[first : first + ENCODED_AT_ONCE]])
+            video = to_video(torch.from_numpy(frames).to(device)).to(compute_dtype(device))
+            with torch.inference_mode():
+                latents.append(autoencoder.encode(video).transpose(1, 2).half().cpu().numpy())
+        shows = [(clip.ids > 0) & (clip.ids != SCENERY) for clip in clips]
+        objects += [object_cells(each, autoencoder.config.compression) for each in shows]
+    return np.concatenate(latents), np.stack(objects)
 
 
 # ----------------------------------------------------------------------------------------------- diffusion

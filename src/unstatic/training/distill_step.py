@@ -51,8 +51,8 @@ class DistillConfig:
 
     The teacher takes as many substeps as make a schedule of about `finest` steps, at most `substeps`. The
     share `plain` of all batches is ordinary training. `openings` says how often the student's anchor is the
-    first frame of the minute, where it is known, and `recycle` how often the past has errors. With `anew` a
-    teacher that was distilled itself, and trained on since, takes the steps of one that was not.
+    first frame of the minute, where it is known, and `recycle` how often the past has errors. With
+    `teacher_walks` a teacher that was distilled itself, and trained on since, walks as one that was not.
     """
 
     grids: tuple[int, ...] = (4, 6, 8, 12, 24)
@@ -62,7 +62,7 @@ class DistillConfig:
     plain: float = 0.25
     openings: float = 0.75
     recycle: RecycleConfig = field(default_factory=RecycleConfig)
-    anew: bool = False
+    teacher_walks: bool = False
 
     def __post_init__(self) -> None:
         if min(self.grids, default=0) < 1 or self.substeps < 1 or self.max_guidance < 1:
@@ -180,7 +180,7 @@ class DistillStep:
 
     def teach(self, case: Case, text: Float[Tensor, "b s e"]) -> Latent:
         """Return where the guided teacher gets from the start of the step to its end."""
-        if not self.config.anew and set(SCALARS) <= set(self.teacher.config.scalars):
+        if not self.config.teacher_walks and set(SCALARS) <= set(self.teacher.config.scalars):
             look = read(self.teacher, case, text)
             return land(look, self.plain.config.prediction, case.latent, case.levels, case.guidance)
         empty = self.plain.empty_text.to(text).expand_as(text)
