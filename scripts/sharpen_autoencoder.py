@@ -182,7 +182,8 @@ def check_encoder(saved: Path, model: TinyAutoencoder) -> None:
     """Raise InputError if a checkpoint is of an autoencoder with another encoder."""
     with safe_open(saved, framework="pt") as file:
         for name, weight in model.encoder.state_dict().items():
-            if not torch.equal(file.get_tensor(f"model.autoencoder.encoder.{name}"), weight.cpu()):
+            saved_weight = file.get_tensor(f"model.autoencoder.encoder.{name}")
+            if not torch.equal(saved_weight.float(), weight.float().cpu()):
                 raise InputError(f"{saved.parent} was begun with another model: take another folder")
 
 

@@ -53,6 +53,7 @@ from unstatic.training.diffusion_step import DiffusionStep  # noqa: E402
 from unstatic.training.distill_step import DistillConfig, DistillStep  # noqa: E402
 from unstatic.training.loop import Run, TrainingConfig  # noqa: E402
 from unstatic.training.optim import OptimiserConfig, linear_weights  # noqa: E402
+from unstatic.training.recycle import RecycleConfig  # noqa: E402
 
 FIRST_SEED = 20_000_000  # far from those of presets and of the evaluation
 LONG_EVERY = 7  # seven, so that parts and sizes all have their share
@@ -163,7 +164,8 @@ def train(model: InstalledModel, folder: Path, stage: str, samples: int) -> Path
     batches = batches_of(chosen, open_shards(folder, "latents"), encoder, device)
     if few:
         teacher = load_transformer(begins).to(device, compute_dtype(device)).eval().requires_grad_(False)
-        config = DistillConfig(teacher_walks=True)
+        # Stills are often the student's own, as in a film of it
+        config = DistillConfig(teacher_walks=True, recycle=RecycleConfig(share=0.5))
         step = DistillStep(teacher=teacher, plain=plain, config=config, shift=manifest.defaults.shift)
         fit("few steps", run, step, batches, folder / stage, picture=picture)
     else:

@@ -103,6 +103,19 @@ def test_casts_are_not_cached():
     assert cached == [(True, False)]
 
 
+def test_weights_read_as_bfloat16_are_trained_as_float32():
+    """A step of a thousandth of a weight is lost on bfloat16, whose numbers are 1/256 apart."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 6)).to(torch.bfloat16)
+    rates = OptimiserConfig(learning_rate=1e-5, matrix_learning_rate=1e-4, weight_decay=0.0)
+    settings = TrainingConfig(samples=16, warm_up=0, cooldown=0.0, optimiser=rates)
+    run = Run(model, settings, matrices=linear_weights(model, "2"), dtype=torch.bfloat16)
+    before = weights(run)
+    list(train(run, FitSine(run.model), PointBatches(16)))
+    assert {value.dtype for value in run.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert (weights(run) != before).float().mean() > 0.95
+
+
 def test_randomness_depends_on_seed_and_batch_alone():
     first, second, other = build(), build(), build(seed=1)
     for run in (first, second, other):
@@ -116,6 +129,11 @@ def test_schedule_warms_up_stays_and_cools_down():
     config = TrainingConfig(samples=1000, warm_up=100, cooldown=0.2)
     scales = [learning_rate_scale(seen, config) for seen in (0.0, 50.0, 100.0, 800.0, 850.0, 1000.0)]
     assert scales == pytest.approx([0, 0.5, 1, 1, 0.5, 0])
+
+
+def test_a_last_batch_may_reach_beyond_a_schedule_that_never_cools():
+    config = TrainingConfig(samples=10, warm_up=0, cooldown=0.0)
+    assert learning_rate_scale(12.0, config) == 1.0
 
 
 def test_clips_the_gradient():

@@ -14,6 +14,7 @@ from numpy import ndarray
 from PIL import Image
 
 from unstatic.core.errors import InputError
+from unstatic.core.files import atomic_path
 from unstatic.training.loop import StepMetrics
 
 
@@ -134,4 +135,5 @@ def _rewind(path: Path, start: int) -> None:
         kept = [line for line in whole if json.loads(line)["samples"] <= start]
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is no metrics file ({error}); move it away") from error
-    path.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
+    with atomic_path(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")

@@ -88,7 +88,7 @@ def learning_rate_scale(seen: float, config: TrainingConfig) -> float:
     """
     start = config.samples * (1 - config.cooldown)
     warm_up = min(1.0, seen / config.warm_up) if config.warm_up else 1.0
-    if seen <= start:
+    if seen <= start or start >= config.samples:
         return warm_up
     return warm_up * max(0.0, 1 - math.sqrt((seen - start) / (config.samples - start)))
 
@@ -96,8 +96,9 @@ def learning_rate_scale(seen: float, config: TrainingConfig) -> float:
 class Run:
     """Everything that a training run changes: weights, optimiser, averages and clock.
 
-    `matrices` names the parameters for Muon (see `linear_weights`). Weights stay in fp32; steps compute in
-    `dtype` under autocast, by default the fastest that the device multiplies well.
+    `matrices` names the parameters for Muon (see `linear_weights`). Weights are fp32 from here on, whatever
+    they were read from: of a step on bfloat16 nine tenths would be rounded away. Steps compute in `dtype`
+    under autocast, by default the fastest that the device multiplies well.
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class Run:
     ):
         self.device = device or torch.device("cpu")
         self.dtype = dtype or compute_dtype(self.device)
-        self.model = model.to(self.device)
+        self.model = model.to(self.device, torch.float32)
         self.config = config
         self.optimiser = Optimiser(self.model, config.optimiser, matrices, self.dtype)
         self.averages = [Average(self.model, half_life) for half_life in config.half_lives]
