@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable
 
 from unstatic.evals.classical import load_classical
-from unstatic.evals.follow import FollowResult, follow
+from unstatic.evals.follow import SUMS, FollowResult, follow
 from unstatic.evals.parser import load_parser
 from unstatic.evals.prompts import SUITES, load_suite
 
@@ -20,7 +20,7 @@ def rows(result: FollowResult) -> Iterable[str]:
     """Yield a row for every atom that the suite asks for."""
     real = result.columns[0]
     for atom in result.atoms:
-        if atom in ("action", "all"):
+        if atom in SUMS:
             continue
         network, classical = (real.agreement(atom, reader) for reader in range(2))
         both = real.score(atom)
@@ -35,7 +35,7 @@ def main() -> None:
         result = follow({}, load_suite(name), readers)
         print("\n".join(rows(result)), flush=True)
         for atom in result.atoms:
-            if atom in ("action", "all"):
+            if atom in SUMS:
                 continue
             print(atom, result.columns[0].confusions(atom), file=sys.stderr, flush=True)
 

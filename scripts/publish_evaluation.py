@@ -1,14 +1,14 @@
 """Put the figures of an evaluation into the documents.
 
-    unstatic eval nano -o report
+    unstatic eval nano --slow-prompts 20 --fvd -o report
     unstatic bench --json > native.json
     unstatic bench --json --seconds 5 --size 384x384 > default.json
     unstatic bench --json --seconds 5 --size 1280x720 > 720p.json
     unstatic bench --json --seconds 5 --size 1920x1080 --fps 32 > 1080p.json
     python scripts/publish_evaluation.py report --machine "two cores of a Xeon with AMX" --bench *.json
 
-With --keep, parts that the report lacks stay as they were published, of the same weights and machine; and all
-benchmarks, if none is given.
+With --keep, parts that the report lacks stay as they were published, of the same weights and machine and
+measured in the same way; and all benchmarks, if none is given.
 
 Writes docs/reference/evaluation.md and evaluation.json (scores without single answers), the table of the
 README, and every figure that a document names: after `<!-- figure: PART / KEY / ... -->` stands what the JSON
@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
+from unstatic.core.commit import CHANGED
 from unstatic.core.errors import InputError
 from unstatic.evals.report import to_markdown
 from unstatic.models.manifest import find_model
@@ -41,7 +42,7 @@ HEAD = """# Evaluation of {model}
 What `{command}` measures, as explained in [how we know what a
 model can do](../explanation/evaluation.md): the shares of films in which both parsers read what the prompt
 asked for, with 95% Wilson intervals. Of the weights `{digest}`, at commit {commit}, on {machine}.
-"First 20" in the name of a column means the first 20 prompts of each suite.
+"First" in the name of a column means that it has only the first prompts of each suite.
 
 ![films of the first prompts of the suite "objects", and what was read](../pictures/answers.jpg)
 
@@ -63,7 +64,7 @@ def main() -> None:
         for path in (options.report / "parts").glob("*.json")
     }
     digest = find_model(facts["model"]).digest()
-    check_weights(options.report / "parts", digest)
+    check_parts(options.report / "parts", digest)
     short = (
         {"digest": digest, "machine": options.machine} | shortened(facts) | {"bench": films(options.bench)}
     )
@@ -80,29 +81,43 @@ def main() -> None:
         document.write_text(text, encoding="utf-8")
 
 
-def check_weights(parts: Path, digest: str) -> None:
-    """Raise InputError if a part was measured of other weights than those that are installed."""
+def check_parts(parts: Path, digest: str) -> None:
+    """Raise InputError if a part is of other weights than are installed, or of code that no commit has."""
     for path in sorted(parts.glob("*.json")):
-        of = json.loads(path.read_text(encoding="utf-8"))["key"].split()[0]
+        part = json.loads(path.read_text(encoding="utf-8"))
+        of = part["key"].split()[0]
         if of != digest:
             raise InputError(f"{path} is of the weights {of}, not {digest}: measure it again")
+        if part["facts"]["commit"].endswith(CHANGED):
+            raise InputError(
+                f"{path} was measured by code that no commit has: commit it and measure it again"
+            )
 
 
 def with_kept(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
     """Return new facts and, where there are none, the old ones, each with the commit that measured it.
 
-    Commit and command are those of the old facts. Raises InputError if these are of other weights, or of
-    another machine.
+    Commit and command are those of the old facts. Raises InputError if these are of other weights, of another
+    machine, or measured in another way: other prompts, other steps.
     """
     for name, said in (("digest", "the weights "), ("machine", "")):
         if new[name] != old[name]:
             raise InputError(f"what is published is of {said}{old[name]}: measure all of it again")
     found = {name: {"commit": old["commit"]} | each for name, each in old.items() if is_part(name, each)}
     found |= {name: each for name, each in new.items() if is_part(name, each)}
+    ways = {name: ways_of(name, each) for name, each in found.items()}
+    if len(set(ways.values())) > 1:
+        raise InputError(f"parts were measured in several ways ({ways}): measure all of them in one")
     about = {name: each for name, each in new.items() if not isinstance(each, Mapping)}
     about |= {name: old[name] for name in ("commit", "command")}
     ordered = {name: found[name] for name in (*PARTS, DISTRIBUTION, *found) if name in found}
     return about | ordered | {"bench": new["bench"] or old["bench"]}
+
+
+def ways_of(name: str, facts: Mapping[str, Any]) -> str:
+    """Say how a part was measured; of FVD the suites do not count."""
+    how = str(facts.get("how", "as before it was noted"))
+    return how.partition(" of ")[0] if name == DISTRIBUTION else how
 
 
 def is_part(name: str, facts: Any) -> bool:
@@ -158,8 +173,17 @@ def with_table(text: str, facts: Mapping[str, Any]) -> str:
 
 
 def with_figures(text: str, facts: Mapping[str, Any]) -> str:
-    """Return a document with every figure that it names."""
-    return FIGURE.sub(lambda found: f"<!-- figure: {found[1]} -->{figure(facts, found[1])}", text)
+    """Return a document with every figure that it names. Raises InputError for one that was not measured."""
+
+    def filled(found: re.Match[str]) -> str:
+        try:
+            return f"<!-- figure: {found[1]} -->{figure(facts, found[1])}"
+        except KeyError as error:
+            raise InputError(
+                f"nothing was measured for the figure {found[1]}: see the commands at the top of this script"
+            ) from error
+
+    return FIGURE.sub(filled, text)
 
 
 def figure(facts: Mapping[str, Any], path: str) -> str:

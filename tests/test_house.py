@@ -21,10 +21,10 @@ MAX_FUNCTION_LINES = 80
 MAX_ROOM_LINES = {
     "cli": 2_600,
     "server": 9_500,
-    "presets": 2_150,
+    "presets": 2_200,
     "training": 2_000,
     "generate": 6_400,
-    "evals": 4_150,
+    "evals": 4_200,
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,

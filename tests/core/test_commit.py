@@ -1,3 +1,4 @@
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,28 @@ def test_a_further_work_tree_has_a_head_of_its_own(tmp_path: Path, monkeypatch: 
     (tmp_path / "other" / ".git").write_text("gitdir: ../main/.git/worktrees/other\n")
     monkeypatch.setattr(commit, "__file__", str(tmp_path / "other" / "src" / "commit.py"))
     assert commit.current_commit() == DIGITS[:7]
+
+
+def test_a_package_that_was_changed_since_is_marked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "src" / "unstatic"
+    file = package / "core" / "commit.py"
+    file.parent.mkdir(parents=True)
+    file.write_text("first")
+    who = ["-c", "user.name=A", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*who, "commit", "-qm", "first"]):
+        subprocess.run(["git", *command], cwd=tmp_path, check=True)
+    monkeypatch.setattr(commit, "__file__", str(file))
+    assert commit.current_version() == commit.current_commit() != ""
+    (tmp_path / "README.md").write_text("not of the package")
+    assert commit.current_version() == commit.current_commit()
+    file.write_text("second")
+    assert commit.current_version() == f"{commit.current_commit()}+"
+    monkeypatch.setattr(commit.subprocess, "run", no_git)
+    assert commit.current_version() == commit.current_commit()
+
+
+def no_git(*_: object, **__: object) -> None:
+    raise FileNotFoundError("git")
 
 
 def test_outside_a_checkout_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

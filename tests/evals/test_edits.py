@@ -6,7 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from unstatic.evals.edits import EditedVideo, Kept, joint, measure_edit, measure_edits, psnr
+from unstatic.evals.edits import (
+    NAMES,
+    EditedVideo,
+    Kept,
+    evenly,
+    joint,
+    measure_edit,
+    measure_edits,
+    psnr,
+    worst,
+)
+from unstatic.evals.intervals import Score
 from unstatic.evals.readings import Frames
 
 
@@ -82,11 +93,36 @@ def test_psnr_is_of_all_frames_together():
 def test_tables_show_medians_and_leave_out_what_is_not_there():
     good, bad = an_edit(turning(48), 24, (24,)), an_edit(turning(48, speed=2), 24, (24,))
     result = measure_edits([good, good, bad, EditedVideo(task="u", frames=turning(8), kept=(), joints=())])
-    assert result.to_json()["t"]["edits"] == 3
-    assert result.to_json()["u"] == {
-        "kept_psnr": None, "copy_psnr": None, "position": None, "velocity": None, "motion": None, "edits": 1
-    }  # fmt: skip
-    assert "| u | 1 | - dB | - dB | - | - | - |" in result.to_markdown()
+    assert result.to_json()["t"]["edits"] == len(result.to_json()["t"]["figures"]) == 3
+    assert result.to_json()["u"] == dict.fromkeys(NAMES) | {
+        "unseen": {"right": 0, "total": 0, "interval_95": [0.0, 1.0]},
+        "edits": 1,
+        "figures": [dict.fromkeys(NAMES)],
+    }
+    assert "| u | 1 | - dB | - dB | - | - | - | - | - | - |" in result.to_markdown()
+
+
+def test_a_joint_is_unseen_if_it_is_as_small_as_in_nine_of_ten_uncut_renders():
+    smooth = turning(48)
+    jumped = np.concatenate([smooth[:20], smooth[26:]])
+    uneven = np.concatenate([smooth[:24], smooth[25:], smooth[:1]])
+    edits = [
+        replace(an_edit(frames, 20, (20,)), uncut=uncut)
+        for frames, uncut in ((smooth, smooth), (jumped, smooth), (smooth, uneven))
+    ]
+    result = measure_edits(edits)
+    assert result.unseen("t") == Score(2, 3)
+    assert result.median("t", "uncut_position") == pytest.approx(1, abs=0.1)
+    assert result.to_json()["t"]["unseen"]["right"] == 2
+
+
+def test_of_several_joints_the_uncut_render_is_looked_at_in_as_many_places():
+    assert evenly(65, 1) == [32]
+    assert evenly(65, 3) == [16, 32, 48]
+    still = turning(30)
+    leaps = np.concatenate([still[:10], still[14:]])
+    found = measure_edit(replace(an_edit(still, 10, (10, 20)), uncut=np.concatenate([leaps, leaps])))
+    assert found.uncut_position == worst([joint(np.concatenate([leaps, leaps]), at) for at in (17, 34)])[0]
 
 
 def test_of_what_was_painted_anew_above_only_the_rest_is_compared() -> None:

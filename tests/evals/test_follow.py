@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from unstatic.evals.follow import REAL, RECONSTRUCTION, Answer, answer_sheet, follow, remark, said
+from unstatic.evals.intervals import Score
 from unstatic.evals.prompts import Prompt, Suite, load_suite
 from unstatic.evals.readings import Reading, Thing, truth
 
@@ -80,6 +81,17 @@ def test_a_slow_maker_may_film_the_first_prompts_only(suite: Suite) -> None:
         facts["quick"]["scores_of_first"]["3"]["event"]["right"] == facts["slow"]["scores"]["event"]["right"]
     )
     assert "scores_of_first" not in facts["slow"] | facts[REAL]
+
+
+def test_what_was_never_seen_is_counted_where_it_is_asked_for() -> None:
+    suite = load_suite("held-out")
+    asked = [prompt for prompt in suite.prompts if prompt.asks_for_unseen]
+    assert len(asked) == 132  # the other 28 are of a material in an event, and no parser reads materials
+    some = Suite("held-out", (*asked[:2], next(each for each in suite.prompts if not each.asks_for_unseen)))
+    (real,) = follow({}, some, [Scripted(lambda number: reading_of(some.prompts[number]))]).columns
+    assert real.score("unseen") == Score(2, 2)
+    assert real.score("all") == Score(3, 3)
+    assert not any(prompt.asks_for_unseen for prompt in load_suite("animals").prompts)
 
 
 def test_an_atom_is_right_only_if_all_parsers_read_it(suite: Suite) -> None:

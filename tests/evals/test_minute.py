@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from unstatic.evals import minute as module
+from unstatic.evals.intervals import Score
 from unstatic.evals.minute import Minutes, followed, motion, watch_minutes
 from unstatic.evals.prompts import Prompt, Suite, load_suite
 from unstatic.evals.readings import Frames, Reading, Thing
@@ -68,6 +69,22 @@ def test_a_frozen_film_has_no_motion_and_a_fast_one_has_more():
     assert fast.motion_ratio(slow) > 1.5
 
 
+def test_other_heroes_that_come_do_not_make_up_for_those_that_go():
+    bright = a_film()
+    fading = (bright * np.linspace(1, 0.2, 320)[:, None, None, None]).astype(np.uint8)
+    coming = fading[::-1].copy()
+    films = Minutes("", tuple(measured(each) for each in (fading, coming)))
+    assert films.begins == films.ends == Score(1, 2)
+    assert films.stays == Score(0, 1)
+
+
+def test_a_frozen_film_and_a_wild_one_do_not_make_up_for_each_other():
+    slow, frozen, fast = (measured(a_film(step=step)) for step in (1, 0, 2))
+    real = Minutes("", (slow, slow))
+    assert Minutes("", (slow, slow)).moves_alike(real) == Score(2, 2)
+    assert Minutes("", (frozen, fast)).moves_alike(real) == Score(0, 2)
+
+
 def test_no_edges_give_no_figure_instead_of_an_error():
     film = measured(np.full((320, 32, 32, 3), 90, np.uint8))
     assert math.isnan(film.sharpness_ratio)
@@ -100,5 +117,8 @@ def test_all_makers_are_measured_beside_the_renders(monkeypatch: pytest.MonkeyPa
     assert facts["same"]["motion_ratio"] == pytest.approx(1)
     assert facts["dark"]["motion_ratio"] == pytest.approx(1 / 3, abs=0.02)
     assert len(facts["same"]["curves"]["motion"]) == 20
+    assert facts["same"]["films"][1]["motion_ratio"] == pytest.approx(1)
+    assert facts["dark"]["moves_alike"]["right"] == 0
+    assert facts["dark"]["stays"]["total"] == 0
     assert len(seen) == 2
     assert "| motion, that of the renders = 1 | 1.00 | 0.33 | 1.00 |" in result.to_markdown()

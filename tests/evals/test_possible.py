@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from unstatic.core.seeds import generator
+from unstatic.evals.intervals import Score
 from unstatic.evals.possible import FRAMES, LAWS, Case, draw_case, draw_cases, judge, surprise
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 
@@ -79,6 +80,16 @@ def test_a_judge_who_dislikes_leaps_is_right_and_one_who_likes_them_wrong(cases:
     assert judge(some, lambda *_: 1.0).rows["all"].right == 0  # a tie is not right
     assert result.to_markdown().splitlines()[-1].startswith("| all | 100.0%")
     assert result.to_json()["all"] == {"right": 3, "total": 3, "share": 1.0}
+
+
+def test_who_copies_frames_notices_leaps_and_nothing_else(cases: dict[str, Case]) -> None:
+    """What a film that runs backwards is wrong in, no change from frame to frame tells: half by chance."""
+    case = cases["arrow of time"]
+    result = judge([*cases.values(), case], lambda *_: 1.0)
+    assert result.copying["arrow of time"] == Score(1, 2)
+    assert all(result.copying[law] == Score(1, 1) for law in ("permanence", "colour", "shape"))
+    assert result.to_json()["copying"]["all"]["total"] == len(LAWS) + 1
+    assert result.to_markdown().splitlines()[0].endswith("| who copies frames |")
 
 
 def test_surprise_looks_at_every_chunk_but_the_first() -> None:

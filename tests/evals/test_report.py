@@ -39,6 +39,14 @@ def test_rows_add_up_the_suites_that_ask_and_keep_held_out_prompts_apart() -> No
     assert rows["all, held-out combinations"]["real render"].share == 0.25
 
 
+def test_of_held_out_prompts_those_count_whose_unseen_pair_is_read() -> None:
+    held_out = suite_facts(6, 30, ("unseen",))
+    for column in held_out["columns"].values():
+        column["scores"]["all"] = {"right": 10, "total": 40, "share": 0.25}
+    row = best_rows(FACTS | {"held-out": held_out})["all, held-out combinations"]
+    assert (row["real render"].right, row["real render"].total) == (6, 30)
+
+
 def test_the_table_has_a_row_for_every_atom_and_its_aim() -> None:
     header, _, *rows = to_markdown(FACTS).splitlines()
     assert header == "| | real render | nano <24> steps | aim |"

@@ -15,10 +15,12 @@ from unstatic.generate.native import NativeEngine
 from unstatic.models.manifest import Distilled, find_model
 from unstatic.presets import evaluation
 from unstatic.presets.evaluation import (
+    PARTS,
     EvaluationPlan,
     check_plan,
     command_of,
     enlargement,
+    parts_of,
     run_evaluation,
     usual,
     ways_of_sampling,
@@ -127,6 +129,45 @@ def test_the_command_is_the_one_that_measures_it() -> None:
     asked = EvaluationPlan(parts=("edits",), slow_prompts=20, few_steps=0, networks=True)
     told = "unstatic eval nano --suite edits --slow-prompts 20 --few-steps 0 --fvd -o report"
     assert command_of(asked, "nano") == told
+
+
+def test_a_suite_beside_the_usual_parts_is_part_of_the_command() -> None:
+    asked = EvaluationPlan(parts=("first-light",))
+    assert command_of(asked, "nano") == "unstatic eval nano --suite first-light -o report"
+
+
+def test_parts_say_by_which_code_and_how_they_were_measured(bench: Bench, tmp_path: Path) -> None:
+    todo = EvaluationPlan(
+        parts=("objects",), folder=tmp_path, digest="A", commit="1234567", prompts=7, networks=True
+    )
+    facts = run(todo)
+    assert facts["objects"]["commit"] == facts["distribution"]["commit"] == "1234567"
+    assert facts["objects"]["how"].startswith("7 50 None None True")
+    assert facts["distribution"]["how"] == f"{facts['objects']['how']} of objects"
+    assert bench.measured == ["A objects"]
+
+
+def test_a_model_is_spared_what_it_cannot_do() -> None:
+    nano = find_model("nano").manifest
+    assert parts_of(nano) == PARTS
+    at_once = replace(nano, chunk=None)
+    assert set(PARTS) - set(parts_of(at_once)) >= {"possible"}
+    with pytest.raises(InputError, match="makes a film at once"):
+        check_plan(at_once, EvaluationPlan(parts=("possible",)))
+    deaf = replace(nano, given="nothing")
+    assert set(PARTS) - set(parts_of(deaf)) == {"edits"}
+    with pytest.raises(InputError):
+        check_plan(deaf, EvaluationPlan(parts=("edits",)))
+    short = replace(nano, max_seconds=10.0)
+    assert set(PARTS) - set(parts_of(short)) == {"minutes"}
+
+
+def test_one_film_has_no_distance() -> None:
+    nano = find_model("nano").manifest
+    one = EvaluationPlan(parts=("objects",), prompts=1, networks=True)
+    with pytest.raises(InputError, match="2 prompts or more"):
+        check_plan(nano, one)
+    check_plan(nano, replace(one, parts=("reconstruction",)))
 
 
 @pytest.mark.parametrize(("side", "times"), [(32, 1), (64, 1), (128, 2), (256, 4)])

@@ -5,8 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from unstatic.evals.follow import REAL
-from unstatic.presets.feature_store import FeatureStore
+from unstatic.evals.follow import REAL, RECONSTRUCTION
+from unstatic.evals.prompts import load_suite
+from unstatic.presets.feature_store import OTHERS, FeatureStore, another
+from unstatic.world.held_out import held_out
+from unstatic.world.relations import hero
 
 
 def mean_colour(frames: np.ndarray) -> np.ndarray:
@@ -35,6 +38,29 @@ def test_what_is_farther_has_a_larger_distance_and_only_compared_suites_count(st
     assert table.columns["far"].frechet > 100 * table.columns["near"].frechet
     assert len(table.to_markdown().splitlines()) == 4
     assert table.to_json()["far"]["made"] == 24
+
+
+def test_other_renders_stand_first_and_copies_have_no_kernel_distance(store: FeatureStore) -> None:
+    for suite in ("objects", "animals"):
+        for seed in range(12):
+            store.add(suite, RECONSTRUCTION, clip(seed))
+            store.add(suite, OTHERS, clip(200 + seed))
+    table = store.measure()
+    assert list(table.columns) == [OTHERS, "near", "far", RECONSTRUCTION]
+    assert table.columns[RECONSTRUCTION].kernel is None
+    assert table.to_json()[OTHERS]["kernel"] is not None
+    assert table.to_markdown().splitlines()[-1].endswith(" |  |")
+
+
+@pytest.mark.parametrize("suite", ["objects", "animals"])
+def test_another_scene_has_such_a_thing_do_the_same(suite: str) -> None:
+    for prompt in load_suite(suite).prompts[:3]:
+        other = another(prompt.spec)
+        assert (hero(other).shape, other.event) == (hero(prompt.spec).shape, prompt.spec.event)
+        assert other.seed != prompt.spec.seed
+        assert (other.width, other.height, other.frames) == (64, 64, 65)
+        assert not held_out(other)
+        assert another(prompt.spec) == other
 
 
 def test_a_column_of_fewer_clips_is_not_compared(store: FeatureStore) -> None:

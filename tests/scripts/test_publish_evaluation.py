@@ -1,5 +1,9 @@
+import json
+from pathlib import Path
+
 import pytest
 from publish_evaluation import (
+    check_parts,
     commits,
     figure,
     page,
@@ -50,6 +54,36 @@ def test_figures_and_tables_of_a_document_are_replaced():
     assert "old" not in table
     assert "Weights `abc`, commit 1234567, a machine." in table
     assert table.endswith("<!-- /evaluation -->\nafter\n")
+
+
+def test_a_figure_that_was_not_measured_is_named():
+    with pytest.raises(InputError, match="the figure bench / 5 s / speed"):
+        with_figures("<!-- figure: bench / 5 s / speed -->1.5", FACTS)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"key": "xyz 1000", "facts": {"commit": "1234567"}}, "of the weights xyz, not abc"),
+        ({"key": "abc 1000", "facts": {"commit": "1234567+"}}, "by code that no commit has"),
+    ],
+)
+def test_parts_of_other_weights_or_of_no_commit_are_refused(tmp_path: Path, part: dict, message: str):
+    (tmp_path / "objects.json").write_text(json.dumps({"key": "abc 1000", "facts": {"commit": "1234567"}}))
+    check_parts(tmp_path, "abc")
+    (tmp_path / "pairs.json").write_text(json.dumps(part))
+    with pytest.raises(InputError, match=message):
+        check_parts(tmp_path, "abc")
+
+
+def test_parts_that_were_measured_in_other_ways_are_not_put_together():
+    old = FACTS | {"bench": {}, "objects": FACTS["objects"] | {"how": "1000 20"}}
+    old["reconstruction"] = FACTS["reconstruction"] | {"how": "1000 20"}
+    new = {name: FACTS[name] for name in ("digest", "command", "commit", "machine")} | {"bench": {}}
+    same = with_kept(new | {"distribution": {"how": "1000 20 of animals, objects"}}, old)
+    assert same["distribution"]["how"] == "1000 20 of animals, objects"
+    with pytest.raises(InputError, match="in several ways"):
+        with_kept(new | {"objects": FACTS["objects"] | {"how": "5 1"}}, old)
 
 
 def test_the_page_has_a_section_for_every_part_in_order():

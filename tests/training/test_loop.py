@@ -112,7 +112,9 @@ def test_weights_read_as_bfloat16_are_trained_as_float32():
     run = Run(model, settings, matrices=linear_weights(model, "2"), dtype=torch.bfloat16)
     before = weights(run)
     list(train(run, FitSine(run.model), PointBatches(16)))
-    assert {value.dtype for value in run.state_dict().values() if value.is_floating_point()} == {torch.float32}
+    assert {value.dtype for value in run.state_dict().values() if value.is_floating_point()} == {
+        torch.float32
+    }
     assert (weights(run) != before).float().mean() > 0.95
 
 

@@ -59,7 +59,7 @@ def evaluate(
     the model, and how well its autoencoder gives pictures back. With --output, report.html has the clips.
     """
     quiet_threads(spins=SHORT_SPINS)
-    from unstatic.core.commit import current_commit
+    from unstatic.core.commit import current_version
     from unstatic.generate.native import load_native
     from unstatic.models.manifest import find_model
     from unstatic.presets import evaluation
@@ -74,7 +74,7 @@ def evaluate(
         few_steps=few_steps,
         folder=output,
         digest=installed.digest(),
-        commit=current_commit(),
+        commit=current_version(),
         networks=fvd,
     )
     evaluation.check_plan(installed.manifest, todo)

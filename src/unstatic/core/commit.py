@@ -1,6 +1,18 @@
 """Which version of the code is running."""
 
+import subprocess
 from pathlib import Path
+
+CHANGED = "+"
+
+
+def current_version() -> str:
+    """Return the commit that is checked out, with a "+" if the package is not as it was committed.
+
+    "" outside a checkout. Without git nobody can tell what was changed, and nothing is said of it.
+    """
+    commit = current_commit()
+    return commit + CHANGED if commit and _is_changed(Path(__file__).parents[1]) else commit
 
 
 def current_commit() -> str:
@@ -18,6 +30,15 @@ def current_commit() -> str:
             shared = own / common.read_text(encoding="utf-8").strip() if common.is_file() else own
             return _head(own, shared)[:7] if (own / "HEAD").is_file() else ""
     return ""
+
+
+def _is_changed(folder: Path) -> bool:
+    command = ["git", "status", "--porcelain", "--", "."]
+    try:
+        told = subprocess.run(command, cwd=folder, capture_output=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return bool(told.stdout.strip())
 
 
 def _head(own: Path, git: Path) -> str:

@@ -18,10 +18,13 @@ Others = Float[np.ndarray, "m d"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DistributionResult:
-    """Distances between sets of real and of made clips; `kernel` may be slightly negative for like sets."""
+    """Distances between sets of real and of made clips.
+
+    `kernel` may be slightly negative for like sets; it is None for sets that depend on each other.
+    """
 
     frechet: float
-    kernel: float
+    kernel: float | None
     real: int
     made: int
 
@@ -30,11 +33,11 @@ class DistributionResult:
         return asdict(self)
 
 
-def measure_distribution(real: Features, made: Others) -> DistributionResult:
-    """Compare the features of real and of made clips."""
+def measure_distribution(real: Features, made: Others, *, independent: bool = True) -> DistributionResult:
+    """Compare the features of real and of made clips; copies of the real ones are not `independent`."""
     return DistributionResult(
         frechet=frechet_distance(real, made),
-        kernel=kernel_distance(real, made),
+        kernel=kernel_distance(real, made) if independent else None,
         real=len(real),
         made=len(made),
     )

@@ -5,7 +5,8 @@
 The real renders' column is the ceiling: what the parsers miss there is their own mistake. Every atom is read
 without knowing the prompt, and it is right only if all parsers, which share nothing, read the right answer.
 "action" is right when the event (or the animal's motion) is, and the direction too where the prompt names
-one; "all" when everything is that the prompt asks for.
+one; "all" when everything is that the prompt asks for; "unseen" is the same, of prompts that ask for a pair
+which training never showed.
 """
 
 from collections import Counter
@@ -22,7 +23,8 @@ from unstatic.evals.readings import Frames, Reader, Reading
 from unstatic.media.frames import contact_sheet, pick_evenly
 from unstatic.world.clip import make_clip
 
-ATOMS = ("colour", "shape", "event", "animal", "motion", "direction", "binding", "camera", "action", "all")
+SUMS = ("action", "unseen", "all")  # what follows from the others
+ATOMS = ("colour", "shape", "event", "animal", "motion", "direction", "binding", "camera", *SUMS)
 ACTION = ("event", "motion", "direction")
 REAL = "real render"
 RECONSTRUCTION = "reconstruction"
@@ -50,7 +52,8 @@ class Answer:
         }
         if any(atom in found for atom in ACTION[:2]):
             found["action"] = all(found.get(atom, True) for atom in ACTION)
-        return found | {"all": all(found.values())}
+        whole = all(found.values())
+        return found | ({"unseen": whole} if self.prompt.asks_for_unseen else {}) | {"all": whole}
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +203,7 @@ def _clips(
 
 
 def _column_facts(column: Column, atoms: Sequence[str]) -> dict[str, Any]:
-    single = [atom for atom in atoms if atom not in ("action", "all")]
+    single = [atom for atom in atoms if atom not in SUMS]
     parsers = range(len(column.answers[0].readings))
     return {
         "scores": _scores_facts(column, atoms),

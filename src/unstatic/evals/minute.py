@@ -1,9 +1,11 @@
 """Does a minute hold? Films of 60 seconds, second by second, beside real renders of the same scenes.
 
-    following   both parsers read the first five seconds and the last five: is the hero still itself?
+    following   both parsers read the first five seconds and the last five: is the hero still itself? Some
+                heroes come as others go, so it is also counted how many of those that begin right stay
     sharpness   the width of strong edges (`sharpness`), each second beside the film's own first five
     colour      how far the mean colour has gone from that of the first five, in levels of 255
-    motion      the mean change from frame to frame, beside that of the real minutes
+    motion      the mean change from frame to frame, beside that of the real minutes: of all together, and in
+                how many films it is near its own render's
 
 A film that freezes keeps its sharpness and its hero, and has lost its motion; one that goes wild the reverse.
 """
@@ -24,6 +26,8 @@ from unstatic.evals.sharpness import edge_width
 from unstatic.world.clip import make_clip
 
 FPS, ENDS_S = 16, 5
+LEAST_MOTION = 0.01  # levels of 255: a render in which less moves counts as if so much did
+NEAR = (0.8, 1.2)  # the motion of a film, that of its render = 1
 
 Curve = Float[np.ndarray, "seconds"]
 
@@ -69,6 +73,12 @@ class Minutes:
         return Score(sum(film.ends_right for film in self.films), len(self.films))
 
     @property
+    def stays(self) -> Score:
+        """How many of the films that begin right end right too."""
+        stayed = [film.ends_right for film in self.films if film.begins_right]
+        return Score(sum(stayed), len(stayed))
+
+    @property
     def sharpness_ratio(self) -> float:
         """The median over films."""
         ratios = [film.sharpness_ratio for film in self.films if math.isfinite(film.sharpness_ratio)]
@@ -82,6 +92,16 @@ class Minutes:
     def motion_ratio(self, real: "Minutes") -> float:
         """How much moves, beside the real minutes of the same prompts: all films' motion together."""
         return sum(f.mean_motion for f in self.films) / sum(f.mean_motion for f in real.films)
+
+    def motion_ratios(self, real: "Minutes") -> list[float]:
+        """How much moves in each film, beside the real minute of its prompt."""
+        pairs = zip(self.films, real.films, strict=True)
+        return [film.mean_motion / max(render.mean_motion, LEAST_MOTION) for film, render in pairs]
+
+    def moves_alike(self, real: "Minutes") -> Score:
+        """In how many films about as much moves as in their renders."""
+        ratios = self.motion_ratios(real)
+        return Score(sum(NEAR[0] <= ratio <= NEAR[1] for ratio in ratios), len(ratios))
 
     def curve(self, name: str) -> list[float | None]:
         """Return the median over films of "sharpness", "colour" or "motion" for every second."""
@@ -105,9 +125,11 @@ class MinuteResult:
         rows: list[tuple[str, Callable[[Minutes], object]]] = [
             ("first 5 s show the hero", lambda each: each.begins),
             ("last 5 s show the hero", lambda each: each.ends),
+            ("so they do of films whose first do", lambda each: each.stays),
             ("width of edges, last 5 s / first 5 s", lambda each: f"{each.sharpness_ratio:.2f}"),
             ("shift of colours, levels of 255", lambda each: f"{each.colour_shift:.1f}"),
             ("motion, that of the renders = 1", lambda each: f"{each.motion_ratio(real):.2f}"),
+            (f"motion {NEAR[0]} to {NEAR[1]} of its render's", lambda each: each.moves_alike(real)),
         ]
         names = [column.name for column in self.columns]
         lines = [
@@ -197,8 +219,20 @@ def _facts(column: Minutes, real: Minutes) -> dict[str, Any]:
     return {
         "begins": score(column.begins),
         "ends": score(column.ends),
+        "stays": score(column.stays),
         "sharpness_ratio": ratio if math.isfinite(ratio) else None,
         "colour_shift": column.colour_shift,
         "motion_ratio": column.motion_ratio(real),
+        "moves_alike": score(column.moves_alike(real)),
         "curves": {name: column.curve(name) for name in ("sharpness", "colour", "motion")},
+        "films": [
+            {
+                "prompt": film.prompt.text,
+                "seed": film.prompt.spec.seed,
+                "begins_right": film.begins_right,
+                "ends_right": film.ends_right,
+                "motion_ratio": ratio,
+            }
+            for film, ratio in zip(column.films, column.motion_ratios(real), strict=True)
+        ],
     }

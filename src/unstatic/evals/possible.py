@@ -4,6 +4,9 @@ Nothing is sampled: a chunk of a film is noised, the model that has seen all bef
 and its error is its surprise. How hard pictures are as such must not matter, so the films of a case are made
 of the same frames (after the matched sets of IntPhys, 1803.07616): two possible films exchange what comes
 after some moment, or a film runs backwards.
+
+A leap is surprising without any knowledge of a world. So beside a model stands who only expects each frame to
+be like the one before: what that answers as well shows nothing but a sense of continuity.
 """
 
 import dataclasses
@@ -167,30 +170,37 @@ def surprise(
 
 @dataclass(frozen=True, slots=True)
 class PossibleResult:
-    """For each law, in how many cases the impossible films surprise the model more."""
+    """For each law, in how many cases the impossible films surprise the model more, and who copies frames."""
 
     scores: dict[str, Score]
+    copying: dict[str, Score]
 
     @property
     def rows(self) -> dict[str, Score]:
         """The laws, and all of them together."""
-        totals = (
-            sum(counts)
-            for counts in zip(*((each.right, each.total) for each in self.scores.values()), strict=True)
-        )
-        return self.scores | {"all": Score(*totals)}
+        return self.scores | {"all": added(self.scores.values())}
+
+    @property
+    def copying_rows(self) -> dict[str, Score]:
+        """The same of who expects each frame to be like the one before."""
+        return self.copying | {"all": added(self.copying.values())}
 
     def to_markdown(self) -> str:
         """Return a table with a row for each law."""
-        lines = [f"| possible or impossible, {self.rows['all'].total} cases | right |", "|---|---|"]
-        return "\n".join([*lines, *(f"| {law} | {score} |" for law, score in self.rows.items())])
+        head = f"| possible or impossible, {self.rows['all'].total} cases | right | who copies frames |"
+        rows = (f"| {law} | {score} | {self.copying_rows[law]} |" for law, score in self.rows.items())
+        return "\n".join([head, "|---|---|---|", *rows])
 
     def to_json(self) -> dict[str, Any]:
         """Return counts and shares."""
-        return {
-            law: {"right": score.right, "total": score.total, "share": score.share}
-            for law, score in self.rows.items()
-        }
+
+        def facts(rows: dict[str, Score]) -> dict[str, Any]:
+            return {
+                law: {"right": score.right, "total": score.total, "share": score.share}
+                for law, score in rows.items()
+            }
+
+        return facts(self.rows) | {"copying": facts(self.copying_rows)}
 
 
 def judge(
@@ -199,16 +209,36 @@ def judge(
     *,
     advance: Callable[[], object] = lambda: None,
 ) -> PossibleResult:
-    """Ask a model how much films of (frames, prompt, seed) surprise it; ties count as wrong."""
+    """Ask a model how much films of (frames, prompt, seed) surprise it; ties count as wrong.
+
+    Who copies frames is as surprised by a film that runs backwards: of its ties every second is right.
+    """
     counts: dict[str, list[bool]] = {law: [] for law in LAWS}
+    copying: dict[str, list[float]] = {law: [] for law in LAWS}
     for case in cases:
         possible, impossible = (
             sum(surprise_at(frames, case.prompt, case.seed) for frames in films)
             for films in (case.possible, case.impossible)
         )
         counts[case.law].append(possible < impossible)
+        calm, upset = (sum(map(change, films)) for films in (case.possible, case.impossible))
+        copying[case.law].append(0.5 if calm == upset else calm < upset)
         advance()
-    return PossibleResult({law: Score(sum(right), len(right)) for law, right in counts.items() if right})
+    return PossibleResult(
+        {law: Score(sum(right), len(right)) for law, right in counts.items() if right},
+        {law: Score(int(sum(right)), len(right)) for law, right in copying.items() if right},
+    )
+
+
+def change(frames: Frames) -> int:
+    """Return the squared change from frame to frame, all together: the error of who copies frames."""
+    return int(np.square(np.diff(frames.astype(np.int32), axis=0)).sum(dtype=np.int64))
+
+
+def added(scores: Iterable[Score]) -> Score:
+    """Return the score of all cases together."""
+    found = list(scores)
+    return Score(sum(each.right for each in found), sum(each.total for each in found))
 
 
 def _moved(trajectory: Trajectory, way: Float[np.ndarray, "3"]) -> Trajectory:

@@ -110,7 +110,8 @@ def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
         rows["all at once, objects and animals"] = _added(strict, "all", names)
     for name, suite in suites:
         if name in HELD_OUT:
-            rows[f"all, held-out {HELD_OUT[name]}"] = _added([suite], "all", names)
+            atom = "unseen" if "unseen" in _scores(suite) else "all"
+            rows[f"all, held-out {HELD_OUT[name]}"] = _added([suite], atom, names)
     return rows
 
 

@@ -6,6 +6,7 @@ from functools import partial
 
 import numpy as np
 
+from unstatic.core.shapes import Size
 from unstatic.evals.edits import EditedVideo, Kept
 from unstatic.evals.prompts import Prompt, load_suite
 from unstatic.evals.readings import Frames
@@ -21,6 +22,7 @@ from unstatic.world.clip import make_clip
 SOURCE_FRAMES, NEW_SECONDS = 33, 2  # 1 + a multiple of 4 frames: nothing of it is left over
 
 Copy = Callable[[Frames], Frames]
+Make = Callable[[Request], Frames]
 
 
 def edit_prompts(count: int) -> list[Prompt]:
@@ -35,19 +37,41 @@ def edited_videos(
     """Edit the beginning of every prompt's real render in every way; `copy` is the autoencoder alone."""
     before: Frames | None = None
     for prompt in prompts:
-        source = source_of(prompt, engine.manifest, enlarge=enlarge)[:SOURCE_FRAMES]
-        request = Request(prompt=prompt.text, seed=prompt.spec.seed)
+        uncut = source_of(prompt, engine.manifest, enlarge=enlarge)
+        source = uncut[:SOURCE_FRAMES]
         make = partial(_made, engine)
-        yield extended(make, request, source, copy, engine)
-        yield extended(make, request, source, copy, engine, backward=True)
-        yield looped(make, request, source, copy, engine)
-        yield recut(make, request, source, copy, engine)
-        yield from pictured(make, request, source, copy)
-        yield repainted(make, request, source, copy, engine)
-        if before is not None and before.shape == source.shape:
-            yield blended(make, request, before, source, copy, engine)
+        for edited in edits_of(make, engine.manifest, prompt, source, before, copy):
+            yield replace(edited, uncut=uncut)
         before = source
         advance()
+
+
+def edits_of(
+    make: Make, manifest: Manifest, prompt: Prompt, source: Frames, before: Frames | None, copy: Copy
+) -> Iterator[EditedVideo]:
+    """Edit one source in every way; a way leads to it from `before`, another of its size."""
+    request = Request(prompt=prompt.text, seed=prompt.spec.seed)
+    yield extended(make, request, source, copy, manifest)
+    yield extended(make, request, source, copy, manifest, backward=True)
+    yield looped(make, request, source, copy, manifest)
+    yield recut(make, request, source, copy, manifest)
+    yield from pictured(make, request, source, copy)
+    yield repainted(make, request, source, copy, manifest)
+    if before is not None and before.shape == source.shape:
+        yield blended(make, request, before, source, copy, manifest)
+
+
+def check_edits(manifest: Manifest) -> None:
+    """Raise InputError if a model does not make every one of these edits: all are planned, none is made."""
+    (prompt,) = edit_prompts(1)
+    size = nearest_shape(Size(prompt.spec.height, prompt.spec.width), manifest.sizes)
+    source = np.zeros((SOURCE_FRAMES, size.height, size.width, 3), np.uint8)
+
+    def planned(request: Request) -> Frames:
+        return np.zeros((plan(request, manifest).frames, *source.shape[1:]), np.uint8)
+
+    for _ in edits_of(planned, manifest, prompt, source, source, lambda frames: frames):
+        pass
 
 
 def source_of(prompt: Prompt, manifest: Manifest, *, enlarge: int) -> Frames:
@@ -57,18 +81,15 @@ def source_of(prompt: Prompt, manifest: Manifest, *, enlarge: int) -> Frames:
     return frames if size_of(frames[0]) == native else fit(frames, native)
 
 
-Make = Callable[[Request], Frames]
-
-
 def _made(engine: NativeEngine, request: Request) -> Frames:
     return whole_film(engine, plan(request, engine.manifest))
 
 
 def extended(
-    make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine, *, backward: bool = False
+    make: Make, request: Request, source: Frames, copy: Copy, manifest: Manifest, *, backward: bool = False
 ) -> EditedVideo:
     """Go on after the source, or before it."""
-    frames = make(edit.extend(request, source, engine.manifest, seconds=NEW_SECONDS, backward=backward))
+    frames = make(edit.extend(request, source, manifest, seconds=NEW_SECONDS, backward=backward))
     first = len(frames) - len(source) if backward else 0
     return EditedVideo(
         task="backward" if backward else "extend",
@@ -78,9 +99,9 @@ def extended(
     )
 
 
-def looped(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
+def looped(make: Make, request: Request, source: Frames, copy: Copy, manifest: Manifest) -> EditedVideo:
     """Go on after the source until it can begin again."""
-    asked = edit.loop(request, source, engine.manifest, seconds=NEW_SECONDS)
+    asked = edit.loop(request, source, manifest, seconds=NEW_SECONDS)
     frames, lead = make(asked), asked.lead
     kept = (
         _kept(0, source, copy, after=lead),
@@ -90,12 +111,12 @@ def looped(make: Make, request: Request, source: Frames, copy: Copy, engine: Nat
     return EditedVideo(task="loop", frames=frames, kept=kept, joints=joints, is_loop=True)
 
 
-def recut(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
+def recut(make: Make, request: Request, source: Frames, copy: Copy, manifest: Manifest) -> EditedVideo:
     """Keep the middle of the source and make both sides anew."""
-    fps = engine.manifest.fps
+    fps = manifest.fps
     start, stop, side = 8, 25, fps
     keep = (start / fps, stop / fps)
-    frames = make(edit.recut(request, source, engine.manifest, keep=keep, before=1, after=1))
+    frames = make(edit.recut(request, source, manifest, keep=keep, before=1, after=1))
     # Of footage in the middle whole latent frames are kept: all but the last frame
     kept = (_kept(side, source[start:stop], copy, until=16),)
     return EditedVideo(task="recut", frames=frames, kept=kept, joints=(side, side + 16))
@@ -116,22 +137,22 @@ def pictured(make: Make, request: Request, source: Frames, copy: Copy) -> Iterat
         yield EditedVideo(task=task, frames=frames, kept=tuple(kept), joints=joints)
 
 
-def repainted(make: Make, request: Request, source: Frames, copy: Copy, engine: NativeEngine) -> EditedVideo:
+def repainted(make: Make, request: Request, source: Frames, copy: Copy, manifest: Manifest) -> EditedVideo:
     """Make the upper half of the source anew."""
     height, width = source.shape[1:3]
     mask = np.zeros((height, width), bool)
     mask[: height // 2] = True
-    frames = make(edit.repaint(request, source, mask, engine.manifest))
+    frames = make(edit.repaint(request, source, mask, manifest))
     copied = copy(source)
     kept = Kept(first=0, given=source[: len(copied)], copy=copied, top=height // 2)
     return EditedVideo(task="repaint", frames=frames, kept=(kept,), joints=())
 
 
 def blended(
-    make: Make, request: Request, one: Frames, other: Frames, copy: Copy, engine: NativeEngine
+    make: Make, request: Request, one: Frames, other: Frames, copy: Copy, manifest: Manifest
 ) -> EditedVideo:
     """Lead from one source to the next."""
-    frames = make(edit.blend(request, one, other, engine.manifest, seconds=NEW_SECONDS))
+    frames = make(edit.blend(request, one, other, manifest, seconds=NEW_SECONDS))
     first = len(frames) - len(other)
     kept = (_kept(0, one, copy), _kept(first, other, copy))
     return EditedVideo(task="blend", frames=frames, kept=kept, joints=(len(one), first))

@@ -10,6 +10,7 @@ FOLDER/table.md            the table for a README
 import json
 import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,8 +25,8 @@ from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
 from unstatic.evals.classical import load_classical
 from unstatic.evals.edits import EditResult, measure_edits
+from unstatic.evals.follow import REAL, FollowResult, answer_sheet, follow, remark
 from unstatic.evals.follow import Answer as FollowAnswer
-from unstatic.evals.follow import FollowResult, answer_sheet, follow, remark
 from unstatic.evals.i3d import clip_features, load_i3d
 from unstatic.evals.lpips import load_lpips
 from unstatic.evals.minute import MinuteResult, watch_minutes
@@ -36,7 +37,7 @@ from unstatic.evals.prompts import MINUTES, PHYSICS, SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.evals.speed import FilmTimes
-from unstatic.generate.edit import STRENGTH
+from unstatic.generate import edit
 from unstatic.generate.engine import whole_film
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
@@ -44,8 +45,8 @@ from unstatic.generate.ways import DISTILLED
 from unstatic.media.frames import retime, to_tensor
 from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
-from unstatic.presets.edit_evaluation import edit_prompts, edited_videos
-from unstatic.presets.feature_store import FeatureStore
+from unstatic.presets.edit_evaluation import check_edits, edit_prompts, edited_videos
+from unstatic.presets.feature_store import COMPARED, OTHERS, FeatureStore, another
 from unstatic.presets.retelling import (
     CARD_NAMES,
     CARDS,
@@ -55,12 +56,13 @@ from unstatic.presets.retelling import (
     measure_remixes,
     two_cards,
 )
+from unstatic.world.clip import make_clip
 
 POSSIBLE, DISTRIBUTION, EDITS = "possible", "distribution", "edits"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
 PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, REMIXES, CARDS, *RECONSTRUCTIONS)
-MEASURES = 4  # goes up when a part measures more or otherwise, so that none of before is taken for it
+MEASURES = 5  # goes up when a part measures more or otherwise, so that none of before is taken for it
 SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
 # A distilled model is compared with how it films when nothing is spared, and in a hurry
@@ -105,9 +107,19 @@ class EvaluationPlan:
 
     @property
     def key(self) -> str:
-        """What decides the numbers of a part: the weights first, at the end what is measured at all."""
+        """What decides the numbers of a part: the weights, and how they are measured."""
+        return f"{self.digest} {self.how}"
+
+    @property
+    def how(self) -> str:
+        """How parts are measured: how many prompts in how many steps, at the end what is measured at all."""
         counts = f"{self.prompts} {self.slow_prompts} {self.steps} {self.few_steps}"
-        return f"{self.digest} {counts} {self.networks} {MEASURES}"
+        return f"{counts} {self.networks} {MEASURES}"
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What every part's facts say of their origin."""
+        return {"commit": self.commit, "how": self.how}
 
 
 def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -121,7 +133,7 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
         if kept is None or (store and not store.has(name)):
             times = FilmTimes(SECONDS)
             result = _measure(engine, todo, name, times, store)
-            kept = {"markdown": result.to_markdown(), "facts": result.to_json() | {"commit": todo.commit}}
+            kept = {"markdown": result.to_markdown(), "facts": result.to_json() | todo.about}
             if times.seconds:
                 kept["facts"]["speed"] = times.to_json()
                 kept["markdown"] += f"\n\n{times.to_markdown()}"
@@ -129,26 +141,48 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
         yield name, kept["markdown"], kept["facts"]
     if store and store.features:
         table = store.measure()
-        kept = {"markdown": table.to_markdown(), "facts": table.to_json() | {"commit": todo.commit}}
+        about = todo.about | {"how": f"{todo.how} of {', '.join(sorted(store.features))}"}
+        kept = {"markdown": table.to_markdown(), "facts": table.to_json() | about}
         _keep(todo, DISTRIBUTION, kept)
         yield DISTRIBUTION, kept["markdown"], kept["facts"]
 
 
 def parts_of(manifest: Manifest) -> tuple[str, ...]:
     """Return all parts that a model can be measured by: what it makes no films for is spared it."""
-    spared = {MINUTES} if manifest.max_seconds < MINUTE else set[str]()
-    try:
+    able: list[str] = []
+    for name in PARTS:
+        with suppress(InputError):
+            check_part(manifest, name)
+            able.append(name)
+    return tuple(able)
+
+
+def check_part(manifest: Manifest, name: str) -> None:
+    """Raise InputError if a part asks a model for what it cannot do; films are planned, none is made."""
+    if name == MINUTES:
+        plan(Request(prompt="a ball", seconds=MINUTE), manifest)
+    elif name == POSSIBLE and manifest.chunk is None:
+        raise InputError(
+            f"{manifest.name} makes a film at once: what surprises it is measured chunk by chunk"
+        )
+    elif name == EDITS:
+        check_edits(manifest)
+    elif name == REMIXES:
+        size = manifest.sizes[0]
+        source = np.zeros((manifest.fps, size.height, size.width, 3), np.uint8)
+        plan(edit.remix(Request(prompt="a ball"), source, manifest), manifest)
+    elif name == CARDS:
         plan(two_cards(*next(card_prompts(1))), manifest)
-    except InputError:
-        spared.add(CARDS)
-    return tuple(name for name in PARTS if name not in spared)
 
 
 def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:
     """Raise InputError for what a model cannot do, before anything is loaded."""
-    seconds = MINUTE if MINUTES in todo.parts else SECONDS
     for hurry in ways_of_sampling(manifest, todo).values():
-        plan(Request(prompt="a ball", seconds=seconds, **hurry), manifest)
+        plan(Request(prompt="a ball", seconds=SECONDS, **hurry), manifest)
+    for name in todo.parts:
+        check_part(manifest, name)
+    if todo.networks and todo.prompts < 2 and set(todo.parts) & set(COMPARED):
+        raise InputError("FVD compares sets of films: ask for 2 prompts or more, or leave --fvd out")
 
 
 def feature_store(todo: EvaluationPlan) -> FeatureStore:
@@ -160,7 +194,7 @@ def feature_store(todo: EvaluationPlan) -> FeatureStore:
 def command_of(todo: EvaluationPlan, model: str) -> str:
     """Return the command that measures this, with what is not as by default; folders are called "report"."""
     usual, said = EvaluationPlan(), [f"unstatic eval {model}"]
-    if set(todo.parts) < set(usual.parts):
+    if set(todo.parts) != set(usual.parts):
         said += [f"--suite {part}" for part in todo.parts]
     for name in ("prompts", "slow_prompts", "steps", "few_steps"):
         if (value := getattr(todo, name)) != getattr(usual, name):
@@ -224,7 +258,7 @@ def _measure(
 def _retell(engine: NativeEngine, todo: EvaluationPlan, name: str) -> FollowResult:
     """Measure remixes or cards, films as the model makes them when nobody says otherwise."""
     count, readers = min(todo.prompts, RETOLD_CLIPS), [load_parser(), load_classical()]
-    shown = f"strength {STRENGTH:g}" if name == REMIXES else CARD_NAMES[1]
+    shown = f"strength {edit.STRENGTH:g}" if name == REMIXES else CARD_NAMES[1]
     keep = _keeper(todo, name, shown)
     with progress(name, count) as bar:
         if name == REMIXES:
@@ -293,12 +327,17 @@ def _draw_answers(todo: EvaluationPlan, name: str, result: FollowResult, shown: 
 
 
 def _watcher(keep: Watch, suite: str, store: FeatureStore | None) -> Watch:
-    """Return a function that shows every clip to both."""
+    """Return a function that shows every clip to both, and to the store another render for each one."""
 
     def watch(column: str, answer: FollowAnswer, frames: Frames) -> None:
         keep(column, answer, frames)
         if store is not None:
             store.add(suite, column, frames)
+            if column == REAL and suite in COMPARED:
+                spec = answer.prompt.spec
+                store.add(
+                    suite, OTHERS, make_clip(another(spec), enlarge=len(frames[0]) // spec.height).frames
+                )
 
     return watch
 

@@ -1,7 +1,7 @@
 """I3D features of the clips of an evaluation, kept beside its parts: what FVD is computed from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,18 @@ from safetensors.numpy import save_file
 
 from unstatic.core.files import atomic_path
 from unstatic.evals.distribution import DistributionResult, measure_distribution
-from unstatic.evals.follow import REAL
+from unstatic.evals.follow import REAL, RECONSTRUCTION
+from unstatic.world.mix import WHOLE_MIX
+from unstatic.world.relations import hero
+from unstatic.world.scenes import sample_scene
+from unstatic.world.spec import MOTIONS, SceneSpec
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Vector = Float[np.ndarray, "d"]
 # The suites whose clips are compared: films of one thing each, as training shows them.
 COMPARED = ("objects", "animals")
+OTHERS = "other renders"  # of such things in such motions: how far apart two sets of real clips are
+OTHER_SEEDS = 50_000_000  # so far from a prompt's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +36,10 @@ class DistributionTable:
         """Return a table with a row for every column but the real one."""
         count = next(iter(self.columns.values())).real if self.columns else 0
         lines = [f"| {count} clips against as many real renders | FVD | KVD |", "|---|---|---|"]
-        rows = (f"| {name} | {each.frechet:.1f} | {each.kernel:.3f} |" for name, each in self.columns.items())
-        return "\n".join([*lines, *rows])
+        for name, each in self.columns.items():
+            kernel = "" if each.kernel is None else f"{each.kernel:.3f}"
+            lines.append(f"| {name} | {each.frechet:.1f} | {kernel} |")
+        return "\n".join(lines)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything that was measured."""
@@ -89,7 +97,34 @@ class FeatureStore:
         sets = {name: np.stack(vectors) for name, vectors in rows.items()}
         real = sets.pop(REAL)
         whole = {name: made for name, made in sets.items() if len(made) == len(real)}
-        return DistributionTable({name: measure_distribution(real, made) for name, made in whole.items()})
+        return DistributionTable(
+            {
+                name: measure_distribution(real, made, independent=name != RECONSTRUCTION)
+                for name, made in sorted(whole.items(), key=lambda each: each[0] != OTHERS)
+            }
+        )
 
     def _path(self, suite: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{suite}-features.safetensors"
+
+
+def another(spec: SceneSpec) -> SceneSpec:
+    """Return another scene in which such a thing does the same, as the suites that are compared draw them."""
+    thing = hero(spec)
+    kind = {"animals": {thing.shape: 1.0}} if spec.event in MOTIONS else {"shapes": {thing.shape: 1.0}}
+    mix = replace(
+        WHOLE_MIX,
+        num_objects=(1.0,),
+        companions=0.0,
+        cameras={"still": 1.0},
+        events={spec.event: 1.0},
+        **kind,
+    )
+    return sample_scene(
+        spec.seed + OTHER_SEEDS,
+        frames=spec.frames,
+        fps=spec.fps,
+        width=spec.width,
+        height=spec.height,
+        mix=mix,
+    )
