@@ -121,6 +121,24 @@ def test_a_recut_keeps_its_span_and_is_new_on_both_sides(engine: NativeEngine, m
     assert np.array_equal(footage.frames, video[8:24])
 
 
+@pytest.mark.parametrize(("stop", "lost"), [(1.5, 0), (1.4375, 3), (1.3125, 1)])
+def test_a_recut_says_what_of_its_span_it_makes_anew(
+    engine: NativeEngine, make_frames, stop: float, lost: int
+):
+    video = make_frames(32, 32, 32)
+    asked = edit.recut(ASKED, video, engine.manifest, keep=(0.5, stop), before=0.5, after=1)
+    warnings = plan(asked, engine.manifest).warnings
+    assert len(warnings) == bool(lost)
+    told = (
+        f"the last {lost} frames of"
+        if lost > 1
+        else f"the last frame of {round(16 * stop) - 8} that are kept"
+    )
+    assert all(told in warning for warning in warnings)
+    one_side = edit.recut(ASKED, video, engine.manifest, keep=(0.5, stop), after=1)
+    assert plan(one_side, engine.manifest).warnings == ()
+
+
 def test_a_remix_of_no_strength_is_the_copy_and_one_of_some_is_not(engine: NativeEngine, make_frames):
     video = make_frames(17, 32, 32)
     same, new = (made(engine, edit.remix(ASKED, video, engine.manifest, strength=s)) for s in (0, 0.9))

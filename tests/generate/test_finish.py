@@ -28,9 +28,9 @@ def a_finish(size: str = "32x24", fps: int = 16, **names: str) -> Finish:
 
 
 def finished(
-    finish: Finish, frames: np.ndarray, pieces: tuple[int, ...] = (9,), cuts: frozenset[int] = frozenset()
+    finish: Finish, frames: np.ndarray, pieces: tuple[int, ...] = (9,), **options: object
 ) -> np.ndarray:
-    finisher, first, shown = Finisher(finish, len(frames), device=torch.device("cpu"), cuts=cuts), 0, []
+    finisher, first, shown = Finisher(finish, len(frames), device=torch.device("cpu"), **options), 0, []
     for count in pieces:
         shown.append(finisher.next(frames[first : first + count], first))
         first += count
@@ -60,11 +60,27 @@ def test_an_upscaler_works_only_for_what_is_larger(size: str, upscaler: str, enl
 @pytest.mark.parametrize("pieces", [(9,), (1, 3, 5), (4, 4, 1)])
 def test_between_two_scenes_there_is_nothing(frames: np.ndarray, pieces: tuple[int, ...]):
     finish = a_finish(fps=64)
-    plain, cut = (finished(finish, frames, pieces, cuts) for cuts in (frozenset[int](), frozenset({4})))
+    plain, cut = (finished(finish, frames, pieces, cuts=cuts) for cuts in (frozenset[int](), frozenset({4})))
     assert (cut[13:16] == frames[3]).all(), "the scene before stays until the next begins"
     assert not (plain[13:16] == frames[3]).all()
     kept = [number for number in range(len(plain)) if not 12 < number < 16]
     assert np.array_equal(cut[kept], plain[kept])
+
+
+@pytest.mark.parametrize("pieces", [(9,), (1, 3, 5), (4, 4, 1)])
+def test_after_the_last_frame_of_a_loop_comes_its_first(frames: np.ndarray, pieces: tuple[int, ...]):
+    finish = a_finish(fps=64)
+    once, again = (finished(finish, frames, pieces, loops=loops) for loops in (False, True))
+    assert len(once) == len(again) == 4 * 9
+    assert np.array_equal(once[:-3], again[:-3])
+    assert (once[-3:] == frames[8]).all(), "nothing comes after it"
+    twice = finished(finish, np.concatenate([frames, frames]), (18,))
+    assert np.array_equal(again, twice[:36]), "as if it had been filmed twice"
+
+
+def test_nothing_is_loaded_where_nothing_is_doubled(frames: np.ndarray, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("unstatic.generate.finish.load_interpolator", lambda _: pytest.fail("it was loaded"))
+    assert np.array_equal(finished(a_finish(), frames), frames)
 
 
 @pytest.mark.parametrize(

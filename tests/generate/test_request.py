@@ -198,6 +198,12 @@ def test_what_a_model_cannot_go_on_from_is_refused(manifest: Manifest, make_fram
             plan(request, words)
     assert plan(Request(prompt="a ball", source=picture[None], strength=0.5), words).source is not None
     assert plan(Request(prompt="a ball", image=picture), pictures).image is not None
+    both = plan(Request(prompt="a ball", image=picture, last_image=picture, seconds=2), pictures)
+    assert (both.frames, plan(Request(prompt="a ball", image=picture, seconds=2), pictures).frames) == (
+        33,
+        32,
+    )
+    assert both.frames == pictures.compression.frames(sum(both.chunks)), "it ends where the model ends"
     with pytest.raises(InputError, match="begins with a picture: give it an image"):
         plan(Request(prompt="a ball", last_image=picture), pictures)
     with pytest.raises(InputError, match="cannot go on from what is given"):

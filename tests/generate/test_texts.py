@@ -79,6 +79,25 @@ def test_the_frame_of_a_cut_is_that_of_its_chunk(world: Manifest):
     assert planned(world, Cue(at=2.1, prompt="a fox walks by"), lead=16).cut_frames == {33}
 
 
+@pytest.mark.parametrize(("at", "frame"), [(0.05, None), (0.1, None), (0.5, None), (0.55, 17), (0.7, 17)])
+def test_no_scene_is_the_flash_of_a_single_frame(world: Manifest, at: float, frame: int | None):
+    """The second latent frame is the film's second frame: a cut there would show the first scene for one."""
+    made = planned(world, Cue(at=at, prompt="a fox walks by"))
+    assert made.cut_frames == ({frame} if frame else set())
+    unseen = any(f'the prompt "{FIRST}" at 0 s is not seen' in warning for warning in made.warnings)
+    assert unseen == (frame is None)
+    fox, bear = Cue(at=0.2, prompt="a fox walks by"), Cue(at=at + 0.2, prompt="a brown bear walks by")
+    assert 1 not in planned(world, fox, bear).cut_frames
+    goes_on = planned(world, Cue(at=0.1, prompt="it stops"))
+    assert chunk_starts([first for first, _ in goes_on.texts], goes_on.chunks, world.compression) == (0, 1)
+    assert goes_on.warnings == ()
+
+
+def test_in_a_film_of_two_chunks_a_cut_at_the_second_frame_is_at_once(world: Manifest):
+    made = planned(world, Cue(at=0.6, prompt="a fox walks by"), seconds=1.0)
+    assert (len(made.chunks), made.cut_frames) == (2, frozenset())
+
+
 @pytest.mark.parametrize(
     ("between", "last", "cuts"),
     [

@@ -222,7 +222,9 @@ class Model:
         yield from map(Warned, plan.warnings)
         shown, finisher = (
             0,
-            Finisher(plan.finish, plan.frames, device=self.engine.device, cuts=plan.cut_frames),
+            Finisher(
+                plan.finish, plan.frames, device=self.engine.device, cuts=plan.cut_frames, loops=plan.loops
+            ),
         )
         for event in self.engine.stream(plan, previews_per_s=previews_per_s):
             if not isinstance(event, Frames):

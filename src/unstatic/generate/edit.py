@@ -79,7 +79,7 @@ def loop(
         raise InputError(f"a loop needs at least {2 * group} frames to begin with: give a longer video")
     again = video[: calmest(video, range(most, min(LEAST_LOOP_FRAMES, most) - 1, -group))]
     footage = Footage(first=0, frames=video), Footage(first=len(video) + new, frames=again)
-    return replace(_lasting(request, len(video) + new, manifest, *footage), lead=len(again))
+    return replace(_lasting(request, len(video) + new, manifest, *footage), lead=len(again), loops=True)
 
 
 def calmest(video: UInt8[np.ndarray, "t h w 3"], frames: Sequence[int]) -> int:

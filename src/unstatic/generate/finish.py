@@ -78,15 +78,23 @@ def check_finish(upscaler: str, interpolator: str) -> None:
 
 
 class Finisher:
-    """One video on its way to the file; networks are loaded when the first frames come.
+    """One video on its way to the file; networks are loaded when they are needed first.
 
-    It has `frames` frames; new scenes begin with those of the numbers `cuts`.
+    It has `frames` frames; new scenes begin with those of the numbers `cuts`. After the last frame of one
+    that `loops` comes its first.
     """
 
     def __init__(
-        self, finish: Finish, frames: int, *, device: torch.device, cuts: frozenset[int] = frozenset()
+        self,
+        finish: Finish,
+        frames: int,
+        *,
+        device: torch.device,
+        cuts: frozenset[int] = frozenset(),
+        loops: bool = False,
     ) -> None:
-        self.finish, self.frames, self.device, self.cuts = finish, frames, device, cuts
+        self.finish, self.frames, self.device, self.cuts, self.loops = finish, frames, device, cuts, loops
+        self.begin: UInt8[np.ndarray, "1 h w 3"] | None = None
         # A still has no rate
         self.fps, self.doublings = (finish.fps, finish.doublings) if frames > 1 else (finish.native_fps, 0)
         self.doubling: list[DoublingStream] | None = None
@@ -97,9 +105,12 @@ class Finisher:
         size, times = self.finish.size, 2**self.doublings
         pieces = [np.zeros((0, size.height, size.width, 3), np.uint8)]
         if len(frames):
+            self.begin = frames[:1] if self.begin is None else self.begin
             doubled = self._doubled(frames)
-            if first + len(frames) == self.frames:  # after the last frame there is nothing to go to
-                doubled = np.concatenate([doubled, np.repeat(doubled[-1:], times - 1, axis=0)])
+            if times > 1 and first + len(frames) == self.frames:
+                # Where there is nothing to go to the last frame stays
+                after = self._doubled(self.begin)[:-1] if self.loops else doubled[-1:].repeat(times - 1, 0)
+                doubled = np.concatenate([doubled, after])
             begin = max(0, times * (first - 1) + 1)
             shown = retime(doubled, begin, self.finish.native_fps * times, self.fps)
             starts = range(0, len(shown), FRAMES_AT_ONCE)
@@ -107,6 +118,8 @@ class Finisher:
         return np.concatenate(pieces)
 
     def _doubled(self, frames: Frames) -> UInt8[np.ndarray, "doubled h w 3"]:
+        if not self.doublings:
+            return frames
         if self.doubling is None:
             network = load_interpolator(self.device)
             self.doubling = [

@@ -188,6 +188,22 @@ def placed(footage: Footage, skip: int, size: Size, *, end: int, compression: Co
     return Footage(first=first, frames=frames)
 
 
+def kept_warnings(footage: Sequence[Footage], manifest: Manifest) -> tuple[str, ...]:
+    """Say how many frames of placed footage are made anew: what fills no latent frame is not kept."""
+    compression, said = manifest.compression, list[str]()
+    for each in footage:
+        start, stop = covered(each.first, each.stop, compression)
+        begin = compression.frames(start) if start else 0
+        for lost, where in ((begin - each.first, "first"), (each.stop - compression.frames(stop), "last")):
+            if lost > 0:
+                frames = "frame" if lost == 1 else f"{lost} frames"
+                said.append(
+                    f"the {where} {frames} of {len(each.frames)} that are kept will be made anew:"
+                    f" {manifest.name} keeps {compression.time} at a time there"
+                )
+    return tuple(said)
+
+
 def lasting(frames: Pixels, count: int, *, before: int = 0) -> UInt8[np.ndarray, "{count} h w 3"]:
     """Return the first `count` frames; the last stands still where there are fewer, the first `before` it."""
     return frames[np.clip(np.arange(-before, count - before), 0, len(frames) - 1)]

@@ -18,6 +18,7 @@ from unstatic.generate.footage import (
     check_footage,
     covered,
     fit_mask,
+    kept_warnings,
     lasting,
     placed,
     read_source,
@@ -47,13 +48,14 @@ class Request:
     asked at one of `step_cache` steps. `image` is the first frame and `last_image` the last. `footage` is
     what the video has at other places, `source` what it starts from: noised to `strength`, or outside `mask`
     (true where all is made anew) kept as it is. The first `lead` frames are made, and footage counts from
-    them, but not shown. `cues` change the prompt on the way, and those that leave it open begin a new scene
-    if they name something new, as far as the model's expander understands them. `conditions` say what else is
-    known about the result (`unstatic.diffusion.condition`). The variations 1, 2, ... resemble what the seed
-    makes, variation 0. With `expand` prompts are rewritten, by `rewriter` if there is one and then in words
-    of the model's training if it has an expander; that one adds nothing where pictures show what there is.
-    `upscaler` and `interpolator` make what the file has beyond the model; films of the world are enlarged by
-    what learned from its renders unless another is named.
+    them, but not shown. A film that `loops` is shown again and again. `cues` change the prompt on the way,
+    and those that leave it open begin a new scene if they name something new, as far as the model's expander
+    understands them. `conditions` say what else is known about the result (`unstatic.diffusion.condition`).
+    The variations 1, 2, ... resemble what the seed makes, variation 0. With `expand` prompts are rewritten,
+    by `rewriter` if there is one and then in words of the model's training if it has an expander; that one
+    adds nothing where pictures show what there is. `upscaler` and `interpolator` make what the file has
+    beyond the model; films of the world are enlarged by what learned from its renders unless another is
+    named.
     """
 
     prompt: str
@@ -76,6 +78,7 @@ class Request:
     strength: float = 1.0
     mask: Bool[np.ndarray, "mask_h mask_w"] | None = None
     lead: int = 0
+    loops: bool = False
     cues: tuple[Cue, ...] = ()
     conditions: tuple[Condition, ...] = ()
     expand: bool = False
@@ -110,6 +113,7 @@ class Plan:
     cuts: frozenset[int]
     cut_frames: frozenset[int]
     frames: int
+    loops: bool
     chunks: tuple[int, ...]
     finish: Finish
     seed: int
@@ -176,9 +180,8 @@ def plan(request: Request, manifest: Manifest) -> Plan:
 
     # Pictures
     manifest = _answering(request, manifest)
-    frames = length = frame_count(request.seconds, manifest)
-    if not request.footage:  # the last that is made is the last that is shown
-        frames = shown_numbers(0, frames, manifest.fps, fps)[-1] + 1
+    length = frame_count(request.seconds, manifest)
+    frames = _frames_to_make(request, manifest, length, fps)
     pictures = pictures_of(request)
     check_images(pictures, frames)
     check_footage(request.footage, request.lead + frames)
@@ -191,25 +194,25 @@ def plan(request: Request, manifest: Manifest) -> Plan:
     source = request.source
     if source is not None:
         source = lasting(fit(source, native), len(source) + skip, before=skip)
-
+    end, compression = skip + frames, manifest.compression
     footage = tuple(
-        placed(each, aligning, native, end=skip + frames, compression=manifest.compression)
-        for each in request.footage
+        placed(each, aligning, native, end=end, compression=compression) for each in request.footage
     )
 
     # Words
     prompt = checked_prompt(request.prompt, may_be_empty=request.shows)
     said = [Cue(at=0.0, prompt=prompt), *checked_cues(request.cues, length, manifest)]
-    chunks = whole_chunks(skip + frames, manifest)
-    known = _known(request, footage, skip + frames, manifest.compression)
+    chunks = whole_chunks(end, manifest)
+    known = _known(request, footage, end, compression)
     texts = texts_of(said, _reader(request, manifest), skip=skip, chunks=chunks, known=known)
     return Plan(
         prompt=prompt,
         cues=tuple(cue.prompt for cue in said[1:]),
         texts=tuple((first, each.text) for first, each in zip(texts.firsts, texts.wordings, strict=True)),
         cuts=texts.cuts,
-        cut_frames=frozenset(manifest.compression.frames(texts.starts[cut]) - skip for cut in texts.cuts),
+        cut_frames=frozenset(compression.frames(texts.starts[cut]) - skip for cut in texts.cuts),
         frames=frames,
+        loops=request.loops,
         chunks=chunks,
         finish=Finish(
             native=native,
@@ -239,6 +242,7 @@ def plan(request: Request, manifest: Manifest) -> Plan:
         conditions=request.conditions,
         warnings=(
             *texts.warnings(manifest),
+            *kept_warnings(footage, manifest),
             *shape_warnings(native, size, manifest),
             *cut_warnings(_unfitted(pictures, native), size),
         ),
@@ -353,6 +357,15 @@ def _known(request: Request, footage: Sequence[Footage], made: int, compression:
     spans = (covered(each.first, each.stop, compression) for each in footage)
     ends = ([0] if request.image is not None else []) + ([end - 1] if request.last_image is not None else [])
     return {time for span in spans for time in range(*span)} | {*ends}
+
+
+def _frames_to_make(request: Request, manifest: Manifest, length: int, fps: int) -> int:
+    """Return how many of `length` frames are made: up to the last that is shown, beside footage all."""
+    frames = length if request.footage else shown_numbers(0, length, manifest.fps, fps)[-1] + 1
+    if manifest.begins_with_picture and request.last_image is not None:
+        # Such a model ends with it where it ends: it learned whole latent frames alone
+        return manifest.compression.frames_covering(frames)
+    return frames
 
 
 def frame_count(seconds: float | int, manifest: Manifest) -> int:

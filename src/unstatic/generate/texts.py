@@ -105,13 +105,12 @@ def texts_of(
     manifest = reader.manifest
     firsts = (0, *(skip + round(cue.at * manifest.fps) for cue in said[1:]))
     starts, wordings = chunk_starts(firsts, chunks, manifest.compression), reader.word(said)
-    return Texts(
-        said=tuple(said),
-        wordings=tuple(wordings),
-        firsts=firsts,
-        starts=starts,
-        cuts=_cuts(said, wordings, starts, known, manifest.chunk or 0),
-    )
+    cuts = _cuts(said, wordings, starts, known, manifest.chunk or 0)
+    if chunks[0] == 1 and any(starts[number] == 1 for number in cuts):
+        # A scene of a single frame would be a flash
+        starts = without_flash(firsts, starts, chunks, manifest.compression)
+        cuts = _cuts(said, wordings, starts, known, manifest.chunk or 0)
+    return Texts(said=tuple(said), wordings=tuple(wordings), firsts=firsts, starts=starts, cuts=cuts)
 
 
 def _cuts(
@@ -140,6 +139,19 @@ def chunk_starts(firsts: Sequence[int], chunks: Sequence[int], compression: Comp
     first_frames = [0, *(compression.frames(edge) for edge in edges[1:])]
     nearest = [min(range(len(edges)), key=lambda i, f=first: abs(first_frames[i] - f)) for first in firsts]
     return tuple(edges[number] for number in nearest)
+
+
+def without_flash(
+    firsts: Sequence[int], starts: Sequence[int], chunks: Sequence[int], compression: Compression
+) -> tuple[int, ...]:
+    """Return starts of which none is the second latent frame: such texts begin at once, or a chunk later.
+
+    Which of both is nearer to the last of them decides for all, for each follows the one before.
+    """
+    last = max(first for first, start in zip(firsts, starts, strict=True) if start == 1)
+    later = 1 + chunks[1]
+    to = later if len(chunks) > 2 and compression.frames(later) - last < last else 0
+    return tuple(to if start == 1 else start for start in starts)
 
 
 def checked_cues(cues: Sequence[Cue], frames: int, manifest: Manifest) -> list[Cue]:

@@ -25,7 +25,8 @@ from unstatic.core.keys import KEY_VARIABLE
 from unstatic.core.shapes import Size
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.engine import Engine, Event, Frames, Progress, Warned
-from unstatic.generate.engines.remote import RemoteEngine, find_remote
+from unstatic.generate.engines.connection import TRIES
+from unstatic.generate.engines.remote import MOST_SILENT, SILENT_S, RemoteEngine, find_remote
 from unstatic.generate.footage import Footage
 from unstatic.generate.load import find, load_engine
 from unstatic.generate.request import Plan, Request, plan
@@ -108,6 +109,7 @@ def test_a_sentence_becomes_a_film(server: FakeServer, make_frames: Callable[...
     assert not {"num_inference_steps", "guidance_scale", "negative_prompt"} & set(asked), "nobody asked"
     assert server.asked[0] == "POST /videos"
     assert server.asked[-1] == "GET /videos/video_1/content"
+    assert set(server.jobs) == {"video_1"}, "what was made stays there"
 
 
 def test_progress_is_what_the_server_tells_every_time_that_it_is_asked(server: FakeServer) -> None:
@@ -177,11 +179,6 @@ def test_closing_between_two_tellings_deletes_the_job(start: Start) -> None:
     assert server.asked[-1] == "DELETE /videos/video_1"
 
 
-def test_a_film_that_was_made_stays_on_the_server(server: FakeServer) -> None:
-    Asking(server).film()
-    assert set(server.jobs) == {"video_1"}
-
-
 @pytest.mark.parametrize("code", [400, 429, 500])
 def test_a_failed_job_is_told_in_the_servers_words(server: FakeServer, code: int) -> None:
     server.failure = (code, "CUDA out of\n\x1b[31mmemory")
@@ -195,6 +192,18 @@ def test_a_job_that_is_gone_is_told(server: FakeServer) -> None:
     server.faults = [("GET /videos/video_1", 404)]
     with pytest.raises(UnstaticError, match=r"the job is deleted at http.*: ask again"):
         Asking(server).film()
+
+
+def test_an_outage_while_a_film_is_made_is_waited_for(start: Start) -> None:
+    server = start("unstatic", polls=3)
+    server.faults = [("GET /videos/video_1", 502)] * 6
+    asking = Asking(server)
+    assert len(asking.film()) == 24
+    assert SILENT_S in asking.waits_s
+    assert not any(each.startswith("DELETE") for each in server.asked)
+    server.faults = [("GET /videos/video_2", 502)] * (MOST_SILENT * TRIES)
+    with pytest.raises(UnstaticError):
+        asking.film()
 
 
 def test_a_refused_size_is_told_in_the_servers_words(server: FakeServer) -> None:

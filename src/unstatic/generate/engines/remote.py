@@ -38,6 +38,7 @@ from unstatic.models.served import DIALECTS, Dialect, served_manifest
 
 CONTAINER = "mp4"  # whatever the bytes claim to be, they are read as this
 LONGEST_S, PACE_S, FASTEST_S, SLOWEST_S = 24 * 3600, 1.0, 0.1, 60.0
+SILENT_S, MOST_SILENT = 15.0, 20  # ten minutes: every look asks for a quarter of a minute itself
 MAX_SIDE, MAX_FPS, FRAMES_AT_ONCE, ROUNDING = 8192, 1_000, 16, 8
 JOB = re.compile(r"\w[\w.-]{0,199}", re.ASCII)
 STOPPED = ("cancelled", "canceled", "deleted", "expired")
@@ -148,12 +149,22 @@ class RemoteEngine:
     def _followed(self, job: str, plan: Plan) -> Generator[Event, None, dict[str, Any]]:
         """Yield progress at every look until the job is over, and return what the server says of it then."""
         server, told, pace_s, total = self.model.connection, 0, PACE_S, plan.total_steps
-        until_s = time.monotonic() + LONGEST_S
+        until_s, silent = time.monotonic() + LONGEST_S, 0
         while time.monotonic() < until_s:
             try:
                 said, headers = server.ask("GET", f"/videos/{job}")
+                silent = 0
             except GoneError:
                 said, headers = {"status": "deleted"}, {}  # by somebody, or with the memory of the server
+            except InputError:
+                raise
+            except UnstaticError:  # it may come back, and the job may go on meanwhile
+                silent += 1
+                if silent == MOST_SILENT:
+                    raise
+                yield Progress(told, total)
+                server.sleep(SILENT_S)
+                continue
             status, percent = said.get("status"), said.get("progress")
             if status in STOPPED:
                 raise UnstaticError(f"the job is {status} at {server.base}, maybe by a restart: ask again")
