@@ -7,7 +7,8 @@
 `clips` draws scenes of the model's world, renders and encodes their first second, and of every seventh shard
 all four. `plain` trains the transformer as an ordinary denoiser on what films meet there: a still, and a
 chunk behind a clean still with no anchor that tells where it goes; now and then on whole clips, so that
-nothing is unlearned. It writes FOLDER/teacher. `few` distils that: the teacher takes guided steps of two
+nothing is unlearned. With `--text-encoder` it learns to read another one, whose states begin with those of
+the model's own. It writes FOLDER/teacher. `few` distils that: the teacher takes guided steps of two
 passes, as it no longer knows few. It writes FOLDER/model, which is finished. Each may be stopped and goes on.
 """
 
@@ -33,7 +34,8 @@ from unstatic.core.seeds import numpy_generator  # noqa: E402
 from unstatic.data.latents import LatentBatch, LatentBatches, Window  # noqa: E402
 from unstatic.data.shards import Shard, open_shards, shard_path, write_shard  # noqa: E402
 from unstatic.generate.native import NativeEngine  # noqa: E402
-from unstatic.models.manifest import InstalledModel, find_model, write_manifest  # noqa: E402
+from unstatic.models.grow import grow_transformer  # noqa: E402
+from unstatic.models.manifest import InstalledModel, find_model, read_manifest, write_manifest  # noqa: E402
 from unstatic.models.text import TextEncoder, load_text_encoder  # noqa: E402
 from unstatic.models.transformer import VideoTransformer  # noqa: E402
 from unstatic.models.weights import save_model  # noqa: E402
@@ -135,19 +137,31 @@ def settings_of(samples: int, rates: OptimiserConfig) -> TrainingConfig:
     )
 
 
-def train(model: InstalledModel, folder: Path, stage: str, samples: int) -> Path:
+def reading(student: VideoTransformer, encoder: TextEncoder) -> VideoTransformer:
+    """Return a transformer that computes the same from the first of the states that an encoder gives."""
+    if student.config.text_width == encoder.width:
+        return student
+    grown = VideoTransformer(replace(student.config, text_width=encoder.width))
+    grow_transformer(grown, student)
+    return grown
+
+
+def train(model: InstalledModel, folder: Path, stage: str, samples: int, text_encoder: str = "") -> Path:
     """Train a stage in FOLDER/stage, and return the folder of the model that it makes."""
     device, chosen = pick_device(), preset(model.manifest.preset)
     few = stage == "few"
+    manifest = read_manifest(folder / "teacher") if few else model.manifest
+    manifest = replace(manifest, text_encoder=text_encoder or manifest.text_encoder)
+    manifest = replace(manifest, distilled=model.manifest.distilled if few else None)
+    encoder = load_text_encoder(manifest.text_encoder)
     begins = folder / "teacher" / "transformer.safetensors" if few else model.weights("transformer")
-    student = load_transformer(begins)
+    student = reading(load_transformer(begins), encoder)
     run = Run(
         student,
         settings_of(samples, FEW_RATES if few else PLAIN_RATES),
         matrices=linear_weights(student, "blocks."),
         device=device,
     )
-    encoder = load_text_encoder(model.manifest.text_encoder)
     plain = DiffusionStep(
         model=student,
         config=replace(chosen.diffusion.step, history=0.7, anchors=0.1, level_mean=1.1),
@@ -155,7 +169,6 @@ def train(model: InstalledModel, folder: Path, stage: str, samples: int) -> Path
         progress=run.progress,
     )
     autoencoder = load_autoencoder(model.weights("autoencoder")).to(device, compute_dtype(device)).eval()
-    manifest = model.manifest if few else replace(model.manifest, distilled=None)
 
     def picture() -> UInt8[ndarray, "h w 3"]:
         made = averaged(run, VideoTransformer(student.config)).to(device, compute_dtype(device))
@@ -163,9 +176,16 @@ def train(model: InstalledModel, folder: Path, stage: str, samples: int) -> Path
 
     batches = batches_of(chosen, open_shards(folder, "latents"), encoder, device)
     if few:
-        teacher = load_transformer(begins).to(device, compute_dtype(device)).eval().requires_grad_(False)
-        # Stills are often the student's own, as in a film of it
-        config = DistillConfig(teacher_walks=True, recycle=RecycleConfig(share=0.5))
+        teacher = reading(load_transformer(begins), encoder)
+        teacher = teacher.to(device, compute_dtype(device)).eval().requires_grad_(False)
+        # Stills are often the student's own, as in a film of it, and most films take its own number of steps
+        assert manifest.distilled is not None, "checked before"
+        own = manifest.distilled.steps
+        config = DistillConfig(
+            grids=(*DistillConfig().grids, own, own),
+            teacher_walks=True,
+            recycle=RecycleConfig(share=0.5),
+        )
         step = DistillStep(teacher=teacher, plain=plain, config=config, shift=manifest.defaults.shift)
         fit("few steps", run, step, batches, folder / stage, picture=picture)
     else:
@@ -192,6 +212,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8_320, help="scenes to render")
     parser.add_argument("--part", default="0/1", help="which of how many processes this is")
     parser.add_argument("--samples", type=int, default=24_000, help="windows to train on")
+    parser.add_argument("--text-encoder", default="", help="another than the model's: minilm+3")
     options = parser.parse_args()
     keep_freed_memory()
     model = find_model(options.model)
@@ -201,7 +222,7 @@ def main() -> None:
         part, parts = map(int, options.part.split("/"))
         write_clips(model, options.folder, options.clips, part, parts)
     else:
-        print(train(model, options.folder, options.stage, options.samples))
+        print(train(model, options.folder, options.stage, options.samples, options.text_encoder))
 
 
 if __name__ == "__main__":

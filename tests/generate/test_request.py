@@ -40,6 +40,10 @@ def test_a_distilled_model_takes_its_few_steps_unless_another_solver_is_asked_fo
     assert plan(Request(prompt="a ball", steps=9), few).solver == "distilled"
     other = plan(Request(prompt="a ball", solver="heun"), few)
     assert (other.solver, other.steps) == ("heun", 3)
+    told = replace(few, distilled=Distilled(steps=6, max_guidance=5.0, guidance=4.0))
+    assert plan(Request(prompt="a ball"), told).guidance == 4.0
+    assert plan(Request(prompt="a ball", solver="heun"), told).guidance == 2.0
+    assert plan(Request(prompt="a ball", guidance=3), told).guidance == 3
 
 
 def test_a_distilled_model_says_which_guidance_it_knows(manifest: Manifest):

@@ -72,6 +72,17 @@ def test_a_transformer_with_wider_mlps_predicts_the_same():
 
 
 @torch.no_grad()
+def test_a_transformer_that_reads_more_of_a_text_predicts_the_same_at_first():
+    small = transformer(TRANSFORMER, 0)
+    large = transformer(replace(TRANSFORMER, text_width=12), 1)
+    grow_transformer(large, small)
+    latent, text = torch.randn(1, 3, 2, 4, 4, generator=seeded(2)), torch.randn(1, 7, 12, generator=seeded(3))
+    sigma = torch.full((1, 2), 0.5)
+    old = small(latent, sigma, small.encode_text(text[..., :8])).prediction
+    assert torch.allclose(large(latent, sigma, large.encode_text(text)).prediction, old, atol=1e-5)
+
+
+@torch.no_grad()
 def test_a_transformer_may_learn_further_numbers_and_predicts_the_same_at_first():
     small = transformer(TRANSFORMER, 0)
     large = VideoTransformer(replace(TRANSFORMER, scalars=("sigma", "step")), generator=seeded(1))
@@ -93,7 +104,7 @@ def test_a_transformer_may_learn_further_numbers_and_predicts_the_same_at_first(
         ({"in_channels": 2}, "in_channels is 3 .* cannot become 2: it can grow, not shrink"),
         (
             {"width": 48},
-            "width is 24 .* cannot become 48: only in_channels, out_channels, ffn_width can grow",
+            "width is 24 .* cannot become 48: only in_channels, out_channels, ffn_width, text_width can grow",
         ),
         ({"heads": 4}, "heads is 2"),
         ({"depth": 3}, "depth is 2"),

@@ -13,7 +13,7 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 
 from unstatic.core.errors import InputError
-from unstatic.models.text import MINILM_FOLDER, Bert, MiniLM, TextConfig, load_minilm
+from unstatic.models.text import MINILM_FOLDER, Bert, MiniLM, TextConfig, load_minilm, load_text_encoder
 
 TINY = TextConfig(vocabulary=40, width=32, depth=2, heads=4, ffn_width=48, positions=20, state_scale=2.0)
 LONG_PROMPT = "a red ball " * 40
@@ -54,6 +54,34 @@ def tiny_folder(tiny_bert: BertModel, tmp_path: Path) -> Path:
     return folder
 
 
+def test_states_after_inner_layers_stand_beside_the_last(tiny_bert):
+    own = Bert(TINY)
+    own.load_state_dict(from_bert(tiny_bert.state_dict(), TINY))
+    tokens = torch.randint(0, TINY.vocabulary, (2, 9), generator=torch.Generator().manual_seed(1))
+    is_padding = torch.arange(9) >= torch.tensor([9, 4])[:, None]
+    with torch.no_grad():
+        found = own.eval()(tokens, is_padding, beside=(1,))
+        hidden = tiny_bert(
+            tokens, attention_mask=(~is_padding).long(), output_hidden_states=True
+        ).hidden_states
+    inner = torch.nn.functional.layer_norm(hidden[1], (TINY.width,))
+    expected = torch.cat([hidden[-1] * TINY.state_scale, inner], 2)
+    torch.testing.assert_close(found[~is_padding], expected[~is_padding], atol=1e-5, rtol=1e-5)
+    assert (found[is_padding] == 0).all()
+
+
+def test_an_encoder_with_more_states_begins_with_those_of_the_other(minilm):
+    more = load_text_encoder("minilm+3")
+    assert more.width == 2 * minilm.width
+    few, many = minilm.encode(PROMPTS), more.encode(PROMPTS)
+    torch.testing.assert_close(many.states[..., : minilm.width], few.states, atol=1e-4, rtol=1e-4)
+    real = many.states[0, : many.lengths[0], minilm.width :]
+    assert 0.95 < real.std() < 1.05
+    assert (many.states[0, many.lengths[0] :] == 0).all()
+    with pytest.raises(InputError, match=r"no text encoder 'minilm\+2': take one of minilm, minilm\+3"):
+        load_text_encoder("minilm+2")
+
+
 @pytest.mark.parametrize("with_grad", [True, False])
 def test_equals_transformers(tiny_bert, with_grad):
     own = Bert(TINY)
@@ -63,7 +91,7 @@ def test_equals_transformers(tiny_bert, with_grad):
     is_padding = torch.arange(11) >= lengths[:, None]
     with torch.set_grad_enabled(with_grad):
         found = own.eval()(tokens, is_padding)
-        expected = tiny_bert(tokens, attention_mask=(~is_padding).long()).last_hidden_state
+        expected = tiny_bert(tokens, attention_mask=(~is_padding).long()).last_hidden_state * TINY.state_scale
     assert expected.std() > 0.1
     torch.testing.assert_close(found[~is_padding], expected[~is_padding], atol=1e-5, rtol=1e-5)
 

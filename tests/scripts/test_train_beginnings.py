@@ -6,6 +6,9 @@ import train_beginnings as script
 
 from unstatic.core.errors import InputError
 from unstatic.data.shards import open_shards
+from unstatic.generate.engine import whole_film
+from unstatic.generate.native import load_native
+from unstatic.generate.request import Request, plan
 from unstatic.models.manifest import find_model
 from unstatic.presets.nano import preset
 from unstatic.presets.stages import load_transformer
@@ -42,6 +45,23 @@ def test_a_model_is_trained_on_for_its_first_second_and_distilled_anew(
     assert made.manifest == find_model(str(few_step_model)).manifest
     assert changed(teacher, load_transformer(made.weights("transformer")))
     assert len((run / "few" / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_a_model_may_learn_to_read_more_of_a_text(
+    few_step_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = tmp_path / "run"
+    call(monkeypatch, "clips", few_step_model, run, "--clips", 8)
+    call(monkeypatch, "plain", few_step_model, run, "--samples", 16, "--text-encoder", "minilm+3")
+    call(monkeypatch, "few", few_step_model, run, "--samples", 16)
+    made = find_model(str(run / "model"))
+    assert made.manifest.text_encoder == "minilm+3"
+    learned = load_transformer(made.weights("transformer")).text_embedding.up.weight
+    assert learned.shape[1] == 2 * 384
+    assert learned[:, 384:].abs().max() > 0
+    engine = load_native(made)
+    assert len(whole_film(engine, plan(Request(prompt="a ball", seconds=1), made.manifest))) == 16
 
 
 def changed(one: torch.nn.Module, other: torch.nn.Module) -> bool:

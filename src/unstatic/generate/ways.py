@@ -38,7 +38,9 @@ def choose_way(request: "Request", manifest: Manifest) -> Way:
         solver = DISTILLED if few else defaults.solver
     if steps is None:
         steps = few.steps if few and solver == DISTILLED else defaults.steps
-    guidance = defaults.guidance if request.guidance is None else request.guidance
+    told = few.guidance if few and solver == DISTILLED else None
+    own = defaults.guidance if told is None else told
+    guidance = own if request.guidance is None else request.guidance
     check_range("steps", steps, 1, MAX_STEPS)
     check_range("guidance", guidance, 0.0, MAX_GUIDANCE)
     _check_solver(solver, guidance, manifest)

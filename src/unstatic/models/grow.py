@@ -17,7 +17,7 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderCon
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 
 AUTOENCODER_GROWS = ("latent_channels",)
-TRANSFORMER_GROWS = ("in_channels", "out_channels", "ffn_width")
+TRANSFORMER_GROWS = ("in_channels", "out_channels", "ffn_width", "text_width")
 # No weight of a plain pass depends on these: new scalars begin without effect, old ones can be left out
 TRANSFORMER_CHANGES = ("scalars", "chunk", "history_chunks", "max_age")
 

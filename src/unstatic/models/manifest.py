@@ -80,10 +80,15 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distilled:
-    """How many steps a distilled transformer takes when nobody says otherwise, and how guided it can be."""
+    """How many steps a distilled transformer takes when nobody says otherwise, and how guided it can be.
+
+    It is told `guidance`, or else that of the model's defaults. What distilling leaves of the ordinary
+    denoiser is guided a little by itself, so other solvers, which the defaults are for, may want less.
+    """
 
     steps: int
     max_guidance: float
+    guidance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

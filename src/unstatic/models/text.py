@@ -5,6 +5,10 @@ embeddings, then PyTorch's own post-norm `nn.TransformerEncoder`; scripts/conver
 files.
 
     states = load_minilm().encode(["a red ball bounces"]).states   # [1, 64, 384], zeros after the last token
+
+Its last layer was trained to be averaged over a sentence, so every token there knows of all others: of two
+things one can hardly read whose colour is whose. In the middle each noun still has its own. "minilm+3" is the
+last hidden state and, beside it, that after layer 3.
 """
 
 import json
@@ -29,6 +33,7 @@ MINILM_FOLDER = Path(__file__).parent.parent / "weights" / "minilm"
 VOCABULARY_NAME = "vocabulary.txt"
 KIND, FORMAT = "text-encoder", 1
 MAX_TOKENS = 64
+ENCODERS: dict[str, tuple[int, ...]] = {"minilm": (), "minilm+3": (3,)}  # after which layers, beside the last
 
 
 class TextStates(NamedTuple):
@@ -92,19 +97,37 @@ class Bert(nn.Module):
         )
         self.encoder = nn.TransformerEncoder(layer, config.depth, enable_nested_tensor=False)
 
-    def forward(self, tokens: Int[Tensor, "b s"], is_padding: Bool[Tensor, "b s"]) -> Float[Tensor, "b s e"]:
-        """Return the last hidden state, unscaled; it is exactly zero where `is_padding`."""
+    def forward(
+        self, tokens: Int[Tensor, "b s"], is_padding: Bool[Tensor, "b s"], *, beside: Sequence[int] = ()
+    ) -> Float[Tensor, "b s e"]:
+        """Return the last hidden state, scaled, and those after the layers `beside`, normalised, beside it.
+
+        All are exactly zero where `is_padding`.
+        """
         places = torch.arange(tokens.shape[1], device=tokens.device)
         hidden = self.norm(self.tokens(tokens) + self.positions(places))
-        hidden = self.encoder(hidden, src_key_padding_mask=is_padding)
-        return hidden.masked_fill(is_padding[..., None], 0.0)
+        inner: dict[int, Tensor] = {}
+        if beside:  # layer by layer, else in PyTorch's faster way
+            for number, layer in enumerate(self.encoder.layers, 1):
+                hidden = layer(hidden, src_key_padding_mask=is_padding)
+                if number in beside:
+                    inner[number] = nn.functional.layer_norm(hidden, (self.config.width,))
+        else:
+            hidden = self.encoder(hidden, src_key_padding_mask=is_padding)
+        states = torch.cat([hidden * self.config.state_scale, *(inner[number] for number in beside)], 2)
+        return states.masked_fill(is_padding[..., None], 0.0)
 
 
 class MiniLM:
-    """A `TextEncoder` made of a tokenizer and a `Bert`; make one with `load_minilm`."""
+    """A `TextEncoder` made of a tokenizer and a `Bert`; make one with `load_minilm`.
 
-    def __init__(self, bert: Bert, tokenizer: Tokenizer, *, max_tokens: int = MAX_TOKENS):
-        self.bert = bert
+    States after the layers `beside` stand beside the last.
+    """
+
+    def __init__(
+        self, bert: Bert, tokenizer: Tokenizer, *, max_tokens: int = MAX_TOKENS, beside: Sequence[int] = ()
+    ):
+        self.bert, self.beside = bert, tuple(beside)
         self.max_tokens = max_tokens
         self._tokenizer = tokenizer
         self._start, self._end = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
@@ -112,7 +135,7 @@ class MiniLM:
     @property
     def width(self) -> int:
         """Channels of a token state."""
-        return self.bert.config.width
+        return self.bert.config.width * (1 + len(self.beside))
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> TextStates:
@@ -130,20 +153,22 @@ class MiniLM:
         is_padding = torch.arange(tokens.shape[1]) >= lengths[:, None]
 
         device = self.bert.positions.weight.device
-        states = self.bert(tokens.to(device), is_padding.to(device)) * self.bert.config.state_scale
+        states = self.bert(tokens.to(device), is_padding.to(device), beside=self.beside)
         states = nn.functional.pad(states, (0, 0, 0, self.max_tokens - states.shape[1]))
         return TextStates(states, lengths.to(device), dropped.to(device))
 
 
 def load_text_encoder(name: str) -> TextEncoder:
     """Load the text encoder that a model's manifest names. Raises InputError for a name that is unknown."""
-    if name != "minilm":
-        raise InputError(f"there is no text encoder {name!r}: take minilm")
-    return load_minilm()
+    if name not in ENCODERS:
+        raise InputError(f"there is no text encoder {name!r}: take one of {', '.join(ENCODERS)}")
+    return load_minilm(beside=ENCODERS[name])
 
 
-def load_minilm(folder: Path = MINILM_FOLDER, *, device: str | torch.device = "cpu") -> MiniLM:
-    """Load a text encoder from files in `folder`, to compute in float32.
+def load_minilm(
+    folder: Path = MINILM_FOLDER, *, device: str | torch.device = "cpu", beside: Sequence[int] = ()
+) -> MiniLM:
+    """Load a text encoder from files in `folder`, to compute in float32, with more states as `MiniLM` says.
 
     Raises InputError when files are missing, damaged or not those of a text encoder.
     """
@@ -152,7 +177,8 @@ def load_minilm(folder: Path = MINILM_FOLDER, *, device: str | torch.device = "c
         bert = Bert(config)
     _check_names(folder, bert, state)
     bert.load_state_dict(state, assign=True)
-    return MiniLM(bert.requires_grad_(False).eval().to(device), _tokenizer(folder / VOCABULARY_NAME, config))
+    bert = bert.requires_grad_(False).eval().to(device)
+    return MiniLM(bert, _tokenizer(folder / VOCABULARY_NAME, config), beside=beside)
 
 
 def _read(folder: Path) -> tuple[TextConfig, dict[str, Tensor]]:
