@@ -7,11 +7,12 @@ import pytest
 from unstatic.core.errors import InputError
 from unstatic.world import animals
 from unstatic.world.camera import project
+from unstatic.world.casting import UNMARKED_FLOORS
 from unstatic.world.geometry import bounding_radius, rotation_matrices
 from unstatic.world.happened import happened
 from unstatic.world.mix import DEFAULT_MIX, FIRST_LIGHT_MIX, LIVELY_MIX, WHOLE_MIX, contrast, floor_colours
 from unstatic.world.physics import simulate
-from unstatic.world.scenes import BUILDERS, Sample, flaw, sample_clip, sample_scene
+from unstatic.world.scenes import BUILDERS, Sample, flaw, illegible, sample_clip, sample_scene
 from unstatic.world.spec import ANIMALS, CAMERAS, EVENTS, FORMAT_VERSION, MOTIONS, SceneSpec
 from unstatic.world.staging import COATS, lowest
 from unstatic.world.visibility import heights, in_frame, in_the_open, in_view
@@ -52,6 +53,37 @@ def test_as_many_scenes_are_crowded_as_a_mix_says_if_it_casts_first() -> None:
         return sum(len(spec.objects) > 1 for spec in drawn) / len(drawn)
 
     assert share(cast_first=False) < 0.55 < 0.6 < share(cast_first=True) < 0.8
+
+
+@pytest.mark.parametrize("camera", ["orbit", "pan", "dolly", "follow"])
+def test_in_a_legible_mix_moves_are_over_floors_that_show_them(camera: str) -> None:
+    events = {"walk": 1.0} if camera == "follow" else {"rest": 1.0, "spin": 1.0}
+    mix = dataclasses.replace(WHOLE_MIX, legible=True, cameras={camera: 1.0, "still": 1.0}, events=events)
+    drawn = [sample_scene(seed, frames=33, width=64, height=64, mix=mix) for seed in range(12)]
+    moving = [spec for spec in drawn if spec.camera.kind == camera]
+    assert len(moving) >= 3, "it moves about as often as the mix says"
+    assert all(spec.floor not in UNMARKED_FLOORS for spec in moving)
+
+
+def test_in_a_legible_mix_shapes_are_not_seen_from_their_ends() -> None:
+    shapes = {"cylinder": 1.0, "ring": 1.0, "capsule": 1.0}
+    mix = dataclasses.replace(FIRST_LIGHT_MIX, num_objects=(0.5, 0.5), shapes=shapes, events={"roll": 1.0})
+    found: list[str] = []
+    for legible in (False, True):
+        each = dataclasses.replace(mix, legible=legible)
+        drawn = [sample_clip(seed, frames=33, width=64, height=64, mix=each) for seed in range(12)]
+        found = [illegible(sample.spec, sample.trajectory) for sample in drawn]
+        assert any(found) != legible
+    assert set(found) == {""}
+    # What lies straight ahead with its axis along the line of sight is a disc
+    spec, trajectory = next(each[:2] for each in drawn if each.spec.objects[0].shape == "cylinder")
+    sight = trajectory.positions[0, 0] - trajectory.eyes[0]
+    half = np.array([sight[2] / np.linalg.norm(sight) + 1, -sight[1], sight[0], 0]) / np.linalg.norm(sight)
+    half[0] *= np.linalg.norm(sight)
+    half /= np.linalg.norm(half)
+    turned = trajectory.quaternions.copy()
+    turned[0, 0] = half
+    assert illegible(spec, trajectory._replace(quaternions=turned)) == "shape"
 
 
 @pytest.mark.parametrize("event", EVENTS + MOTIONS)

@@ -21,6 +21,8 @@ ASPECTS = {"cube": (0.85, 1.0), "cylinder": (0.6, 1.0), "cone": (0.6, 0.9), "cap
 
 FOLLOWED_EVENTS = frozenset({"roll", "slide", "walk"})
 UNMARKED_FLOORS = frozenset({"plain", "mirror", "snow"})
+# Moves that over such a floor look like none
+MARKED_CAMERAS = frozenset({"orbit", "pan", "dolly", "follow"})
 PAIR_EVENTS = frozenset({"collide", "pass-behind"})
 CROWD_EVENTS = frozenset({"ricochet", "shower"})  # who plays in them plays the hero's part
 MOST_IN_A_CROWD = 3
@@ -127,11 +129,14 @@ def draw_camera_kind(rng: np.random.Generator, event: str, mix: Mix, *, seconds:
     return draw(rng, {each: weight for each, weight in mix.cameras.items() if travels or each != "follow"})
 
 
-def draw_setting(rng: np.random.Generator, looks: list[Look], mix: Mix, *, followed: bool) -> Setting | None:
+def draw_setting(rng: np.random.Generator, looks: list[Look], mix: Mix, camera: str) -> Setting | None:
     """Draw a sky, and a floor on which no look is lost; None when the mix has no such floor.
 
-    A followed object needs a floor with marks, or nothing would show that it travels.
+    A followed object needs a floor with marks, or nothing would show that it travels; in a legible mix so
+    does every move of the camera that only the floor shows.
     """
+    followed = camera == "follow" and not looks[0].is_animal
+    marked = followed or (mix.legible and camera in MARKED_CAMERAS)
     sky, tints = draw(rng, mix.skies), [look.tint for look in looks]
     colours = {
         each: weight for each, weight in mix.floor_colours.items() if stands_out(tints, "plain", (each,), sky)
@@ -143,7 +148,7 @@ def draw_setting(rng: np.random.Generator, looks: list[Look], mix: Mix, *, follo
         each: weight
         for each, weight in mix.floors.items()
         if stands_out(tints, each, floor_colours(each, first, second), sky)
-        and not (followed and each in UNMARKED_FLOORS and not looks[0].is_animal)
+        and not (marked and each in UNMARKED_FLOORS)
         and (each != "checker" or contrast(first, second))
     }
     return Setting(draw(rng, floors), first, second, sky) if floors else None

@@ -58,7 +58,9 @@ class Mix:
     `events` may name MOTIONS: their heroes are animals. `companions` is the share of them that have another
     animal at their side, `bystanders` the share of extras that are animals. With `cast_first` a seed has its
     number of objects, and its companion, as it has its event; without, crowded scenes are rarer than said,
-    since they are oftener drawn again.
+    since they are oftener drawn again. With `legible` what a caption says can be read off the picture:
+    floors have marks where only these show how the camera moves, no long thing or ring is seen end-on or
+    edge-on, and nothing else is hidden at the beginning (`scenes.illegible`).
 
     `held_out`: "avoid" draws only scenes a model may train on, "only" the ones kept for evaluation, "any"
     both.
@@ -77,6 +79,7 @@ class Mix:
     companions: float = 0.0
     bystanders: float = 0.0
     cast_first: bool = False
+    legible: bool = False
     held_out: HeldOut = "avoid"
 
 

@@ -8,6 +8,7 @@ proposal of the same seed is drawn; the event stays, so that a mix keeps its pro
 import dataclasses
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +19,7 @@ from unstatic.world import events_air, events_animals, events_ground, events_liv
 from unstatic.world.casting import Cast, draw_camera_kind, draw_cast, draw_light, draw_looks, draw_setting
 from unstatic.world.framing import Shot, frame_shot
 from unstatic.world.furnishing import furnish
-from unstatic.world.geometry import half_extents
+from unstatic.world.geometry import half_extents, length, product, rotation_matrices
 from unstatic.world.happened import happened, screen_direction
 from unstatic.world.held_out import held_out
 from unstatic.world.mix import DEFAULT_MIX, Mix, draw
@@ -34,6 +35,11 @@ from unstatic.world.staging import Action, Brief, apparent_size, smallest_share,
 from unstatic.world.visibility import heights, in_view
 
 MOST_PROPOSALS = 400
+LYING_EVENTS = ("roll", "ramp", "collide", "pass-behind")
+VIEWS_OF_LYING = (0.6, 0.9)  # radians beside the view across the way
+SETTINGS = 12  # tries to find a floor, where it must have marks
+LEAST_SHOWN = 0.8  # of everything but the hero, in the first frame
+LEAST_RING, MOST_END_ON = 0.12, 0.85  # cosines of the angle between an axis and the line of sight
 CAST_PROPOSALS = 12  # with one cast, where it is drawn first: some can hardly be shown
 SHORTEST_CLIP_S = 1.0
 LONGEST_FRAMED_S = 6.0  # of a longer clip, a camera that does not follow frames the beginning
@@ -122,7 +128,7 @@ def sample_clip(
         if spec is None or (mix.held_out != "any" and held_out(spec) != (mix.held_out == "only")):
             continue
         trajectory = simulate(spec)
-        if not flaw(spec, trajectory):
+        if not flaw(spec, trajectory) and not (mix.legible and illegible(spec, trajectory)):
             return Sample(_with_directions(spec, trajectory), trajectory, proposal + 1)
     raise SceneNotFoundError(f"no {event} found for seed {seed} in {MOST_PROPOSALS} draws: loosen the mix")
 
@@ -160,6 +166,28 @@ def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
     return "" if shown and fitting else "others"
 
 
+def illegible(spec: SceneSpec, trajectory: Trajectory) -> str:
+    """Say in a word which part of a caption the first frame would not show; "" if there is none."""
+    if any(each.material == "checkered" and each.colour in ("black", "white") for each in spec.objects):
+        return "look"  # these two are the same
+    if spec.event != "shower" and any(
+        in_view(spec, trajectory, index)[0] < LEAST_SHOWN for index in range(1, len(spec.objects))
+    ):
+        return "others"
+    return "shape" if any(map(partial(_is_foreshortened, spec, trajectory), range(len(spec.objects)))) else ""
+
+
+def _is_foreshortened(spec: SceneSpec, trajectory: Trajectory, index: int) -> bool:
+    """Tell whether something long is seen from its end, or a ring from its edge, in the first frame."""
+    shape = spec.objects[index].shape
+    if shape not in ("cylinder", "capsule", "ring"):
+        return False
+    axis = rotation_matrices(trajectory.quaternions[0, index])[:, 2]
+    sight = trajectory.positions[0, index] - trajectory.eyes[0]
+    along = abs(float(product(axis, sight)) / length(sight))
+    return along < LEAST_RING if shape == "ring" else along > MOST_END_ON
+
+
 def _cast(seed: int, proposal: int, mix: Mix) -> Cast | None:
     """Return how many play, if that is decided before everything else."""
     return (
@@ -174,7 +202,9 @@ def _propose(
     looks = draw_looks(rng, event, mix, cast)
     camera_kind = draw_camera_kind(rng, event, mix, seconds=outside.seconds)
     followed = camera_kind == "follow"
-    setting = draw_setting(rng, looks, mix, followed=followed)
+    # Marked floors are oftener refused: without further tries the camera would seldom move
+    tries = (draw_setting(rng, looks, mix, camera_kind) for _ in range(SETTINGS if mix.legible else 1))
+    setting = next((each for each in tries if each is not None), None)
     if setting is None:
         return None
 
@@ -191,7 +221,11 @@ def _propose(
         followed=followed,
     )
     action = turned(BUILDERS[event](rng, brief), angle)
-    view = angle + math.pi / 2 + rng.uniform(-action.view, action.view)
+    aside = rng.uniform(-action.view, action.view)
+    if mix.legible and event in LYING_EVENTS and looks[0].shape in ("cylinder", "capsule"):
+        # Its axis lies along the line of sight of who sees it roll by, and it looks like a disc
+        aside = math.copysign(rng.uniform(*VIEWS_OF_LYING), aside)
+    view = angle + math.pi / 2 + aside
     spec = SceneSpec(
         seed=seed,
         frames=outside.frames,
