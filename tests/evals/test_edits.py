@@ -95,14 +95,14 @@ def test_tables_show_medians_and_leave_out_what_is_not_there():
     result = measure_edits([good, good, bad, EditedVideo(task="u", frames=turning(8), kept=(), joints=())])
     assert result.to_json()["t"]["edits"] == len(result.to_json()["t"]["figures"]) == 3
     assert result.to_json()["u"] == dict.fromkeys(NAMES) | {
-        "unseen": {"right": 0, "total": 0, "interval_95": [0.0, 1.0]},
+        "unnoticed": {"right": 0, "total": 0, "interval_95": [0.0, 1.0]},
         "edits": 1,
         "figures": [dict.fromkeys(NAMES)],
     }
     assert "| u | 1 | - dB | - dB | - | - | - | - | - | - |" in result.to_markdown()
 
 
-def test_a_joint_is_unseen_if_it_is_as_small_as_in_nine_of_ten_uncut_renders():
+def test_a_joint_is_unnoticed_if_it_is_as_small_as_in_nine_of_ten_uncut_renders():
     smooth = turning(48)
     jumped = np.concatenate([smooth[:20], smooth[26:]])
     uneven = np.concatenate([smooth[:24], smooth[25:], smooth[:1]])
@@ -111,9 +111,9 @@ def test_a_joint_is_unseen_if_it_is_as_small_as_in_nine_of_ten_uncut_renders():
         for frames, uncut in ((smooth, smooth), (jumped, smooth), (smooth, uneven))
     ]
     result = measure_edits(edits)
-    assert result.unseen("t") == Score(2, 3)
+    assert result.unnoticed("t") == Score(2, 3)
     assert result.median("t", "uncut_position") == pytest.approx(1, abs=0.1)
-    assert result.to_json()["t"]["unseen"]["right"] == 2
+    assert result.to_json()["t"]["unnoticed"]["right"] == 2
 
 
 def test_of_several_joints_the_uncut_render_is_looked_at_in_as_many_places():

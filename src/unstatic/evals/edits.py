@@ -92,7 +92,7 @@ class EditResult:
         finite = [value for value in found if math.isfinite(value)]
         return float(np.median(finite)) if finite else math.nan
 
-    def unseen(self, task: str) -> Score:
+    def unnoticed(self, task: str) -> Score:
         """In how many edits no joint is larger, in either way, than in nine of ten uncut renders."""
         found = [each for each in self.figures if each.task == task and math.isfinite(each.uncut_position)]
         if not found:
@@ -115,7 +115,7 @@ class EditResult:
                 _said(self.median(task, name), 2)
                 for name in ("position", "uncut_position", "velocity", "uncut_velocity")
             ]
-            cells += [str(self.unseen(task)), _said(self.median(task, "motion"), 2)]
+            cells += [str(self.unnoticed(task)), _said(self.median(task, "motion"), 2)]
             lines.append(f"| {task} | {self._count(task)} | {' | '.join(cells)} |")
         return "\n".join(lines)
 
@@ -123,12 +123,12 @@ class EditResult:
         """Return the medians of every task, null where there is no figure, and every single one."""
 
         def facts(task: str) -> dict[str, Any]:
-            unseen = self.unseen(task)
+            unnoticed = self.unnoticed(task)
             return {name: _finite(self.median(task, name)) for name in NAMES} | {
-                "unseen": {
-                    "right": unseen.right,
-                    "total": unseen.total,
-                    "interval_95": list(unseen.interval),
+                "unnoticed": {
+                    "right": unnoticed.right,
+                    "total": unnoticed.total,
+                    "interval_95": list(unnoticed.interval),
                 },
                 "edits": self._count(task),
                 "figures": [
@@ -157,8 +157,10 @@ def measure_edit(edited: EditedVideo) -> EditFigures:
     copies = [each.copy[:, each.top :] for each in edited.kept]
     new = new_frames(edited)
     position, velocity = worst([joint(frames, at, is_loop=edited.is_loop, new=new) for at in joints])
-    places = [] if edited.uncut is None else evenly(len(edited.uncut), len(joints))
-    uncut = worst([joint(edited.uncut, at) for at in places if edited.uncut is not None])
+    places = () if edited.uncut is None else evenly(len(edited.uncut), len(joints))
+    uncut = (
+        (math.nan, math.nan) if edited.uncut is None else worst([joint(edited.uncut, at) for at in places])
+    )
     return EditFigures(
         task=edited.task,
         kept_psnr=psnr(given, shown),
