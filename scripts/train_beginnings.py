@@ -150,9 +150,11 @@ def train(model: InstalledModel, folder: Path, stage: str, samples: int, text_en
     """Train a stage in FOLDER/stage, and return the folder of the model that it makes."""
     device, chosen = pick_device(), preset(model.manifest.preset)
     few = stage == "few"
-    manifest = read_manifest(folder / "teacher") if few else model.manifest
-    manifest = replace(manifest, text_encoder=text_encoder or manifest.text_encoder)
-    manifest = replace(manifest, distilled=model.manifest.distilled if few else None)
+    if few:
+        manifest = replace(read_manifest(folder / "teacher"), distilled=model.manifest.distilled)
+    else:
+        own = model.manifest.text_encoder
+        manifest = replace(model.manifest, text_encoder=text_encoder or own, distilled=None)
     encoder = load_text_encoder(manifest.text_encoder)
     begins = folder / "teacher" / "transformer.safetensors" if few else model.weights("transformer")
     student = reading(load_transformer(begins), encoder)
@@ -176,13 +178,12 @@ def train(model: InstalledModel, folder: Path, stage: str, samples: int, text_en
 
     batches = batches_of(chosen, open_shards(folder, "latents"), encoder, device)
     if few:
-        teacher = reading(load_transformer(begins), encoder)
-        teacher = teacher.to(device, compute_dtype(device)).eval().requires_grad_(False)
+        teacher = load_transformer(begins).to(device, compute_dtype(device)).eval().requires_grad_(False)
         # Stills are often the student's own, as in a film of it, and most films take its own number of steps
         assert manifest.distilled is not None, "checked before"
-        own = manifest.distilled.steps
+        steps = manifest.distilled.steps
         config = DistillConfig(
-            grids=(*DistillConfig().grids, own, own),
+            grids=(*DistillConfig().grids, steps, steps),
             teacher_walks=True,
             recycle=RecycleConfig(share=0.5),
         )
@@ -212,7 +213,7 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8_320, help="scenes to render")
     parser.add_argument("--part", default="0/1", help="which of how many processes this is")
     parser.add_argument("--samples", type=int, default=24_000, help="windows to train on")
-    parser.add_argument("--text-encoder", default="", help="another than the model's: minilm+3")
+    parser.add_argument("--text-encoder", default="", help="of plain, another than the model's: minilm+3")
     options = parser.parse_args()
     keep_freed_memory()
     model = find_model(options.model)
