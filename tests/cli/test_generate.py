@@ -77,6 +77,7 @@ def test_json_says_what_was_done(video: Command):
         "text": "a ball",
         "frames": 16,
         "chunks": [1, 4],
+        "loops": False,
         "native": "32x32",
         "size": "64x64",
         "fps": 16,
