@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
-from unstatic.evals.follow import REAL
+from unstatic.evals.follow import REAL, Answer
+from unstatic.evals.prompts import load_suite
 from unstatic.generate.native import NativeEngine
 from unstatic.models.manifest import Distilled, find_model
 from unstatic.presets import evaluation
@@ -25,7 +27,7 @@ from unstatic.presets.evaluation import (
     usual,
     ways_of_sampling,
 )
-from unstatic.presets.feature_store import FeatureStore
+from unstatic.presets.feature_store import OTHERS, FeatureStore
 
 
 @dataclass
@@ -52,7 +54,7 @@ class Bench:
         monkeypatch.setattr(
             evaluation,
             "feature_store",
-            lambda todo: FeatureStore(
+            lambda todo, _device: FeatureStore(
                 lambda frames: frames.reshape(-1)[:2].astype(float), todo.key, todo.folder / "parts"
             ),
         )
@@ -74,7 +76,8 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 def run(todo: EvaluationPlan) -> dict[str, Any]:
-    engine = NativeEngine.__new__(NativeEngine)  # nothing is asked of it
+    engine = NativeEngine.__new__(NativeEngine)  # nothing is asked of it but where it is
+    engine.device = torch.device("cpu")
     return {name: facts for name, _, facts in run_evaluation(engine, todo)}
 
 
@@ -91,6 +94,22 @@ def test_equal_plans_are_measured_once_and_others_again(bench: Bench, tmp_path: 
     ):
         run(other)
     assert len(bench.measured) == 5
+
+
+def test_columns_that_film_fewer_prompts_are_kept_and_not_compared() -> None:
+    """Features take longer than a film, and FVD leaves such columns out."""
+    kept: list[str] = []
+    store = FeatureStore(lambda frames: frames.reshape(-1)[:2].astype(float), "A")
+    (prompt,) = load_suite("objects").first(1).prompts
+    answer, frames = (
+        Answer(prompt, (), np.zeros((1, 8, 8, 3), np.uint8)),
+        np.zeros((16, 128, 128, 3), np.uint8),
+    )
+    watch = evaluation._watcher(lambda name, *_: kept.append(name), "objects", store, {"slow"})  # pyright: ignore[reportPrivateUsage]
+    for column in (REAL, "slow", "few"):
+        watch(column, answer, frames)
+    assert kept == [REAL, "slow", "few"]
+    assert set(store.features["objects"]) == {REAL, OTHERS, "few"}
 
 
 @pytest.mark.usefixtures("bench")

@@ -9,7 +9,7 @@ FOLDER/table.md            the table for a README
 
 import json
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from unstatic.core.device import compute_dtype
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
@@ -127,7 +128,7 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
 
     Raises InputError if `networks` are asked for and can not be had.
     """
-    store = feature_store(todo) if todo.networks else None
+    store = feature_store(todo, engine.device) if todo.networks else None
     for name in todo.parts:
         kept = _kept(todo, name)
         if kept is None or (store and not store.has(name)):
@@ -185,9 +186,10 @@ def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:
         raise InputError("FVD compares sets of films: ask for 2 prompts or more, or leave --fvd out")
 
 
-def feature_store(todo: EvaluationPlan) -> FeatureStore:
-    """Load I3D and return an empty store for its features."""
-    network = load_i3d()
+def feature_store(todo: EvaluationPlan, device: torch.device) -> FeatureStore:
+    """Load I3D, in bfloat16 where the device multiplies it, and return an empty store for its features."""
+    network = load_i3d().to(device, compute_dtype(device))
+    network = network.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
     return FeatureStore(partial(clip_features, network), todo.key, todo.folder and todo.folder / "parts")
 
 
@@ -302,15 +304,18 @@ def _follow(
     columns = ways_of_sampling(engine.manifest, todo)
     shown = usual(engine.manifest, columns)
     makers = {column: times.timed(column, partial(film, engine, way=way)) for column, way in columns.items()}
+    own = engine.manifest.distilled
+    only = {each: todo.slow_prompts for each in columns if each != shown} if own else {}
+    fewer = {each for each, most in only.items() if most < len(suite.prompts)}
     with progress(name, len(suite.prompts)) as bar:
         result = follow(
             makers,
             suite,
             [load_parser(), load_classical()],
             reconstruct=engine.reconstruct,
-            only={each: todo.slow_prompts for each in columns if each != shown and engine.manifest.distilled},
+            only=only,
             enlarge=enlargement(engine.manifest),
-            watch=_watcher(_keeper(todo, name, shown), name, store),
+            watch=_watcher(_keeper(todo, name, shown), name, store, fewer),
             advance=bar.advance,
         )
     if store is not None:
@@ -326,12 +331,15 @@ def _draw_answers(todo: EvaluationPlan, name: str, result: FollowResult, shown: 
         write_picture(todo.folder / f"answers-{name}.png", answer_sheet(column.answers[:SHEET_ANSWERS]))
 
 
-def _watcher(keep: Watch, suite: str, store: FeatureStore | None) -> Watch:
-    """Return a function that shows every clip to both, and to the store another render for each one."""
+def _watcher(keep: Watch, suite: str, store: FeatureStore | None, fewer: Collection[str]) -> Watch:
+    """Return a function that shows every clip to both, and to the store another render for each one.
+
+    Columns of `fewer` films are not compared, so the store does not see them.
+    """
 
     def watch(column: str, answer: FollowAnswer, frames: Frames) -> None:
         keep(column, answer, frames)
-        if store is not None:
+        if store is not None and column not in fewer:
             store.add(suite, column, frames)
             if column == REAL and suite in COMPARED:
                 spec = answer.prompt.spec
