@@ -49,10 +49,27 @@ def test_what_was_said_stays(prompt: str):
         assert [each.count for each in scene.things] == [each.count for each in said.things]
 
 
-def test_what_is_followed_has_marks_on_its_floor():
-    said = understand("the camera follows a ball").scene
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "the camera follows a ball",
+        "the camera orbits a red cube",
+        "the camera pans across a blue cone",
+        "the camera moves closer to a fox",
+        "the camera circles a horse",
+    ],
+)
+def test_the_floor_has_marks_where_a_camera_moves(prompt: str):
+    """On a plain one nothing shows it: neither the viewer nor a parser could tell."""
+    said = understand(prompt).scene
+    assert said.camera
     floors = {filled(said, seed).floor for seed in range(40)}
     assert floors & {"plain", "snow", "mirror"} == set()
+
+
+def test_an_animal_may_be_followed_over_any_floor_for_its_legs_move():
+    said = understand("the camera follows a horse").scene
+    assert "snow" in {filled(said, seed).floor for seed in range(40)}
 
 
 def test_nothing_dark_is_lost_in_the_night():

@@ -11,7 +11,7 @@ import numpy as np
 
 from unstatic.generate.prompts.scene import DOGS, Scene, Thing
 from unstatic.world.animals import motions
-from unstatic.world.casting import FOLLOWED_EVENTS, UNMARKED_FLOORS, stands_out
+from unstatic.world.casting import FOLLOWED_EVENTS, MARKED_CAMERAS, UNMARKED_FLOORS, stands_out
 from unstatic.world.events_animals import FAST_MOTIONS
 from unstatic.world.events_ground import PROP_COLOURS
 from unstatic.world.held_out import MATERIAL_EVENTS, held_out_look, held_out_motion
@@ -178,7 +178,10 @@ def _with_place(scene: Scene, rng: np.random.Generator) -> Scene:
 def _with_floor(scene: Scene, rng: np.random.Generator) -> Scene:
     colour = draw(rng, _plain_colours(scene))
     is_animal = scene.things[0].group == "animal"
-    unmarked = UNMARKED_FLOORS if scene.camera == "follow" and not is_animal else frozenset[str]()
+    # On a floor without marks nothing shows that a camera moves; legs show that an animal does
+    kind = scene.camera.partition(" ")[0]
+    needs_marks = kind in MARKED_CAMERAS and not (kind == "follow" and is_animal)
+    unmarked = UNMARKED_FLOORS if needs_marks else frozenset[str]()
     floors = {
         floor: weight
         for floor, weight in (ANIMAL_FLOORS if is_animal else DEFAULT_FLOORS).items()
