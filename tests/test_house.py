@@ -21,7 +21,7 @@ MAX_FUNCTION_LINES = 80
 MAX_ROOM_LINES = {
     "cli": 2_600,
     "server": 9_500,
-    "presets": 2_200,
+    "presets": 2_250,
     "training": 2_000,
     "generate": 6_400,
     "evals": 4_200,
