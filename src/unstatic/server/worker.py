@@ -160,10 +160,13 @@ class Worker:
             self._fail(lease, "storage_failed", "the server could not store it: ask again later", error)
         except UnstaticError as error:
             self._fail(lease, "generation_failed", "it could not be made: ask again later", error)
-        except RuntimeError as error:  # torch's, of a device that may be out of order
-            if "allocate memory" in str(error):  # torch's of the memory of the CPU
+        except SQLAlchemyError:  # nothing can be written down, and all may count already
+            raise
+        except Exception as error:  # torch's of a device that may be out of order, or a mistake of ours
+            if isinstance(error, RuntimeError) and "allocate memory" in str(error):  # torch's, of the CPU's
                 self._fail(lease, "out_of_memory", "there was not enough memory: ask for less", error)
             else:
+                log.exception("%s meets what nobody foresaw", lease.job_id)
                 self._fail(lease, "internal_error", "the server failed: ask again later", error)
             raise SystemExit(OUT_OF_ORDER) from error
 
