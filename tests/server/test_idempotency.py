@@ -237,19 +237,19 @@ def test_f29_a_wish_is_not_refused_for_what_itself_took(
     monkeypatch: pytest.MonkeyPatch,
 ):
     key, picture = add_key(database, make_account(balance=1).id), write_image(tmp_path / "a.png").read_bytes()
-    check_early, answers = incoming._check_early, list[Any]()
+    check_room, answers = incoming._check_room, list[Any]()
 
     def send() -> None:
         with client_of(client.app, key) as other:
             files = {"input_reference": ("a.png", picture)}
             answers.append(other.post("/v1/videos", data=BODY | {"seconds": 1}, files=files, headers=KEY))
 
-    def check_late(one: incoming.Incoming) -> None:
-        monkeypatch.setattr(incoming, "_check_early", check_early)
+    def check_late(*given: Any) -> None:
+        monkeypatch.setattr(incoming, "_check_room", check_room)
         send()  # the same wish takes the last credit before this one is looked at
-        check_early(one)
+        check_room(*given)
 
-    monkeypatch.setattr(incoming, "_check_early", check_late)
+    monkeypatch.setattr(incoming, "_check_room", check_late)
     send()
     assert [each.status_code for each in answers] == [200, 200]
     assert answers[0].json() == answers[1].json()

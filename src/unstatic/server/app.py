@@ -10,6 +10,7 @@ from unstatic import __version__
 from unstatic.core.errors import InputError
 from unstatic.generate.load import find
 from unstatic.models.manifest import Manifest
+from unstatic.server.asking import MOST_LETTERS
 from unstatic.server.database import Database
 from unstatic.server.errors import add_handlers
 from unstatic.server.limits import Rates
@@ -29,6 +30,10 @@ EXAMINED_AT_ONCE, MOST_EXAMINED, MOST_OF_ONE = 2, 10, 4
 MOST_UPLOADS, MOST_STREAMS = 4, 16
 # Bodies that lie in memory: of an account, and of all
 MOST_BODY_BYTES, MOST_BODIES_BYTES = 64_000_000, 256_000_000
+# Letters of prompts that are read for all accounts: each of eight threads has the longest, or more have less
+MOST_LETTERS_OF_ALL = 4 * MOST_LETTERS
+# Names that are resolved, which may take as long as their servers like
+MOST_LOOKUPS, MOST_LOOKUPS_OF_ALL = 2, 6
 
 
 def create_app(
@@ -84,6 +89,8 @@ def open_server(
         examined=Shares("too many files are looked at", most=MOST_OF_ONE, in_all=MOST_EXAMINED),
         uploads=Shares("this account sends too much", most=MOST_UPLOADS * settings.max_upload),
         bodies=Shares("too many large bodies are read", most=MOST_BODY_BYTES, in_all=MOST_BODIES_BYTES),
+        planned=Shares("too many long prompts are read", most=MOST_LETTERS, in_all=MOST_LETTERS_OF_ALL),
+        lookups=Shares("too many addresses are looked up", most=MOST_LOOKUPS, in_all=MOST_LOOKUPS_OF_ALL),
         streams=Shares(f"this account follows {MOST_STREAMS} films", most=MOST_STREAMS),
         rates=Rates(settings.reads),
         metrics=Metrics(database),

@@ -23,7 +23,8 @@ class Server:
 
     `spool` is where uploads lie while their request lasts. Those are looked at that have one of the `turns`,
     for which only requests wait that have a share of `examined`. `uploads` counts the bytes that are sent at
-    a moment, `bodies` those in memory, `streams` the films that are followed. `secret` signs addresses of
+    a moment, `bodies` those in memory, `planned` the letters of prompts that are read, `lookups` the names
+    of endpoints that are resolved, `streams` the films that are followed. `secret` signs addresses of
     pictures.
     """
 
@@ -37,6 +38,8 @@ class Server:
     examined: Shares
     uploads: Shares
     bodies: Shares
+    planned: Shares
+    lookups: Shares
     streams: Shares
     rates: Rates
     metrics: Metrics

@@ -177,12 +177,17 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
     incoming, form = sent.incoming, sent.form
     server, request = incoming.server, incoming.request
     attempt = attempt_of(request.headers, request.url.path, body, form.files)
-    with asking(server, incoming.account_id, form, check=lambda: _check_early(incoming)) as one:
+    with asking(
+        server, incoming.account_id, form, check=lambda: limits.check_upload(incoming.caller.tier)
+    ) as one:
 
         def prepare() -> list[Asked]:
+            _check_room(incoming, 0.0, 1)  # before a word is read
             asked = ask(one)
             if any(isinstance(each, Path) for each in one.waiting.values()):  # also from addresses
                 limits.check_upload(incoming.caller.tier)
+            if one.waiting:  # before a film is copied
+                _check_room(incoming, max(each.seconds for each in asked), sum(each.cost for each in asked))
             one.store()
             return asked
 
@@ -207,13 +212,12 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
         return list(session.scalars(select(Job).where(Job.id.in_(made)).order_by(Job.number)))
 
 
-def _check_early(incoming: Incoming) -> None:
-    """Raise ApiError for who may send no files or ask for nothing now, before anything is looked at."""
-    limits.check_upload(incoming.caller.tier)
+def _check_room(incoming: Incoming, seconds: float, cost: int) -> None:
+    """Raise ApiError for who may not ask for so much now; what is written in the end is checked again."""
     with incoming.database.reading() as session:
         account = session.get_one(Account, incoming.account_id)
-        limits.check_new_job(session, account, 0.0, incoming.database.now(), incoming.server.settings)
-        ledger.check_balance(account, 1)
+        limits.check_new_job(session, account, seconds, incoming.database.now(), incoming.server.settings)
+        ledger.check_balance(account, cost)
 
 
 def make_video(
