@@ -79,7 +79,8 @@ wrong value stops exits with 2.
 |---|{rule}
 {limits}
 
-A second of up to 1280 x 720 pixels costs one credit, more pixels in proportion; what fails is paid back.
+A second of up to 1280 x 720 pixels costs one credit, more pixels in proportion, and so do steps beyond the
+model's own; what fails is paid back.
 Of a film that is cancelled or deleted while it is made the share that was made until then is paid for, and
 counts for the day.
 Requests a minute of a key, and jobs that wait of all accounts together, are [settings](settings.md). As

@@ -322,6 +322,7 @@ class Asking:
         wanted = [each.id for each in body.characters]
         with self.server.database.reading() as session:
             own = select(Character).where(Character.account_id == self.account_id, Character.id.in_(wanted))
+            own = own.where(Character.deleted_at.is_(None))
             rows = {row.id: row for row in session.scalars(own)}
         for name in wanted:
             if name not in rows:
@@ -385,7 +386,7 @@ class Asking:
                 spec=spec.to_json(),
                 size=str(planned.size),
                 seconds=float(request.seconds),
-                cost=price(made_s, planned.size),
+                cost=price(made_s, planned.size, steps=planned.steps, usual=_usual_steps(manifest)),
                 remixed_from=remixed_from,
                 trace=self.server.tracing.current(),
             )
@@ -444,6 +445,11 @@ def _request(spec: Spec, seconds: float | None = None) -> Request:
 def _letters(request: Request) -> int:
     """Return how much there is to read before a film can be planned."""
     return sum(map(len, (request.prompt, request.negative or "", *(cue.prompt for cue in request.cues))))
+
+
+def _usual_steps(manifest: Manifest) -> int:
+    """Return how many steps a model takes when nobody says otherwise."""
+    return manifest.distilled.steps if manifest.distilled else manifest.defaults.steps
 
 
 def _said(prompt: str, picture: Picture | None) -> str:
