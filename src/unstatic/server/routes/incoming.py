@@ -3,6 +3,7 @@
 Who asks is known before a byte of the body is read.
 """
 
+import ipaddress
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -28,6 +29,8 @@ from unstatic.server.tables import Account, Job
 
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Error}, "5XX": {"model": Error}}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Where a proxy says for whom it asks
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 ID = re.compile(r"[a-z]{1,12}_[0-9a-f]{32}", re.ASCII)
 POLL_AFTER_MS, AGAIN_S = "500", 15.0
 
@@ -110,12 +113,23 @@ class Watch:
 
 
 def check_origin(request: Request) -> None:
-    """Raise ApiError 403 if a page from elsewhere asks: without keys a browser could be made to."""
-    host = _hostname(f"//{request.headers.get('host', '')}")
-    origin = request.headers.get("origin")
-    if host not in LOOPBACK or (origin is not None and _hostname(origin) not in LOOPBACK):
+    """Raise ApiError 403 if it is no program of this machine that asks for itself.
+
+    Without keys a page from elsewhere could make a browser here ask, and a proxy asks for everybody.
+    """
+    host, origin = _hostname(f"//{request.headers.get('host', '')}"), request.headers.get("origin")
+    named = host in LOOPBACK and (origin is None or _hostname(origin) in LOOPBACK)
+    if not named or not _is_near(request) or any(each in request.headers for each in FORWARDED):
         message = "without accounts this server answers to localhost only: see how accounts are made"
         raise ApiError(403, message, code="foreign_origin")
+
+
+def _is_near(request: Request) -> bool:
+    """Return whether this machine is at the other end."""
+    try:
+        return ipaddress.ip_address(request.client.host if request.client else "").is_loopback
+    except ValueError:
+        return False
 
 
 def _hostname(address: str) -> str | None:
