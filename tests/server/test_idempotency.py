@@ -262,6 +262,24 @@ def test_f29_a_wish_is_not_refused_for_what_itself_took(
     assert count(database) == 1
 
 
+def test_f20_a_request_that_its_retry_overtakes_makes_no_second_job(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, clock: Any
+):
+    check_room, retried = incoming._check_room, list[dict[str, Any]]()
+
+    def check_late(*given: Any) -> None:
+        monkeypatch.setattr(incoming, "_check_room", check_room)
+        clock.now_s += 60  # the client has given up waiting
+        retried.append(ask(client, RETRY))
+        check_room(*given)
+
+    monkeypatch.setattr(incoming, "_check_room", check_late)
+    assert [ask(client)] == retried
+    assert count(database) == 1
+    assert ask(client) not in retried  # whoever comes later wants another one
+    assert count(database) == 2
+
+
 def test_digests_differ_by_route_and_field():
     create = attempt_of({}, "/v1/videos", CreateBody(prompt="x"), {})
     assert create == attempt_of({"idempotency-key": "k"}, "/v1/videos", CreateBody(prompt="x"), {}).__class__(
