@@ -57,6 +57,10 @@ class Scratch:
             self.given[key] = path
         return self.given[key]
 
+    def touch(self) -> None:
+        """Say that its worker lives: what nobody touches for a day is deleted."""
+        os.utime(self.folder.parent)
+
     def unnamed(self, message: str) -> str:
         """Return a message for strangers, who need not know where files lie."""
         for path in self.given.values():
@@ -188,12 +192,16 @@ class Worker:
                 time.sleep(DATABASE_PAUSE_S)
 
     def _film(self, job: Job, lease: Lease, pulse: Pulse, scratch: "Scratch") -> Made:
+        def tell(percent: int) -> None:
+            pulse.tell(percent)
+            scratch.touch()
+
         try:
             model = self._model(job.model)
             pulse.tell(0)
             made = plan_of(read_spec(job.spec), model, scratch.local)
             pulse.tell(0)
-            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, pulse.tell)
+            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, tell)
         except InputError as error:
             raise InputError(scratch.unnamed(str(error))) from error
         said = [scratch.unnamed(each) for each in filmed.warnings]
