@@ -1,6 +1,5 @@
 """The application: routes, errors and what they share, made from settings; nothing runs by being imported."""
 
-import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -17,7 +16,7 @@ from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.routes import characters, endpoints, extras, images, invites, models, operations, videos
 from unstatic.server.settings import Settings
-from unstatic.server.shares import Shares
+from unstatic.server.shares import Shares, Turns
 from unstatic.server.spool import open_spool
 from unstatic.server.state import Server, read_secret
 from unstatic.server.storage import Storage
@@ -85,7 +84,7 @@ def open_server(
         manifests=read_manifests(settings.models),
         spool=open_spool(settings.data),
         secret=read_secret(settings.data / "secret"),
-        turns=threading.BoundedSemaphore(EXAMINED_AT_ONCE),
+        turns=Turns(EXAMINED_AT_ONCE),
         examined=Shares("too many files are looked at", most=MOST_OF_ONE, in_all=MOST_EXAMINED),
         uploads=Shares("this account sends too much", most=MOST_UPLOADS * settings.max_upload),
         bodies=Shares("too many large bodies are read", most=MOST_BODY_BYTES, in_all=MOST_BODIES_BYTES),

@@ -264,7 +264,8 @@ class Asking:
         try:
             path = upload.path if upload is not None else self.named_picture(name, named)
             limits = Limits(max_pixels=self.server.settings.max_pixels, time_s=LONGEST_LOOK_S)
-            looked = examine_picture(path, limits, turn=self.server.turns, folder=self.form.folder)
+            turn = self.server.turns.of(self.account_id)
+            looked = examine_picture(path, limits, turn=turn, folder=self.form.folder)
             found = self.stack.enter_context(looked)
         except (IntakeError, FetchError) as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None
@@ -291,7 +292,8 @@ class Asking:
         self.admit()
         try:
             limits = Limits(max_seconds=self.server.settings.max_seconds)
-            looked = examine_video(upload.path, limits, turn=self.server.turns, folder=self.form.folder)
+            turn = self.server.turns.of(self.account_id)
+            looked = examine_video(upload.path, limits, turn=turn, folder=self.form.folder)
             found = self.stack.enter_context(looked)
         except IntakeError as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None

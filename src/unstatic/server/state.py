@@ -1,7 +1,6 @@
 """What a running server consists of: `app.state.server`. Nothing of it is global."""
 
 import secrets
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from unstatic.server.database import Database
 from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.settings import Settings
-from unstatic.server.shares import Shares
+from unstatic.server.shares import Shares, Turns
 from unstatic.server.storage import Storage
 from unstatic.server.tracing import Tracing
 
@@ -34,7 +33,7 @@ class Server:
     manifests: Mapping[str, Manifest]
     spool: Path
     secret: bytes
-    turns: threading.BoundedSemaphore
+    turns: Turns
     examined: Shares
     uploads: Shares
     bodies: Shares

@@ -81,7 +81,7 @@ def test_f27_f28_files_that_wait_for_their_turn_keep_nobody_else_waiting(
         uploads = [
             threading.Thread(target=lambda: answers.append(send(ada, png).status_code)) for _ in range(40)
         ]
-        with server.turns, server.turns:  # two videos that take minutes
+        with server.turns.of("one"), server.turns.of("two"):  # two videos that take minutes
             for upload in uploads:
                 upload.start()
             wait_for(lambda: len(answers) >= 36)
@@ -230,7 +230,7 @@ def test_f1_all_that_is_kept_of_an_upload_while_it_is_looked_at_lies_in_the_spoo
     png, key, answers = picture(tmp_path), add_key(database, account.id), list[Any]()
     with listening(app) as address, asker(address, key) as client:
         upload = threading.Thread(target=lambda: answers.append(send(client, png)))
-        with server.turns, server.turns:
+        with server.turns.of("one"), server.turns.of("two"):
             upload.start()
             wait_for(lambda: list(server.spool.glob("request-*/unstatic-*/upload")))
             (folder,) = server.spool.iterdir()
