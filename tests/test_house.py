@@ -19,20 +19,20 @@ MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 80
 # An alarm for every room (docs/adr/0008-an-alarm-for-every-room.md)
 MAX_ROOM_LINES = {
-    "cli": 2_600,
+    "cli": 2_700,
     "server": 9_500,
     "presets": 2_250,
     "training": 2_000,
-    "generate": 6_400,
+    "generate": 6_550,
     "evals": 4_200,
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,
-    "models": 6_200,
+    "models": 6_300,
     "diffusion": 1_300,
     "nn": 650,
     "media": 1_050,
-    "core": 1_000,
+    "core": 1_150,
     "": 40,
 }
 VAGUE_NAME = re.compile(r"utils?|helpers?|common|misc|manager")

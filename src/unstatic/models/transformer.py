@@ -295,24 +295,16 @@ class Block(nn.Module):
         layout: Layout,
         history: Sequence[KeyValue],
         anchors: KeyValue | None,
-        *,
         keep: bool = True,
     ) -> tuple[Float[Tensor, "b t n d"], list[KeyValue]]:
-        """Return the tokens for the next block, and the chunks that `SelfAttention` returns.
-
-        Those are the keys and values of all tokens: unless they are to be kept, their memory is freed before
-        the widest layer needs it, and there are none.
-        """
+        """Return the tokens for the next block, and to `keep` the chunks that `SelfAttention` returns."""
         rows = (modulation + self.scale_shift_table).to(dtype_beside(x, self.scale_shift_table))
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = rows.split(1, 2)  # b t 1 d each
 
         # No name may hold what is done with: of a large film each is a gigabyte
         read, chunks = self.attention(modulated_norm(x, shift, scale).flatten(1, 2), layout, history, anchors)
-        if not keep:
-            chunks = []
-        x = gated(x, read.view_as(x), gate)
+        x, chunks = gated(x, read.view_as(x), gate), chunks if keep else []
         del read
-
         x = x + self.text_attention(self.text_norm(x).flatten(1, 2), text, pictures).view_as(x)
 
         return gated(x, self.mlp(modulated_norm(x, mlp_shift, mlp_scale)), mlp_gate), chunks
@@ -432,7 +424,7 @@ class VideoTransformer(nn.Module):
         for block, (number, words, seen, past, anchor) in zip(self.blocks, memories, strict=True):
             if number == without:
                 continue
-            x, chunks = block(x, modulation, words, seen, layout, past, anchor, keep=remember)
+            x, chunks = block(x, modulation, words, seen, layout, past, anchor, remember)
             if remember:
                 last.append(copy_chunks(last_chunks(chunks, layout.history_chunks, layout.sink_chunks), past))
 
