@@ -5,6 +5,7 @@
 Writes docs/reference/commands.md, settings.md and admin.md. A test compares them with what this makes.
 """
 
+import argparse
 import inspect
 import re
 from collections.abc import Iterator
@@ -93,6 +94,7 @@ long as no key was ever made one person uses the server, as the tier `admin`, wi
 
 def main() -> None:
     """Write all pages."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
 

@@ -127,6 +127,14 @@ def test_rooms_are_described_by_a_docstring_and_nothing_else():
         assert len(tree.body) == 1 or path == CALLABLE_ROOM, f"{short(path)} holds more than a docstring"
 
 
+def test_whatever_can_be_run_reads_its_arguments_before_it_does_anything():
+    """Or `--help` would run it: some of them replace files that are shipped."""
+    for path in SCRIPTS:
+        code = path.read_text()
+        if '__name__ == "__main__"' in code:
+            assert ".parse_args(" in code or ".parse_known_args(" in code, path
+
+
 def test_every_file_of_the_package_is_in_a_room():
     allowed = {"__init__.py", "__main__.py", "py.typed"}
     assert {path.name for path in (ROOT / "src/unstatic").iterdir() if path.is_file()} <= allowed
