@@ -81,7 +81,7 @@ def test_a_film_has_the_times_of_its_file(
     assert [float(each.time_s) for each in stamped] == pytest.approx(np.arange(12) / 16, abs=0.001)
     assert {each.lasts_s for each in stamped} == {lasts}
     frames = read_video(tmp_path / "clip").frames
-    np.testing.assert_array_equal(np.stack([each.pixels for each in stamped]), frames)
+    np.testing.assert_array_equal(np.stack([each.shown.pixels for each in stamped]), frames)
 
 
 def write_odd(path: Path, codec: str = "libx264", *, held_s: int = 0, subtitle_s: int = 0) -> Path:
