@@ -238,8 +238,9 @@ class SelfAttention(nn.Module):
         """Return what was read, and the chunks there were to read: the history's, then those of `x`."""
         value = self.value(x).unflatten(-1, (self.heads, -1))  # b n k e
         query = rotate(self.query_norm(self.query(x)).view(value.shape), layout.rotation)
+        query = split_heads(query, value.dtype)  # before the keys come: rotated numbers are float32
         key = rotate(self.key_norm(self.key(x)).view(value.shape), layout.rotation)
-        query, key, value = (split_heads(tokens, value.dtype) for tokens in (query, key, value))
+        key, value = (split_heads(tokens, value.dtype) for tokens in (key, value))
         read, chunks = self.read(query, KeyValue(key, value), layout, history, anchors)
         return self.out(merge_heads(read, batch=len(x))), chunks
 
@@ -306,7 +307,6 @@ class Block(nn.Module):
         x, chunks = gated(x, read.view_as(x), gate), chunks if keep else []
         del read
         x = x + self.text_attention(self.text_norm(x).flatten(1, 2), text, pictures).view_as(x)
-
         return gated(x, self.mlp(modulated_norm(x, mlp_shift, mlp_scale)), mlp_gate), chunks
 
 
