@@ -23,7 +23,7 @@ MAX_ROOM_LINES = {
     "server": 9_500,
     "presets": 2_250,
     "training": 2_000,
-    "generate": 6_550,
+    "generate": 6_600,
     "evals": 4_200,
     "data": 1_200,
     "world": 5_300,
@@ -31,7 +31,7 @@ MAX_ROOM_LINES = {
     "models": 6_300,
     "diffusion": 1_300,
     "nn": 650,
-    "media": 1_050,
+    "media": 1_350,
     "core": 1_150,
     "": 40,
 }

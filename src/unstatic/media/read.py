@@ -41,10 +41,11 @@ _LESS_S, _LESS_SHARE, _LESS_FRAMES = 0.5, 0.1, 2
 _SEGMENT = b"\x18\x53\x80\x67"  # begins what a matroska file holds
 _ANY_CLOCK = ("mpegts", "mpeg")  # begin at any time; what other containers say counts from 0
 
-# Where frames are searched by their time, how long before it a keyframe is looked for, at last anywhere, and
-# how many more frames are read, which the filter of fields needs
+# Where frames are searched by their time, how long before it a keyframe is looked for, at last before all of
+# them, and how many more frames are read, which the filter of fields needs
 _SEARCHED = ("mov", "matroska", "mpegts")
 _LEADS_S = (0, 1, 5, 30, math.inf)
+_BEFORE_ALL_S = 10
 _FRAMES_BEFORE = 3
 
 T_co = TypeVar("T_co", covariant=True)
@@ -150,14 +151,16 @@ class Film:
 
     def _found(self, begun_s: Fraction, begin_s: Fraction) -> Iterator[av.VideoFrame]:
         """Return the frames from a keyframe on that is shown some frames before the second `begin_s`."""
+        begin_s = min(begin_s, Fraction(self._stated_s) or begin_s)
         latest_s = begun_s + max(Fraction(0), begin_s - _FRAMES_BEFORE / self.fps)
         for lead_s in _LEADS_S:
-            frames = self._from_keyframe(max(float(begun_s), float(latest_s) - lead_s), begun_s, latest_s)
+            sought_s = max(float(begun_s) - _BEFORE_ALL_S, float(latest_s) - lead_s)
+            frames = self._from_keyframe(sought_s, begun_s, latest_s)
             if (first := next(frames, None)) is None:
                 continue
             if (time_s := self._time_s(first)) is not None and time_s <= latest_s:
                 return chain([first], frames)
-        self._seek(float(begun_s))
+        self._seek(float(begun_s) - _BEFORE_ALL_S)
         return self._decoded(self._opened.demux())
 
     def _from_keyframe(
