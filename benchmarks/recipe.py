@@ -43,7 +43,6 @@ from unstatic.presets.nano import nano_64  # noqa: E402
 from unstatic.presets.preset import Preset  # noqa: E402
 from unstatic.presets.show import generate_clip  # noqa: E402
 from unstatic.presets.stages import (  # noqa: E402
-    TEXT_ENCODER,
     autoencoder_path,
     averaged,
     latent_batches,
@@ -155,7 +154,7 @@ def reconstruction(model: TinyAutoencoder, config: TinyAutoencoderConfig) -> Fig
 def transformer(folder: Path, change: Change, samples: int) -> Figures:
     """Train one transformer on stills and return how often it shows the right colour and shape."""
     preset, device = changed(nano_64(), change, samples), pick_device()
-    settings, text_encoder = preset.diffusion, load_text_encoder(TEXT_ENCODER)
+    settings, text_encoder = preset.diffusion, load_text_encoder(preset.diffusion.text_encoder)
     model = VideoTransformer(settings.model, generator=generator("recipe"))
     matrices = linear_weights(model, "blocks.") if change.muon else ()
     run = Run(model, settings.training, matrices=matrices, device=device)

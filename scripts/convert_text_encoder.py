@@ -6,10 +6,10 @@ The table of token embeddings, half of MiniLM, is kept as int8 with one scale pe
 Where the folder comes from is written in `src/unstatic/weights/minilm/README.md`.
 """
 
+import argparse
 import dataclasses
 import json
 import shutil
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -104,7 +104,10 @@ def _size_bytes(shard: Mapping[str, Tensor]) -> int:
 
 def main() -> None:
     """Convert the folder that the command names to the package's own files."""
-    source = Path(sys.argv[1])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("source", type=Path, help="a folder with model.safetensors and vocab.txt")
+    options = parser.parse_args()
+    source = options.source
     config = TextConfig(
         vocabulary=30522, width=384, depth=6, heads=12, ffn_width=1536, positions=128, state_scale=2.4905
     )

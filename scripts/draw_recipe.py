@@ -3,6 +3,7 @@
 Reads docs/reference/recipe.jsonl, a line for every change as benchmarks/recipe.py printed it.
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from html import escape
@@ -59,6 +60,7 @@ def chart(changes: Sequence[dict[str, Any]], panels: Sequence[Panel] = PANELS) -
 
 def main() -> None:
     """Read the figures, write the picture."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     lines = FIGURES.read_text(encoding="utf-8").splitlines()
     PICTURE.write_text(chart([json.loads(line) for line in lines]), encoding="utf-8")
 

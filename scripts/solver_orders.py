@@ -9,6 +9,7 @@ a run is exact, and falls as steps^-p. The table has p between 128 and 256 steps
 between sigma 0.95 and 0.05 with even steps in log-SNR, and for a whole run from 1 to 0 with even steps.
 """
 
+import argparse
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -119,6 +120,7 @@ def even_in_log_snr(steps: int) -> Schedule:
 
 def main() -> None:
     """Print the orders of all solvers as the rows of a table."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     for name, solver in SOLVERS.items():
         if name in ("ancestral", "consistency"):
             print(f"| `{name}` | | {weak_order(solver, linear, STEPS):.2f} (weak) |")

@@ -12,7 +12,8 @@ or FOLDER/model every minute and a half. Autoencoder and manifest are those of a
 of 4 s one shard in eight has livelier ones of 8 s.
 
 `unstatic train nano-128` does the same on any machine, from rendering to a model, but reads what it learns
-from off the disk. Further arguments change the preset: `diffusion.model.depth=10`; its times do not count.
+from off the disk. Further arguments change the preset: `diffusion.model.depth=10`, or, all at once,
+`diffusion.text_encoder=minilm+3 diffusion.model.text_width=768`, of `latents` too; its times do not count.
 """
 
 import argparse
@@ -49,8 +50,8 @@ from unstatic.data.latents import LatentBatch, Window  # noqa: E402
 from unstatic.data.shards import Shard, open_shards, shard_path, write_shard  # noqa: E402
 from unstatic.diffusion.distilled import SCALARS  # noqa: E402
 from unstatic.models.grow import grow_transformer  # noqa: E402
-from unstatic.models.manifest import find_model  # noqa: E402
-from unstatic.models.text import MiniLM, load_minilm  # noqa: E402
+from unstatic.models.manifest import InstalledModel, find_model, write_manifest  # noqa: E402
+from unstatic.models.text import TextEncoder, load_text_encoder  # noqa: E402
 from unstatic.models.tiny_autoencoder import TinyAutoencoder  # noqa: E402
 from unstatic.models.transformer import VideoTransformer  # noqa: E402
 from unstatic.models.weights import save_model  # noqa: E402
@@ -101,7 +102,7 @@ def make_latents(
         check_encoder(open_shards(folder, "latents"), name)
     device = pick_device()
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
-    text_encoder = load_minilm(device=device)
+    text_encoder = load_text_encoder(chosen.diffusion.text_encoder, device=device)
     count = -(-chosen.world.clips // chosen.world.shard_clips)
     missing = [n for n in range(part, count, parts) if not shard_path(folder, "latents", n).is_file()]
     workers = max(1, (os.cpu_count() or 1) // parts)
@@ -134,7 +135,7 @@ def check_encoder(shards: Sequence[Shard], name: str | None = None) -> None:
 def encode_samples(
     samples: list[Sample],
     autoencoder: TinyAutoencoder,
-    text_encoder: MiniLM,
+    text_encoder: TextEncoder,
     chosen: Preset,
     number: int,
     device: torch.device,
@@ -284,7 +285,9 @@ def train_base(chosen: Preset, folder: Path, seconds: float, start: str | None) 
         grow_transformer(model, load_transformer(find_model(start).weights("transformer")))
     run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
     batches = resident(folder, (*settings.windows, LONG), device, chosen.seed)
-    step = DiffusionStep(model=model, config=settings.step, empty_text=no_text(device), progress=run.progress)
+    step = DiffusionStep(
+        model=model, config=settings.step, empty_text=no_text(chosen, device), progress=run.progress
+    )
     fit_for(run, step, batches, folder / "base", seconds, partial(write, folder / "teacher", run))
 
 
@@ -300,7 +303,7 @@ def train_few(chosen: Preset, folder: Path, seconds: float) -> None:
     run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
     batches = resident(folder, (*settings.windows, replace(LONG, batch_size=48)), device, chosen.seed)
     plain = DiffusionStep(
-        model=student, config=chosen.diffusion.step, empty_text=no_text(device), progress=run.progress
+        model=student, config=chosen.diffusion.step, empty_text=no_text(chosen, device), progress=run.progress
     )
     step = DistillStep(teacher=teacher, plain=plain, config=settings.step, shift=chosen.sampling.shift)
     fit_for(run, step, batches, folder / "few", seconds, partial(write, folder / "model", run))
@@ -313,9 +316,9 @@ def resident(folder: Path, windows: tuple[Window, ...], device: torch.device, se
     return ResidentBatches(shards, windows, device, seed)
 
 
-def no_text(device: torch.device) -> Float[Tensor, "s e"]:
+def no_text(chosen: Preset, device: torch.device) -> Float[Tensor, "s e"]:
     """Return the token states of the empty prompt."""
-    return load_minilm(device=device).encode([""]).states[0]
+    return load_text_encoder(chosen.diffusion.text_encoder, device=device).encode([""]).states[0]
 
 
 def write(folder: Path, run: Run) -> None:
@@ -326,6 +329,12 @@ def write(folder: Path, run: Run) -> None:
     save_model(
         folder / "transformer.safetensors", averaged(run, VideoTransformer(config)), config, "transformer"
     )
+
+
+def finish(chosen: Preset, whole: InstalledModel, folder: Path) -> None:
+    """Put beside a transformer what else a model is made of: the autoencoder and what it says of itself."""
+    shutil.copy(whole.weights("autoencoder"), folder)
+    write_manifest(folder, replace(whole.manifest, text_encoder=chosen.diffusion.text_encoder))
 
 
 def main() -> None:
@@ -339,6 +348,7 @@ def main() -> None:
     parser.add_argument("--start", help="a model of the same shapes whose transformer is trained on")
     options, settings = parser.parse_known_args()
     chosen = override(preset("nano-128"), settings)
+    chosen.diffusion.check()
     whole = find_model(options.autoencoder)
     path = whole.weights("autoencoder")
     if options.work == "latents":
@@ -348,8 +358,7 @@ def main() -> None:
         train_base(chosen, options.folder, options.seconds, options.start)
     else:
         train_few(chosen, options.folder, options.seconds)
-        for needed in (path, whole.folder / "model.json"):
-            shutil.copy(needed, options.folder / "model")
+        finish(chosen, whole, options.folder / "model")
 
 
 def part_of(text: str) -> tuple[int, int]:

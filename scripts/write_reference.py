@@ -5,6 +5,7 @@
 Writes docs/reference/commands.md, settings.md and admin.md. A test compares them with what this makes.
 """
 
+import argparse
 import inspect
 import re
 from collections.abc import Iterator
@@ -79,7 +80,8 @@ wrong value stops exits with 2.
 |---|{rule}
 {limits}
 
-A second of up to 1280 x 720 pixels costs one credit, more pixels in proportion; what fails is paid back.
+A second of up to 1280 x 720 pixels costs one credit, more pixels in proportion, and so do steps beyond the
+model's own; what fails is paid back.
 Of a film that is cancelled or deleted while it is made the share that was made until then is paid for, and
 counts for the day.
 Requests a minute of a key, and jobs that wait of all accounts together, are [settings](settings.md). As
@@ -92,6 +94,7 @@ long as no key was ever made one person uses the server, as the tier `admin`, wi
 
 def main() -> None:
     """Write all pages."""
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     for path, text in pages().items():
         path.write_text(text, encoding="utf-8")
 

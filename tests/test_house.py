@@ -19,20 +19,20 @@ MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 80
 # An alarm for every room (docs/adr/0008-an-alarm-for-every-room.md)
 MAX_ROOM_LINES = {
-    "cli": 2_600,
+    "cli": 2_700,
     "server": 9_500,
-    "presets": 2_200,
+    "presets": 2_250,
     "training": 2_000,
-    "generate": 6_400,
+    "generate": 6_600,
     "evals": 4_200,
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,
-    "models": 6_200,
+    "models": 6_300,
     "diffusion": 1_300,
     "nn": 650,
-    "media": 1_050,
-    "core": 1_000,
+    "media": 1_350,
+    "core": 1_150,
     "": 40,
 }
 VAGUE_NAME = re.compile(r"utils?|helpers?|common|misc|manager")
@@ -125,6 +125,14 @@ def test_rooms_are_described_by_a_docstring_and_nothing_else():
         tree = ast.parse(path.read_text(encoding="utf-8"))
         assert ast.get_docstring(tree), f"{short(path)} does not say what the room is"
         assert len(tree.body) == 1 or path == CALLABLE_ROOM, f"{short(path)} holds more than a docstring"
+
+
+def test_whatever_can_be_run_reads_its_arguments_before_it_does_anything():
+    """Or `--help` would run it: some of them replace files that are shipped."""
+    for path in SCRIPTS:
+        code = path.read_text()
+        if '__name__ == "__main__"' in code:
+            assert ".parse_args(" in code or ".parse_known_args(" in code, path
 
 
 def test_every_file_of_the_package_is_in_a_room():

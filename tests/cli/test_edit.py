@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -59,6 +60,29 @@ def test_what_was_done_to_the_source_is_said(run: Command):
     assert (facts["frames"], facts["native"], facts["path"]) == (32, "48x32", "c.mp4")
 
 
+def test_a_span_is_cut_from_a_film_of_any_length(run: Command, make_frames):
+    write_video(Path("long.mp4"), make_frames(400, 32, 32), fps=16)
+    ran = run("recut", "long.mp4", "--keep", "0:20-", "--after", 1, "--steps", 1, "--json")
+    assert (ran.code, json.loads(ran.out)["frames"]) == (0, 96), ran.err
+    ran = run("recut", "long.mp4", "--keep", "20:21", "--before", 1, "--steps", 1, "--json")
+    assert (ran.code, json.loads(ran.out)["frames"]) == (0, 32), ran.err
+    assert (
+        "keep 0:20 is longer than the 10 seconds of tiny: keep less"
+        in run("recut", "long.mp4", "--keep", "0:20").err
+    )
+    assert "long.mp4 is longer than the 10 seconds of tiny: cut it" in run("extend", "long.mp4").err
+
+
+def test_what_is_read_can_be_watched(run: Command):
+    reading = [
+        line for line in run("blend", "a.mp4", "b.mp4", "--steps", 1).err.splitlines() if "reading" in line
+    ]
+    assert len(reading) == 1
+    assert re.fullmatch(r"reading 32/32, 0:00:\d\d taken", reading[0])
+    assert "reading 8/8" in run("recut", "a.mp4", "--keep", "0.5:", "--after", 1, "--steps", 1).err
+    assert "reading" not in run("extend", "none.mp4").err
+
+
 def test_edits_take_what_videos_take_and_what_python_takes():
     shared = {field.name for field in fields(Shared)}
     whole = {"prompt", "seconds", "image", "last_image", "storyboard"}  # which edits do not share
@@ -107,6 +131,7 @@ def test_how_an_edit_is_made_can_be_said(run: Command, asked: dict[str, Any]):
         (("extend", "a.mp4", "--seconds", 60), "that makes 61.0 seconds: tiny makes up to 10"),
         (("recut", "a.mp4", "--keep", "1"), "keep '1' is not START:END in seconds, for example 0.5:3"),
         (("recut", "a.mp4", "--keep", "0:3"), "keep 0:3 is no span of a video of 1 seconds"),
+        (("recut", "a.mp4", "--keep", "0.7-0.2"), "keep 0.7:0.2 is no span: it must end after it begins"),
         (("remix", "a.mp4", "x", "--strength", 3), "strength is 3: it must be from 0"),
         (("repaint", "a.mp4", "x", "--mask", "none.png"), "cannot read none.png as a picture"),
         (("repaint", "b.mp4", "x", "--mask", "mask.png"), "the mask mask.png is 32x32 and b.mp4 is 48x32"),

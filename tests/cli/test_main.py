@@ -123,19 +123,53 @@ def test_mistakes_of_usage_are_one_line(unstatic: Command, arguments: list[str],
 # ----------------------------------------------------------------------------------------------------- Ctrl-C
 
 
-def test_ctrl_c_while_sampling_leaves_nothing_behind(tiny_model: Path, folder: Path):
+@pytest.mark.parametrize(
+    ("ending", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_what_ends_a_command_while_it_samples_leaves_nothing_behind(
+    tiny_model: Path, folder: Path, ending: signal.Signals, code: int
+):
+    """Ctrl-C, `kill` or `timeout`, the end of a terminal."""
     process = start("video", "a ball", "--steps", 200, "--seconds", 10, "--model", tiny_model, folder=folder)
     deadline = time.monotonic() + 120
-    while not list(folder.iterdir()):  # it appears, under a temporary name, with the first frame
+    while not list(folder.glob(".*.part.mp4")):  # it appears with the first frame
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert out == ""
     assert err.splitlines()[-1] == "unstatic: stopped, nothing was written"
     assert list(folder.iterdir()) == []
+
+
+def test_two_films_of_one_prompt_at_once_are_two(tiny_model: Path, folder: Path):
+    both = [
+        start("video", "a ball", "--seconds", 0.5, "--seed", seed, "--model", tiny_model, folder=folder)
+        for seed in (1, 2)
+    ]
+    told = {process.communicate(timeout=240)[0] for process in both}
+    assert told == {"a-ball.mp4\n", "a-ball-2.mp4\n"}
+    assert sorted(os.listdir(folder)) == ["a-ball-2.mp4", "a-ball.mp4"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout_is_one_line(folder: Path):
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "unstatic", "models", "list"],
+            cwd=folder,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (
+        1,
+        "unstatic: cannot write to stdout: No space left on device, make room\n",
+    )
 
 
 def test_a_result_is_printed_by_the_real_command(tiny_model: Path, folder: Path):

@@ -13,6 +13,7 @@ import pytest
 from fake_video_servers import MODEL, FakeServer, serving
 
 from unstatic.cli import options
+from unstatic.core.errors import InputError
 from unstatic.core.keys import KEY_VARIABLE
 from unstatic.core.shapes import Size
 from unstatic.diffusion.solver import SOLVERS
@@ -29,6 +30,47 @@ def test_the_help_names_every_solver():
     plain, _, learned = option.help.partition("; ")
     assert plain.replace(" or ", ", ").split(", ") == list(SOLVERS)
     assert learned == f"some models: {DISTILLED}."
+
+
+# --------------------------------------------------------------------------------------------- spans to keep
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("0.5:3", (0.5, 3)),
+        ("0-3", (0, 3)),
+        ("90:", (90, None)),
+        ("90-", (90, None)),
+        ("1:30:", (90, None)),
+        ("1:30", (1, 30)),  # as ever
+        ("1:30-2:00", (90, 120)),
+        ("1:30:2:00", (90, 120)),
+        ("0:3:10", (0, 190)),
+        ("1:02:03.5-1:03:00", (3723.5, 3780)),
+        ("10:03:10", (10, 190)),
+        ("3:1", (3, 1)),  # which is none, and is refused as one
+    ],
+)
+def test_spans_are_seconds_or_minutes_and_may_be_open(text: str, kept: tuple[float, float | None]):
+    assert options.kept_span(text) == kept
+
+
+def test_a_span_that_may_be_two_is_refused():
+    with pytest.raises(InputError, match="keep '0:03:10' may be two spans: put a hyphen where it is divided"):
+        options.kept_span("0:03:10")
+    assert options.kept_span("0-03:10") == (0, 190)
+    assert options.kept_span("0:03-10") == (3, 10)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1", ":", "-", "soon", ":3", "-1:3", "1:60-2:00", "1:5-2:00", "nan:inf", "1-2-3"]
+)
+def test_what_is_no_span_is_refused(text: str):
+    with pytest.raises(
+        InputError, match=r"keep '.*' is not START:END in seconds, for example 0.5:3, nor 1:30-2"
+    ):
+        options.kept_span(text)
 
 
 # ---------------------------------------------------------------------------------- --model may be an address

@@ -1,12 +1,16 @@
 """`unstatic static`: both directions, both kinds of file."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 
+from unstatic.media.containers import KINDS
 from unstatic.media.read import read_picture, read_video
 from unstatic.media.write import write_video
 
@@ -58,6 +62,38 @@ def test_a_long_video_is_cut_and_says_so(static: Command, folder: Path, make_fra
     ran = static("long.mp4", "--steps", 2)
     assert ran.code == 0
     assert "unstatic: long.mp4 is long: only its first 4 seconds are used" in ran.err
+
+
+def test_what_was_done_to_a_video_is_said(static: Command, folder: Path):
+    with av.open(folder / "sound.mp4", "w") as file:
+        film, sound = file.add_stream("libx264", rate=24), file.add_stream("aac", rate=8000)
+        film.width, film.height, film.pix_fmt = 64, 32, "yuv420p"
+        for number in range(24):
+            samples = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            samples.sample_rate, samples.pts = 8000, number * 1024
+            file.mux(film.encode(av.VideoFrame(64, 32, "yuv420p")))
+            file.mux(sound.encode(samples))
+        for stream in (film, sound):
+            file.mux(stream.encode())
+    ran = static("sound.mp4", "--steps", 2, "--device", "cpu")
+    assert ran.code == 0, ran.err
+    assert "unstatic: sound.mp4 has 24 frames a second, tiny 16: it is retimed" in ran.err
+    assert "unstatic: sound.mp4 has sound: films made here are silent" in ran.err
+    assert "unstatic: sound.mp4 is 64x32: 25% of it is cut away to fit the shape of 48x32" in ran.err
+    assert "reading 16/16" in ran.err
+
+
+@pytest.mark.parametrize("kind", [*re.findall(r"\w+", KINDS.replace(" or ", " ")), "m4v", "MP4"])
+def test_the_name_of_a_missing_file_is_no_prompt(static: Command, kind: str):
+    ran = static(f"missing/clip.{kind}")
+    assert (ran.code, ran.files) == (2, [])
+    assert f"there is no file missing/clip.{kind}: give the path of a video" in ran.complaint
+
+
+def test_a_device_that_is_none_is_refused(static: Command):
+    ran = static("a ball", "--device", "toaster")
+    assert ran.code == 2
+    assert "toaster" in ran.complaint
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from unstatic.core.device import (
     conv_rate,
     cpu_flags,
     gemm_rate,
+    granted_bytes,
     pick_device,
     set_threads,
 )
@@ -36,6 +39,17 @@ def test_a_cpu_computes_in_bfloat16_only_where_it_multiplies_it(
     assert compute_dtype(torch.device("cpu")) is dtype
 
 
+@pytest.mark.parametrize(("native", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_gpu_that_only_imitates_bfloat16_computes_in_float32(
+    monkeypatch: pytest.MonkeyPatch, native: bool, dtype: torch.dtype
+):
+    """What is imitated is slow, and its attention takes a square of memory."""
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or native
+    )
+    assert compute_dtype(torch.device("cuda")) is dtype
+
+
 def test_flags_are_single_words():
     assert all(flag and not flag.isspace() and " " not in flag for flag in cpu_flags())
 
@@ -56,6 +70,43 @@ def test_threads_can_be_set(monkeypatch: pytest.MonkeyPatch):
     assert counts == [2]
     with pytest.raises(InputError, match="threads=0"):
         set_threads(0)
+
+
+def group(folder: Path, limit: str, used: int, cached: int = 0, *, version: int = 2) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    new = version == 2
+    (folder / ("memory.max" if new else "memory.limit_in_bytes")).write_text(f"{limit}\n")
+    (folder / ("memory.current" if new else "memory.usage_in_bytes")).write_text(f"{used}\n")
+    name = "inactive_file" if new else "total_inactive_file"
+    (folder / "memory.stat").write_text(f"anon 12345\n{name} {cached}\nactive_file 9\n")
+
+
+def test_a_job_of_a_cluster_has_the_memory_that_its_groups_are_granted(tmp_path: Path):
+    """Its own group has no limit, the job's above it has: 8000 less 3000, of which 500 can be let go."""
+    root, membership = tmp_path / "fs", tmp_path / "cgroup"
+    membership.write_text("0::/slurm/job_7/step_0\n")
+    assert granted_bytes(membership, root) is None, "nothing is mounted"
+    group(root / "slurm" / "job_7" / "step_0", "max", 3000)
+    assert granted_bytes(membership, root) is None
+    group(root / "slurm" / "job_7", "8000", 3000, 500)
+    assert granted_bytes(membership, root) == 5500
+    group(root / "slurm", "6000", 5900)
+    assert granted_bytes(membership, root) == 100
+    group(root / "slurm", "6000", 6900)
+    assert granted_bytes(membership, root) == 0
+
+
+def test_a_container_has_the_memory_of_its_group_where_that_is_mounted_as_the_root(tmp_path: Path):
+    root, membership = tmp_path / "fs", tmp_path / "cgroup"
+    membership.write_text("12:cpu,cpuacct:/docker/abc\n4:memory:/docker/abc\n1:name=systemd:/docker/abc\n")
+    group(root / "memory", "4000", 1000, 200, version=1)
+    assert granted_bytes(membership, root) == 3200
+    assert granted_bytes(tmp_path / "missing", root) is None
+
+
+def test_free_memory_is_no_more_than_what_is_granted(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(device, "granted_bytes", lambda *_: 5)
+    assert available_bytes(torch.device("cpu")) == 5
 
 
 def test_this_system_says_how_much_memory_is_free():

@@ -10,7 +10,6 @@ from unstatic.core.files import (
     human_size,
     make_folders,
     read_object,
-    unused_path,
 )
 
 
@@ -87,13 +86,15 @@ def test_unwritable_places_are_refused(tmp_path: Path):
             ensure_writable(path)
 
 
-def test_default_names_overwrite_nothing(tmp_path: Path):
-    names: list[str] = []
-    for _ in range(3):
-        path = unused_path(tmp_path, "ball", ".mp4")
-        path.touch()
-        names.append(path.name)
-    assert names == ["ball.mp4", "ball-2.mp4", "ball-3.mp4"]
+def test_a_folder_that_nobody_may_look_into_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def closed(_: Path) -> bool:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(
+        InputError, match=r"cannot write .*film\.mp4: Permission denied, choose another place"
+    ):
+        ensure_writable(tmp_path / "film.mp4")
 
 
 def test_sizes_are_written_as_people_say_them():

@@ -156,7 +156,7 @@ def test_asking_for_less_gives_another_fingerprint() -> None:
 def test_what_is_saved_is_read_again(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     suite = load_suite("animals").first(3)
     monkeypatch.setattr(module, "SUITES_FOLDER", tmp_path)
-    path = save_suite(suite)
+    path = save_suite(suite, tmp_path)
     assert len(gzip.decompress(path.read_bytes()).splitlines()) == 3
     load_afresh = load_suite.__wrapped__  # around its cache
     assert load_afresh("animals") == suite

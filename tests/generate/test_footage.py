@@ -3,7 +3,8 @@
 import os
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,7 +17,9 @@ from unstatic.core.shapes import Compression, Size
 from unstatic.generate.footage import (
     Clock,
     Footage,
+    Span,
     check_footage,
+    expected_frames,
     fit_mask,
     fitted_frames,
     lasting,
@@ -63,12 +66,13 @@ def write_film(
     times_ms: tuple[int, ...] = (),
     sound_s: float = 0,
     turned: int = 0,
+    coded: dict[str, str] | None = None,
     **options: str,
 ) -> Path:
     """Write a film as other programs do: in another container, uneven, with sound, or held sideways."""
     with av.open(path, "w", options=options) as container:
         codec = {".avi": "mpeg4", ".flv": "flv1", ".mpg": "mpeg1video", ".ogv": "libvpx"}.get(path.suffix)
-        stream = container.add_stream(codec or "libx264", rate=fps)
+        stream = container.add_stream(codec or "libx264", rate=fps, options=coded)
         stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
         sound = container.add_stream("aac", rate=8000, layout="mono") if sound_s else None
         if turned:
@@ -116,6 +120,14 @@ def test_a_source_is_fitted_to_the_nearest_size_and_says_what_is_cut(
     assert source.frames.shape == (8, 32, 48, 3)
     assert "wide.mp4 is 96x48: 25% of it is cut away to fit the shape of 48x32" in source.warnings[0]
     assert read_source(tmp_path / "wide.mp4", manifest, size=Size(32, 32)).frames.shape == (8, 32, 32, 3)
+
+
+def test_what_is_kept_smaller_than_it_was_is_said(tmp_path: Path, make_frames, manifest: Manifest):
+    for width, height, is_said in ((64, 64, True), (32, 32, False), (30, 64, False), (48, 32, False)):
+        path = tmp_path / f"{width}x{height}.mp4"
+        write_video(path, make_frames(2, width, height), fps=16)
+        said = f"{path} is {width}x{height}: what is kept of it is 32x32 here, enlarged"
+        assert (said in read_source(path, manifest).warnings) == is_said
 
 
 def test_a_source_longer_than_the_model_can_make_is_refused(tmp_path: Path, make_frames, manifest: Manifest):
@@ -199,6 +211,85 @@ def test_the_last_frame_stays_as_long_as_its_file_says():
 def test_one_by_one_is_as_all_at_once(fps: Fraction | int, wanted: int):
     frames = numbered(40)
     assert np.array_equal(np.stack(list(retimed(frames, fps, wanted))), retime(frames, 0, fps, wanted))
+
+
+# ------------------------------------------------------------------------------------------- a span of a film
+
+SPANS = (Span(5, 6), Span(0, 1), Span(0.1, 0.2), Span(3.33, 4.7), Span(8.5, None), Span(9, 10))
+
+
+def same_as_whole(path: Path, manifest: Manifest, spans: Sequence[Span] = SPANS) -> bool:
+    """Return whether each span has the frames that it has in the whole film."""
+    whole = read_source(path, manifest).frames
+    for keep in spans:
+        first, end = round(keep.start_s * 16), None if keep.end_s is None else round(keep.end_s * 16)
+        if not np.array_equal(read_source(path, manifest, keep=keep).frames, whole[first:end]):
+            return False
+    return True
+
+
+@pytest.mark.parametrize(
+    ("ending", "fps"), [("mp4", 24), ("mov", Fraction(30000, 1001)), ("ts", 16), ("avi", 25), ("mpg", 24)]
+)
+def test_a_span_has_the_frames_of_the_whole(
+    tmp_path: Path, manifest: Manifest, ending: str, fps: Fraction | int
+):
+    path = write_film(tmp_path / f"a.{ending}", noise(int(10 * fps))[:, :32, :32], fps=fps, coded={"g": "30"})
+    assert same_as_whole(path, manifest)
+
+
+@pytest.mark.parametrize("ending", ["mkv", "mp4", "ts"])
+@pytest.mark.parametrize("begin_ms", [0, 3000])
+def test_a_span_of_an_uneven_film_has_the_frames_of_the_whole(
+    tmp_path: Path, manifest: Manifest, ending: str, begin_ms: int
+):
+    times = tuple(begin_ms + time for time in UNEVEN_MS)
+    frames = numbered(len(times)) * GREY
+    path = write_film(tmp_path / f"a.{ending}", frames, fps=25, times_ms=times, coded={"g": "3"})
+    spans = Span(1, 3), Span(2.2, 2.4), Span(3.5, None), Span(0.9, 1)
+    assert same_as_whole(path, manifest, spans)
+
+
+def test_a_span_of_a_long_film_is_kept(tmp_path: Path, manifest: Manifest):
+    path = write_film(tmp_path / "long.mp4", noise(480)[:, :16, :32], coded={"g": "16"}, sound_s=30)
+    whole = read_source(path, replace(manifest, max_seconds=60)).frames
+    source = read_source(path, manifest, keep=Span(20, 21))
+    assert np.array_equal(source.frames, whole[320:336])
+    assert source.warnings[0].endswith("has sound: films made here are silent")
+    assert len(read_source(path, manifest, keep=Span(29, None)).frames) == 16
+
+
+@pytest.mark.parametrize(
+    ("keep", "complaint"),
+    [
+        (Span(1, 3), "keep 1:3 is no span of a video of 2 seconds"),
+        (Span(5, None), "keep 5: is no span of a video of 2 seconds"),
+        (Span(60, 61), "keep 60:61 is no span of a video of 2 seconds"),
+        (Span(2, 1), "keep 2:1 is no span: it must end after it begins, for example 0.5:3"),
+        (Span(-1, 1), "keep -1:1 is no span"),
+        (Span(0, 11), "keep 0:11 is longer than the 10 seconds of tiny: keep less"),
+    ],
+)
+def test_a_span_that_is_none_is_refused(tmp_path: Path, manifest: Manifest, keep: Span, complaint: str):
+    for ending in ("mp4", "avi"):
+        path = write_film(tmp_path / f"a.{ending}", noise(32))
+        with pytest.raises(InputError, match=complaint):
+            read_source(path, manifest, keep=keep)
+
+
+def test_an_open_span_may_be_too_long(tmp_path: Path, manifest: Manifest):
+    path = write_film(tmp_path / "a.mp4", numbered(200), coded={"g": "16"})
+    with pytest.raises(InputError, match=r"keep 1: of .*a\.mp4 is longer than the 10 seconds of tiny"):
+        read_source(path, manifest, keep=Span(1, None))
+    assert len(read_source(path, manifest, keep=Span(2.5, None)).frames) == 160
+
+
+@pytest.mark.parametrize(("keep", "expected"), [(None, 32), (Span(0.5, 1), 8), (Span(1.5, None), 8)])
+def test_who_reads_can_be_followed(tmp_path: Path, manifest: Manifest, keep: Span | None, expected: int):
+    path = write_film(tmp_path / "a.mp4", noise(32))
+    told: list[None] = []
+    read_source(path, manifest, keep=keep, on_frame=lambda: told.append(None))
+    assert len(told) == expected_frames(path, manifest, keep) == expected
 
 
 # ------------------------------------------------------------------------------------- what is not all there

@@ -14,7 +14,7 @@ def random(*shape: int, seed: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def test_the_first_half_of_a_pass_is_a_pass_of_the_first_half():
+def test_a_half_of_a_pass_is_a_pass_of_that_half():
     seeing = replace(CONFIG, chunk=None, anchors=False, picture_width=6)
     for config in (CONFIG, replace(CONFIG, chunk=None, anchors=False), seeing):
         model = VideoTransformer(config).eval()
@@ -38,9 +38,9 @@ def test_the_first_half_of_a_pass_is_a_pass_of_the_first_half():
         latent, sigma = random(2, 4, 4, 4, 4, seed=4), torch.full((2, 4), 0.6)
         both = torch.cat([latent, latent]), torch.cat([sigma, sigma])
         whole = model(*both, memories.text, start=start, history=memories.ring, anchors=memories.anchors)
-        half = memories.of_prompts()
-        alone = model(latent, sigma, half.text, start=start, history=half.ring, anchors=half.anchors)
-        torch.testing.assert_close(alone.prediction, whole.prediction[:2], rtol=0, atol=1e-5)
+        for half, rows in ((memories.of_prompts(), slice(0, 2)), (memories.of_empty(), slice(2, 4))):
+            alone = model(latent, sigma, half.text, start=start, history=half.ring, anchors=half.anchors)
+            torch.testing.assert_close(alone.prediction, whole.prediction[rows], rtol=0, atol=1e-5)
         assert (whole.prediction[:2] - whole.prediction[2:]).abs().max() > 1e-2, (
             "the prompts make no difference"
         )
@@ -60,6 +60,11 @@ def test_anchors_of_every_row_keep_their_own_times():
     text = model.encode_text(random(4, 5, 8, seed=1))
     times = torch.tensor([[0, 1], [0, 2], [0, 3], [0, 4]])
     anchors = model.encode_anchors(random(4, 4, 2, 4, 4, seed=2), times, text)
-    half = Memories(text, anchors, None).of_prompts().anchors
+    half, other = (
+        each.anchors
+        for each in (Memories(text, anchors, None).of_prompts(), Memories(text, anchors, None).of_empty())
+    )
     assert half is not None
+    assert other is not None
     assert half.times.tolist() == [[0, 1], [0, 2]]
+    assert other.times.tolist() == [[0, 3], [0, 4]]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 import pytest
 import torch
@@ -111,6 +112,25 @@ def test_guidance_costs_a_second_row_and_no_guidance_does_not(model: VideoTransf
     passes.clear()
     list(stream(model, static(), replace(SAMPLING, guidance=1.0)))
     assert set(passes) == {1}
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"late_guidance": LateGuidance(0.6, 1.0)}, {"skip_layer": SkipLayer(1, 0.5)}]
+)
+def test_a_large_film_is_asked_in_turn_and_is_the_same(
+    model: VideoTransformer, passes: list[int], changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    """Two of its rows in one batch would take twice the memory, and be no faster."""
+    sampling = replace(SAMPLING, guidance=3.0, **changes)
+    expected = final(stream(model, static(), sampling))
+    passes.clear()
+    monkeypatch.setattr(
+        "unstatic.generate.stream.MOST_IN_ONE_BATCH", 4 * 4 * 4 - 1
+    )  # of a chunk, not of a still
+    torch.testing.assert_close(final(stream(model, static(), sampling)), expected, rtol=0, atol=1e-5)
+    still, looked_back = passes[:3], passes[-4:]
+    assert 2 in still
+    assert set(looked_back) == {1}
 
 
 # Four levels are asked at: 1, 0.75, 0.5, 0.25

@@ -1,6 +1,7 @@
+import math
 import shutil
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from unstatic.core.errors import InputError
+from unstatic.media.decode import deinterlaced
 from unstatic.media.probe import probe
 from unstatic.media.read import Film, Video, open_container, read_frames, read_picture, read_video
 from unstatic.media.write import write_picture, write_video
@@ -81,7 +83,58 @@ def test_a_film_has_the_times_of_its_file(
     assert [float(each.time_s) for each in stamped] == pytest.approx(np.arange(12) / 16, abs=0.001)
     assert {each.lasts_s for each in stamped} == {lasts}
     frames = read_video(tmp_path / "clip").frames
-    np.testing.assert_array_equal(np.stack([each.pixels for each in stamped]), frames)
+    np.testing.assert_array_equal(np.stack([each.shown.pixels for each in stamped]), frames)
+
+
+@pytest.mark.parametrize(
+    ("ending", "coding", "is_searched"),
+    [
+        ("mp4", {}, True),
+        ("mp4", {"x264-params": "open-gop=1:bframes=3:b-pyramid=2"}, True),
+        ("mp4", {"x264-params": "interlaced=1"}, True),
+        ("mp4", {"x264-params": "intra-refresh=1"}, True),
+        ("mkv", {"x264-params": "open-gop=1"}, True),
+        ("mov", {"bf": "0"}, True),
+        ("ts", {}, True),
+        ("ts", {"x264-params": "open-gop=1:bframes=3"}, True),
+        ("flv", {}, False),
+        ("avi", {"bf": "0"}, False),
+    ],
+)
+def test_a_film_is_searched_by_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, coding: dict[str, str], is_searched: bool
+):
+    """What comes then is what came anyway, and little is decoded for it."""
+    path = tmp_path / f"a.{ending}"
+    frames = np.random.default_rng(0).integers(0, 256, (300, 32, 32, 3), np.uint8)
+    with av.open(path, "w") as file:
+        stream = file.add_stream("libx264", rate=25, options={"g": "25", **coding})
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for frame in frames:
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        file.mux(stream.encode())
+    decoded: list[object] = []
+    monkeypatch.setattr(
+        "unstatic.media.read.deinterlaced", lambda given: deinterlaced(noting(given, decoded))
+    )
+
+    def read(begin_s: Fraction) -> list[np.ndarray]:
+        decoded.clear()
+        with open_container(path) as opened:
+            return [each.shown.pixels for each in Film(path, opened).frames(begin_s)]
+
+    whole = read(Fraction(0))
+    assert len(whole) == 300
+    for second in (Fraction(1, 25), Fraction(3), Fraction(77, 10), Fraction(119, 10), Fraction(99)):
+        rest, begin = read(second), min(math.floor(25 * second), 299)
+        np.testing.assert_array_equal(rest[begin - 300 :], whole[begin:])
+        assert len(decoded) < (380 - begin if is_searched else 303)
+
+
+def noting(frames: Iterator[av.VideoFrame], noted: list[object]) -> Iterator[av.VideoFrame]:
+    for frame in frames:
+        noted.append(frame)
+        yield frame
 
 
 def write_odd(path: Path, codec: str = "libx264", *, held_s: int = 0, subtitle_s: int = 0) -> Path:

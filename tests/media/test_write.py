@@ -1,3 +1,4 @@
+import resource
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -200,3 +201,32 @@ def test_an_animation_plays_all_frames_for_ever(tmp_path: Path) -> None:
         assert (picture.size, picture.n_frames, picture.info["loop"]) == ((24, 16), 6, 0)
         picture.seek(5)
         assert abs(int(np.asarray(picture.convert("RGB"))[8, 8, 0]) - 200) < 20
+
+
+def write_film(path: Path, frames: np.ndarray) -> None:
+    write_video(path, frames, fps=16)
+
+
+def write_still(path: Path, frames: np.ndarray) -> None:
+    write_picture(path, frames[0])
+
+
+def write_small(path: Path, frames: np.ndarray) -> None:
+    write_animation(path, frames, fps=16)
+
+
+@pytest.mark.parametrize(
+    ("name", "write"), [("film.mp4", write_film), ("still.png", write_still), ("small.webp", write_small)]
+)
+def test_a_full_disk_is_one_line_and_leaves_nothing(
+    tmp_path: Path, name: str, write: Callable[[Path, np.ndarray], None]
+):
+    path, frames = tmp_path / name, np.random.default_rng(0).integers(0, 256, (17, 64, 64, 3), np.uint8)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(UnstaticError, match=rf"cannot write .*{name}: File too large, choose another"):
+            write(path, frames)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []

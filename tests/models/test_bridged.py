@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,16 @@ def test_every_family_is_in_this_diffusers_and_makes_a_manifest(name: str) -> No
     assert manifest.max_seconds * manifest.fps == family.frames
     assert all(size.width % family.space == size.height % family.space == 0 for size in family.sizes)
     assert manifest.given == ("pictures" if "ImageToVideo" in name else "nothing")
+
+
+@pytest.mark.parametrize(("patches", "fps", "frames"), [(None, 8, 49), (2, 16, 81)])
+def test_cogvideox_1_5_is_not_1_0(patches: int | None, fps: int, frames: int, tmp_path: Path) -> None:
+    """Both have one pipeline; films of 1.5 would play at half their speed."""
+    (tmp_path / "transformer").mkdir()
+    (tmp_path / "transformer" / "config.json").write_text(json.dumps({"patch_size_t": patches}))
+    manifest = bridged_manifest(tmp_path, "CogVideoXPipeline")
+    assert (manifest.fps, manifest.max_seconds * manifest.fps) == (fps, frames)
+    assert manifest.sizes[0] == (Size(720, 480) if patches is None else Size(1360, 768))
 
 
 def test_of_a_family_that_is_not_listed_the_pipeline_is_asked() -> None:

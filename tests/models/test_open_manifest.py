@@ -42,7 +42,7 @@ def test_the_small_model_of_2_1(tmp_path: Path) -> None:
     assert Size(832, 480) == manifest.default_size
     assert manifest.max_seconds * manifest.fps == 81
     defaults = manifest.defaults
-    assert (defaults.solver, defaults.schedule, defaults.shift, defaults.steps) == ("unipc", "wan", 3.0, 50)
+    assert (defaults.solver, defaults.schedule, defaults.shift, defaults.steps) == ("unipc", "wan", 8.0, 50)
     assert "worst quality" in defaults.negative
     assert manifest.given == "nothing"
 
@@ -67,6 +67,15 @@ def test_the_pair_of_2_2(tmp_path: Path) -> None:
     manifest = manifest_of(folder_of(tmp_path, {"boundary_ratio": 0.875}, transformer, AUTOENCODER))
     assert (manifest.boundary, manifest.defaults.guidance, manifest.defaults.late_guidance) == (0.875, 4, 3)
     assert Size(1280, 720) in manifest.sizes
+    assert manifest.defaults.shift == 12.0, "that of wan_t2v_A14B.py"
+
+
+def test_a_shift_that_somebody_chose_is_taken(tmp_path: Path) -> None:
+    """Diffusers' converter writes 3 into all folders; who tunes a model writes another number."""
+    transformer = TRANSFORMER | {"num_attention_heads": 40}
+    folder = folder_of(tmp_path, {"boundary_ratio": 0.875}, transformer, AUTOENCODER)
+    (folder / "scheduler" / "scheduler_config.json").write_text('{"flow_shift": 7.0}')
+    assert manifest_of(folder).defaults.shift == 7.0
 
 
 @pytest.mark.parametrize(
@@ -81,7 +90,8 @@ def test_the_models_of_2_1_that_see_pictures(
     manifest = manifest_of(folder_of(tmp_path / "sees", index, TRANSFORMER | sees, AUTOENCODER))
     assert (manifest.engine, manifest.given, manifest.begins_with_picture) == ("native", given, True)
     assert (manifest.defaults.steps, manifest.defaults.guidance, manifest.default_size) == (steps, 5.0, size)
-    assert manifest.defaults.shift == 3.0, "what the folder says"
+    small, large = (manifest.defaults.shift_at(Size(*size)) for size in ((480, 832), (1280, 720)))
+    assert (small, large) == ((3.0, 5.0) if given == "start" else (16.0, 16.0)), "Wan2.1's generate.py"
 
 
 STUDENT = TRANSFORMER | {"_class_name": "CausalWanTransformer3DModel"}

@@ -185,11 +185,12 @@ def test_a_token_goes_to_no_other_hub(hub: FakeHub, monkeypatch: pytest.MonkeyPa
 
 
 def test_folders_of_other_revisions_are_cleared_away(hub: FakeHub, models: Path) -> None:
-    stale = models / ".mine.000000000000"
+    stale, other = models / ".mine.000000000000", models / ".mine.2-14b.000000000000"
     stale.mkdir(parents=True)
+    other.mkdir()
     (stale / "model_index.json").write_text("{}")
     fetch(parcel(hub), models / "mine")
-    assert {each.name for each in models.iterdir()} == {"mine"}
+    assert {each.name for each in models.iterdir()} == {"mine", other.name}, "another model's goes on"
 
 
 def test_a_licence_that_is_called_other_is_named() -> None:

@@ -13,7 +13,15 @@ from transformers.models.bert.configuration_bert import BertConfig
 from transformers.models.bert.modeling_bert import BertModel
 
 from unstatic.core.errors import InputError
-from unstatic.models.text import MINILM_FOLDER, Bert, MiniLM, TextConfig, load_minilm, load_text_encoder
+from unstatic.models.text import (
+    MINILM_FOLDER,
+    Bert,
+    MiniLM,
+    TextConfig,
+    load_minilm,
+    load_text_encoder,
+    text_width,
+)
 
 TINY = TextConfig(vocabulary=40, width=32, depth=2, heads=4, ffn_width=48, positions=20, state_scale=2.0)
 LONG_PROMPT = "a red ball " * 40
@@ -72,7 +80,8 @@ def test_states_after_inner_layers_stand_beside_the_last(tiny_bert):
 
 def test_an_encoder_with_more_states_begins_with_those_of_the_other(minilm):
     more = load_text_encoder("minilm+3")
-    assert more.width == 2 * minilm.width
+    assert more.width == 2 * minilm.width == text_width("minilm+3")
+    assert minilm.width == text_width("minilm")
     few, many = minilm.encode(PROMPTS), more.encode(PROMPTS)
     torch.testing.assert_close(many.states[..., : minilm.width], few.states, atol=1e-4, rtol=1e-4)
     real = many.states[0, : many.lengths[0], minilm.width :]

@@ -1,3 +1,4 @@
+import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -467,3 +468,27 @@ def test_a_pass_without_a_block_is_that_of_the_other_blocks() -> None:
             model(latent, sigma, model.encode_text(states), without=number, remember=remember)
     assert torch.equal(said, fewer(latent, sigma, fewer.encode_text(states)).prediction)
     assert difference(said, model(latent, sigma, model.encode_text(states)).prediction) > 1e-2
+
+
+def test_a_pass_holds_nothing_that_it_is_done_with():
+    """Keys and values of all tokens are gone where the widest layer begins: of a large film gigabytes.
+
+    There are the tokens of before the block, those after attention, and what the layer reads.
+    """
+    model, text = build(replace(CONFIG, depth=2)), draw(1, 5, 12)
+    latent, size = draw(1, 4, 17, 16, 16), 17 * 8 * 8 * CONFIG.width * 4
+    seen: list[float] = []
+
+    def count(*_: object) -> None:
+        gc.collect()
+        large = [each for each in gc.get_objects() if issubclass(type(each), Tensor) and each.nbytes >= size]
+        storages = {each.untyped_storage().data_ptr(): each.untyped_storage().nbytes() for each in large}
+        seen.append(sum(storages.values()) / size)
+
+    count()
+    for block in model.blocks:
+        block.mlp.register_forward_pre_hook(count)
+    model(latent, levels(1, 17), model.encode_text(text))
+    before, *during = seen
+    assert len(during) == 2
+    assert max(during) - before <= 3

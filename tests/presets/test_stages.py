@@ -88,6 +88,13 @@ def test_a_folder_belongs_to_the_settings_it_was_begun_with(tmp_path: Path):
         claim_folder(replace(SHORT, seed=1), tmp_path, cpu)
 
 
+def test_what_cannot_read_its_text_is_refused_before_anything_is_begun(tmp_path):
+    wider = override(SHORT, ["diffusion.text_encoder=minilm+3"])
+    with pytest.raises(InputError, match=r"set diffusion\.model\.text_width=768"):
+        claim_folder(wider, tmp_path / "new", torch.device("cpu"))
+    assert not (tmp_path / "new").exists()
+
+
 def test_how_fast_a_run_is_may_change_and_settings_that_came_later_may_be_missing(tmp_path: Path):
     cpu = torch.device("cpu")
     claim_folder(SHORT, tmp_path, cpu)

@@ -102,7 +102,10 @@ def test_orders_hold_when_the_data_have_several_modes() -> None:
         assert math.log2(coarse / fine) == pytest.approx(order, abs=0.08)
 
 
-def test_the_documented_orders_are_the_measured_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_documented_orders_are_the_measured_ones(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["solver_orders.py"])
     main()
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) == len(SOLVERS)

@@ -11,6 +11,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.data.latents import Window
 from unstatic.data.shards import open_shards
+from unstatic.models.manifest import find_model
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.presets.nano import tiny
 from unstatic.presets.preset import Preset
@@ -19,7 +20,12 @@ from unstatic.presets.preset import Preset
 @pytest.fixture(scope="module")
 def chosen() -> Preset:
     small = tiny()
-    return replace(small, world=replace(small.world, clips=4, shard_clips=2))
+    reading = replace(small.diffusion.model, text_width=768)
+    return replace(
+        small,
+        world=replace(small.world, clips=4, shard_clips=2),
+        diffusion=replace(small.diffusion, model=reading, text_encoder="minilm+3"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +43,7 @@ def test_every_part_writes_its_own_shards_and_one_in_eight_is_long(folder: Path)
     assert long.shapes == {
         "latents": (2, 33, 8, 8, 8),
         "objects": (2, 33, 8, 8),
-        "text": (2, 1, 64, 384),
+        "text": (2, 1, 64, 768),
         "openings": (2, 1, 8, 8, 8),
         "starts": (2, 1),
     }
@@ -77,6 +83,13 @@ def test_it_trains_and_distills_for_as_long_as_it_may(
         assert (len(lines), lines[-1]["seconds"]) == (16, 2.0)
         assert lines[-1]["scale"] < 0.2 < max(line["scale"] for line in lines)
         assert script.load_transformer(folder / model / "transformer.safetensors").config.width == 32
+
+    # What it leaves is a model, which says what its transformer reads
+    (folder / "model").mkdir(exist_ok=True)
+    script.finish(chosen, find_model("nano"), folder / "model")
+    finished = find_model(str(folder / "model"))
+    assert finished.manifest.text_encoder == "minilm+3"
+    assert finished.weights("autoencoder").is_file()
 
     # A run that is done does nothing more, whatever the preset's own length; given more time it goes on
     seen = lines_of(folder / "base")[-1]["samples"]

@@ -157,6 +157,17 @@ def test_a_single_users_server_answers_to_no_page_from_elsewhere(tmp_path: Path)
             error_of(client.get("/v1/videos", headers=headers), 403)
 
 
+def test_f31_a_server_without_keys_answers_to_no_proxy(tmp_path: Path):
+    app = application(tmp_path)
+    with client_of(app) as client:
+        client.headers["Host"] = "127.0.0.1:8000"  # as some proxies say, whatever they were asked for
+        assert client.get("/v1/videos").status_code == 200
+        for name in ("X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Forwarded-Host"):
+            error_of(client.get("/v1/videos", headers={name: "203.0.113.7"}), 403)
+    with client_of(app, peer="203.0.113.7") as stranger:
+        error_of(stranger.get("/v1/videos"), 403)
+
+
 def test_a_server_opens_what_its_settings_say(tmp_path: Path):
     app = create_app(Settings(data=tmp_path / "new"))
     server: Server = app.state.server

@@ -339,11 +339,16 @@ def test_a_card_begins_where_the_worker_lets_it(
     assert (caught.value.status, caught.value.param) == (400, "cards[1]")
 
 
-def test_pictures_have_one_seed_and_each_its_variation(opened: Open, tmp_path: Path):
+def test_pictures_have_one_seed_and_each_its_variation(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    planned: list[object] = []
+    monkeypatch.setattr("unstatic.server.asking.plan", lambda *given: planned.append(given) or plan(*given))
     body = read_body(schemas.ImageBody, {"prompt": "x", "n": 3, "size": "128x128"})
     with opened() as one:
         asked = one.images(body, edit=False)
     specs = [read_spec(each.spec) for each in asked]
+    assert len(planned) == 1  # words are read once, whatever there is made of them
     assert [each.kind for each in asked] == ["image"] * 3
     assert [each.variation for each in specs] == [0, 1, 2]
     assert len({each.seed for each in specs}) == 1

@@ -37,6 +37,11 @@ def test_two_characters_whose_names_begin_alike():
     )
 
 
+@pytest.mark.parametrize("prompt", ["m\u0131a runs", "M\u0130A runs", "MIA runs"])
+def test_a_name_is_found_with_and_without_the_dots_of_turkish_letters(prompt: str):
+    assert recast(prompt, {"Mia": "a red ball"}) == "a red ball runs"
+
+
 def test_looks_are_words_and_not_patterns():
     assert recast("A+ (x) runs", {"A+ (x)": r"a \1 fox"}) == r"a \1 fox runs"
     assert recast("Mossy runs", {}) == "Mossy runs"

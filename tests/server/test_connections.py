@@ -91,6 +91,39 @@ def test_f28_a_request_that_takes_longer_than_its_head_may_is_answered(
                 seen += opened.recv(9_999)
 
 
+def test_f31_a_head_without_an_end_is_refused(app: FastAPI):
+    with served(app) as address, connect(address) as endless:
+        base = address.removesuffix("/v1")
+        endless.sendall(HEALTH[:-2] + b"X-Long: " + b"a" * 60_000)
+        assert httpx.get(base + "/healthz", headers={"X-Long": "a" * 60_000}).status_code == 200
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(15):
+                endless.sendall(b"a" * 60_000)
+        assert httpx.get(base + "/healthz", timeout=1).status_code == 200
+        began_s, answer = time.monotonic(), told(endless)
+        assert time.monotonic() - began_s < connections.HEAD_S / 2
+        assert answer.startswith(b"HTTP/1.1 431 ")
+        assert b'"code":"head_too_large"' in answer
+
+
+def test_f31_trailers_without_an_end_end_the_connection(app: FastAPI, database: Database, account: Account):
+    head = (
+        "POST /v1/videos HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        f"Authorization: Bearer {add_key(database, account.id)}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    with served(app) as address, connect(address) as endless:
+        for _ in range(4):  # what comes as a body is no head, however much of it there is
+            endless.sendall(head.encode() + b"10000\r\n" + b" " * 65_536 + b"\r\n0\r\n\r\n")
+            assert endless.recv(9_999).startswith(b"HTTP/1.1 400 ")
+        endless.sendall(head.encode() + b"1\r\n \r\n0\r\n")
+        began_s = time.monotonic()
+        with contextlib.suppress(ConnectionResetError, BrokenPipeError):
+            for _ in range(15):
+                endless.sendall(b"X-Long: " + b"a" * 60_000 + b"\r\n")
+        assert told(endless) == b""
+        assert time.monotonic() - began_s < 15
+
+
 def test_f28_a_download_that_nobody_takes_is_ended_and_a_slow_one_is_not(
     app: FastAPI,
     client: TestClient,

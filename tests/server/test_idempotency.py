@@ -21,6 +21,7 @@ from unstatic.server.idempotency import attempt_of
 from unstatic.server.routes import incoming
 from unstatic.server.schemas import CreateBody, EditBody
 from unstatic.server.state import Server
+from unstatic.server.sweep import STEADY_S, Sweeper
 from unstatic.server.tables import Account, Job
 
 MakeAccount = Callable[..., Account]
@@ -122,6 +123,9 @@ def test_f20_pictures_that_are_waited_for_are_not_made_twice(
     client: TestClient, database: Database, server: Server, tmp_path: Path, clock: Any
 ):
     body = {"prompt": "a red cube", "size": "96x64"}
+    sweeper = Sweeper(database, server.storage, server.settings, monotonic=clock)
+    sweeper.look()
+    clock.now_s += STEADY_S
 
     def draw(headers: dict[str, str] | None = None) -> Any:
         return client.post("/v1/images/generations", json=body, headers=headers).json()["data"]
@@ -131,12 +135,14 @@ def test_f20_pictures_that_are_waited_for_are_not_made_twice(
         while count(database) == 0:
             time.sleep(0.02)
         clock.now_s += server.settings.retry_window + 1
+        sweeper.look()
         second = pool.submit(draw, RETRY)
         time.sleep(0.5)
         with working(server, tmp_path):
             assert first.result() == second.result()
     assert count(database) == 1
     clock.now_s += server.settings.retry_window
+    sweeper.look()
     assert draw(RETRY) == first.result()  # that was the third one's time-out
     assert count(database) == 1
     clock.now_s += 1
@@ -237,23 +243,41 @@ def test_f29_a_wish_is_not_refused_for_what_itself_took(
     monkeypatch: pytest.MonkeyPatch,
 ):
     key, picture = add_key(database, make_account(balance=1).id), write_image(tmp_path / "a.png").read_bytes()
-    check_early, answers = incoming._check_early, list[Any]()
+    check_room, answers = incoming._check_room, list[Any]()
 
     def send() -> None:
         with client_of(client.app, key) as other:
             files = {"input_reference": ("a.png", picture)}
             answers.append(other.post("/v1/videos", data=BODY | {"seconds": 1}, files=files, headers=KEY))
 
-    def check_late(one: incoming.Incoming) -> None:
-        monkeypatch.setattr(incoming, "_check_early", check_early)
+    def check_late(*given: Any) -> None:
+        monkeypatch.setattr(incoming, "_check_room", check_room)
         send()  # the same wish takes the last credit before this one is looked at
-        check_early(one)
+        check_room(*given)
 
-    monkeypatch.setattr(incoming, "_check_early", check_late)
+    monkeypatch.setattr(incoming, "_check_room", check_late)
     send()
     assert [each.status_code for each in answers] == [200, 200]
     assert answers[0].json() == answers[1].json()
     assert count(database) == 1
+
+
+def test_f20_a_request_that_its_retry_overtakes_makes_no_second_job(
+    client: TestClient, database: Database, monkeypatch: pytest.MonkeyPatch, clock: Any
+):
+    check_room, retried = incoming._check_room, list[dict[str, Any]]()
+
+    def check_late(*given: Any) -> None:
+        monkeypatch.setattr(incoming, "_check_room", check_room)
+        clock.now_s += 60  # the client has given up waiting
+        retried.append(ask(client, RETRY))
+        check_room(*given)
+
+    monkeypatch.setattr(incoming, "_check_room", check_late)
+    assert [ask(client)] == retried
+    assert count(database) == 1
+    assert ask(client) not in retried  # whoever comes later wants another one
+    assert count(database) == 2
 
 
 def test_digests_differ_by_route_and_field():

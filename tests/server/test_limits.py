@@ -1,6 +1,7 @@
 """How much may be asked for, and how long to wait: what is said is when it works again."""
 
 import base64
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -295,3 +296,26 @@ def test_f25_many_at_once_get_no_more_than_one_by_one(database: Database):
 
     with ThreadPoolExecutor(12) as pool:
         assert sum(pool.map(take, range(12))) == TIERS["viewer"].films
+
+
+# ---------------------------------------------------------------------------------------- what steps take
+
+
+def test_f27_who_asks_for_more_steps_pays_for_them_and_waits_behind_others(
+    client: TestClient, database: Database, account: Account
+):
+    bodies = [{}, {"num_inference_steps": 1}, {"num_inference_steps": 60}, {"num_inference_steps": 1_000}]
+    ids = [client.post("/v1/videos", json={"prompt": "a ball"} | each).json()["id"] for each in bodies]
+    with database.writing() as session:
+        costs = [session.query(jobs.Job).filter_by(id=each).one().cost for each in ids]
+        session.get_one(Account, account.id).concurrency = len(ids)
+    assert costs == [4, 4, 40, 667]  # of 4 seconds, for which `nano` takes 6 steps
+    times = [0.0]
+    for _ in ids:
+        with database.writing() as session:
+            assert queue.claim(session, "one", ["nano"], database.now()) is not None
+            times.append(session.get_one(Account, account.id).virtual_time)
+    assert [later - sooner for sooner, later in itertools.pairwise(times)] == costs
+    picture = {"prompt": "a ball", "size": "96x64", "num_inference_steps": 1_000, "n": 2}
+    answer = client.post("/v1/images/generations", json=picture)
+    assert answer.json()["error"]["message"].startswith("this needs 167 credits")

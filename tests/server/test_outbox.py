@@ -155,12 +155,12 @@ def test_f10_a_sender_that_is_closed_leaves_the_rest_to_another(
 def test_those_that_fail_leave_half_of_the_threads_to_others(
     database: Database, make_account: MakeAccount, receiver: Receiver
 ):
-    hanging, other = make_account(), make_account()
-    for _ in range(4):
-        listen(database, hanging, f"{receiver.url}/hangs")
+    *hanging, other = (make_account() for _ in range(5))
+    for account in hanging:
+        listen(database, account, f"{receiver.url}/hangs")
+        end_a_job(database, account)
     with database.writing() as session:
         session.execute(update(Endpoint).values(failing_since=database.now()))
-    end_a_job(database, hanging)
     sender = Sender(database, post, threads=4)
     assert sender.look() == 2
     until_told(receiver, "/hangs", 2)
@@ -173,6 +173,25 @@ def test_those_that_fail_leave_half_of_the_threads_to_others(
     sender.finish()
     assert look(sender) == 2
     assert receiver.paths().count("/hangs") == 4
+    sender.close()
+
+
+def test_f27_one_account_leaves_three_quarters_of_the_threads_to_others(
+    database: Database, make_account: MakeAccount, receiver: Receiver
+):
+    slow, other = make_account(), make_account()  # one that answers late never counts as failing
+    for _ in range(10):
+        listen(database, slow, f"{receiver.url}/hangs")
+    end_a_job(database, slow)
+    sender = Sender(database, post, threads=8)
+    assert (sender.look(), sender.look()) == (2, 0)
+    listen(database, other, f"{receiver.url}/hook")
+    end_a_job(database, other)
+    assert sender.look() == 1
+    until_told(receiver, "/hook", 1)
+    receiver.released.set()
+    while receiver.paths().count("/hangs") < 10:
+        look(sender)
     sender.close()
 
 

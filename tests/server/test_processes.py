@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,19 @@ def test_a_folder_is_gone_after_an_attempt_and_those_of_dead_workers_are_cleared
     assert not folder.exists()
     clear_scratch(tmp_path, [worker_name(), folder.parent.name])
     assert not folder.parent.exists()
+
+
+def test_what_a_worker_left_before_the_machine_was_started_goes_after_a_day(tmp_path: Path):
+    before, fresh, mine = "host-0123abcd-77-0123abcd", "host-0123abcd-78-0123abcd", worker_name()
+    for name in (before, fresh, mine):
+        (tmp_path / SCRATCH / name / "attempt").mkdir(parents=True)
+        (tmp_path / SCRATCH / name / "attempt/film.mp4").write_bytes(b"half")
+    for name in (before, mine):
+        os.utime(tmp_path / SCRATCH / name, (time.time() - 90_000,) * 2)
+    clear_scratch(tmp_path)
+    assert {path.name for path in (tmp_path / SCRATCH).iterdir()} == {fresh, mine}
+    with scratch_of(tmp_path, mine) as folder:
+        assert time.time() - folder.parent.stat().st_mtime < 60
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

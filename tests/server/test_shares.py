@@ -1,9 +1,12 @@
 """Shares of what is under way."""
 
+import threading
+import time
+
 import pytest
 
 from unstatic.server.errors import ApiError
-from unstatic.server.shares import Shares
+from unstatic.server.shares import Shares, Turns
 
 
 def test_f27_nobody_takes_more_than_a_share_and_what_ends_is_given_back():
@@ -40,3 +43,32 @@ def test_f27_a_share_that_grows_is_taken_in_blocks_and_given_back_whole():
             pass
     with shares.of("ada", 30), shares.of("bob", 10):
         pass
+
+
+def test_f27_an_account_has_one_turn_at_a_time_and_leaves_the_others():
+    turns, over, began = Turns(2), threading.Event(), list[str]()
+
+    def take(name: str) -> None:
+        with turns.of(name):
+            began.append(name)
+            over.wait(30)
+
+    def wait_for(names: list[str]) -> None:
+        until_s = time.monotonic() + 30
+        while sorted(began) != names:
+            assert time.monotonic() < until_s
+            time.sleep(0.01)
+
+    threads = [threading.Thread(target=take, args=(name,)) for name in ("ada", "ada", "bob", "eve")]
+    for thread in threads[:2]:
+        thread.start()
+    wait_for(["ada"])
+    threads[2].start()
+    wait_for(["ada", "bob"])
+    threads[3].start()
+    time.sleep(0.1)
+    assert sorted(began) == ["ada", "bob"]  # and that is all there is
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(began) == ["ada", "ada", "bob", "eve"]

@@ -419,16 +419,8 @@ def test_f18_keys_are_remembered_as_long_as_the_settings_say(
     account = make_account()
     with database.writing() as session:
         for number in range(AT_ONCE + 3):
-            session.add(
-                Remembered(
-                    account_id=account.id,
-                    key=f"key {number}",
-                    digest="d",
-                    status=200,
-                    body={},
-                    created_at=database.now(),
-                )
-            )
+            written = {"digest": "d", "status": 200, "body": {}, "created_at": database.now()}
+            session.add(Remembered(account_id=account.id, key=f"key {number}", **written))
         session.flush()
         fresh = Remembered.key == "key 0"
         session.execute(update(Remembered).where(fresh).values(created_at=database.now() + 1))
@@ -452,15 +444,19 @@ def test_f20_what_tells_retries_apart_goes_as_soon_as_nothing_is_a_retry_of_it(
 ):
     account = make_account()
     with database.writing() as session:
-        for key in ("key one", "body one", "body two"):
-            written = {"digest": "d", "status": 200, "body": {}, "created_at": database.now()}
+        rows = {"key a": "video_1", "body a": "video_1", "body b": "char_1", "body of pictures": "image_1"}
+        for key, made in rows.items():
+            written = {"digest": "d", "status": 200, "body": {"ids": [made]}, "created_at": database.now()}
             session.add(Remembered(account_id=account.id, key=key, **written))
     clock.now_s += settings.retry_window
     assert sweeper.look() == 0
     clock.now_s += 1
     assert sweeper.look() == 2
     with database.reading() as session:
-        assert session.scalars(select(Remembered.key)).all() == ["key one"]
+        kept = select(Remembered.key).order_by(Remembered.key)
+        assert session.scalars(kept).all() == ["body of pictures", "key a"]
+    clock.now_s += settings.remember
+    assert sweeper.look() == 2
 
 
 def test_sweeping_goes_on_until_little_is_left(

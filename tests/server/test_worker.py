@@ -214,6 +214,7 @@ def test_f21_a_job_that_is_deleted_meanwhile_stops_at_the_next_step_and_leaves_n
         (MemoryError(), "out_of_memory", True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory", True),
         (RuntimeError("CUDA error: device-side assert triggered"), "internal_error", True),
+        (KeyError("m\u0131a"), "internal_error", True),
         (UnstaticError("the server of the model is away"), "generation_failed", False),
     ],
 )
@@ -238,7 +239,7 @@ def test_f13_what_goes_wrong_has_a_code_and_a_broken_process_ends(
         assert left.value.code == OUT_OF_ORDER
     else:
         worker.work_once()
-    assert (row(database).status, row(database).error_code) == ("failed", code)
+    assert (row(database).status, row(database).error_code, row(database).attempts) == ("failed", code, 1)
     assert "CUDA" not in (row(database).error_message or "")
 
 

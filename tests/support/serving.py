@@ -30,11 +30,13 @@ def application(folder: Path, database: Database | None = None, **settings: obje
 
 
 @contextmanager
-def client_of(app: FastAPI, key: str | None = None, **headers: str) -> Iterator[TestClient]:
-    """Yield a client that sees answers to errors, not the errors."""
+def client_of(
+    app: FastAPI, key: str | None = None, *, peer: str = "127.0.0.1", **headers: str
+) -> Iterator[TestClient]:
+    """Yield a client at the address `peer` that sees answers to errors, not the errors."""
     headers |= {} if key is None else {"Authorization": f"Bearer {key}"}
-    address = "http://localhost"
-    with TestClient(app, base_url=address, raise_server_exceptions=False, headers=headers) as client:
+    where = {"base_url": "http://localhost", "client": (peer, 50_000)}
+    with TestClient(app, raise_server_exceptions=False, headers=headers, **where) as client:
         yield client
 
 

@@ -66,6 +66,16 @@ def test_levels_are_uniform_at_the_end_of_the_run():
     )
 
 
+def test_a_share_of_the_levels_is_almost_static_as_a_film_begins():
+    levels = draw_chunk_levels(
+        2000, 5, Uniform(high=0.5), replace(PLAIN, top_levels=0.1), generator("levels")
+    )
+    on_top = levels >= 0.95
+    assert on_top.float().mean().item() == pytest.approx(0.1, abs=0.01)
+    assert (levels[~on_top] <= 0.5).all()
+    assert levels[on_top].max() > 0.999
+
+
 def test_history_is_clean_or_nearly_so_and_never_everything():
     config = DiffusionConfig(history=1.0)
     levels = draw_chunk_levels(2000, 5, Uniform(low=0.5), config, generator("levels"))

@@ -37,10 +37,10 @@ from unstatic.cli.options import (
     Tiles,
     Upscaler,
     Variation,
+    kept_span,
     levels,
     number,
     pixels,
-    span,
 )
 from unstatic.cli.output import STDOUT, check_pipe, warn
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
+    from unstatic.generate.footage import Source, Span
     from unstatic.generate.request import Request
     from unstatic.models.manifest import Manifest
 
@@ -117,10 +118,18 @@ def sharing(command: Callable[..., None]) -> Callable[..., None]:
 class Desk:
     """The videos of one edit, read as the model would make them, and what is to be made of them."""
 
-    def __init__(self, shared: Shared, prompt: str, paths: list[Path]) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        prompt: str,
+        paths: list[Path],
+        *,
+        keep: tuple[float, float | None] | None = None,
+    ) -> None:
         quiet_threads(spins=SHORT_SPINS)
+        from unstatic.generate.footage import Span
         from unstatic.generate.load import find
-        from unstatic.generate.request import Request, read_sources
+        from unstatic.generate.request import Request
 
         if shared.output == STDOUT:
             check_pipe(as_json=shared.as_json)
@@ -144,10 +153,25 @@ class Desk:
             upscaler=shared.upscaler,
             interpolator=shared.interpolator,
         )
-        sources = read_sources(paths, self.request, self.manifest)
+        self.videos: list[Pixels] = self._read(paths, None if keep is None else Span(*keep))
+
+    def _read(self, paths: list[Path], keep: "Span | None") -> "list[Pixels]":
+        """Read the videos, all in the shape that is asked for, or else in that of the first."""
+        from unstatic.core.log import progress
+        from unstatic.generate.footage import expected_frames, read_source
+        from unstatic.generate.image import size_of
+        from unstatic.generate.request import native_size
+
+        manifest, sources = self.manifest, list["Source"]()
+        size = self.request.size and native_size(self.request.size, manifest)
+        with progress("reading", sum(expected_frames(path, manifest, keep) for path in paths)) as bar:
+            for path in paths:
+                sources.append(read_source(path, manifest, size=size, keep=keep, on_frame=bar.advance))
+                size = size_of(sources[0].frames[0])
+            bar.resize(sum(len(source.frames) for source in sources))
         for warning in (warning for source in sources for warning in source.warnings):
             warn(warning)
-        self.videos: list[Pixels] = [source.frames for source in sources]
+        return [source.frames for source in sources]
 
     def make(self, request: "Request", words: str) -> None:
         """Make the video and print where it is; unless it has a name, it is named after `words`."""
@@ -237,7 +261,12 @@ def repaint(
 def recut(
     video: VideoFile,
     keep: Annotated[
-        str, typer.Option("--keep", metavar="START:END", help="The span that stays, in seconds.")
+        str,
+        typer.Option(
+            "--keep",
+            metavar="START:END",
+            help="The span that stays: 0.5:3 in seconds, 1:30-2:00, or 90: to the end.",
+        ),
     ],
     before: Annotated[
         float, typer.Option(parser=number, metavar="NUMBER", help="How many new seconds come before it.")
@@ -250,9 +279,10 @@ def recut(
     shared: Shared,
 ) -> None:
     """Keep a span of a video and make new parts on its sides."""
-    kept = span(keep, "keep", of="START:END in seconds, for example 0.5:3")
-    desk = Desk(shared, prompt, [video])
+    desk = Desk(shared, prompt, [video], keep=kept_span(keep))
     from unstatic.generate import edit
 
-    asked = edit.recut(desk.request, desk.videos[0], desk.manifest, keep=kept, before=before, after=after)
+    kept, manifest = desk.videos[0], desk.manifest
+    all_of_it = 0, len(kept) / manifest.fps
+    asked = edit.recut(desk.request, kept, manifest, keep=all_of_it, before=before, after=after)
     desk.make(asked, f"{video.stem} recut")

@@ -360,7 +360,8 @@ def _frames(model: "Model", plan: "Plan", strip: "Filmstrip | None") -> "Generat
         for event in model.stream_plan(plan, previews_per_s=0 if strip is None else PREVIEWS_PER_S):
             match event:
                 case Progress():
-                    bar.advance(event.done - done)
+                    # A large film is enlarged for longer than it is sampled
+                    bar.advance(event.done - done, note="finishing" if event.done == total else None)
                     done = event.done
                 case Preview():
                     assert strip is not None, "a preview was not asked for"
@@ -368,6 +369,7 @@ def _frames(model: "Model", plan: "Plan", strip: "Filmstrip | None") -> "Generat
                 case Warned():
                     warn(event.message)
                 case Frames():
+                    bar.advance(0, note="")
                     if strip is not None:
                         strip.keep(event.frames)
                     yield event.frames

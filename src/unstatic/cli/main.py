@@ -1,5 +1,7 @@
 """The `unstatic` command, and the one place where errors become a line on stderr and an exit code."""
 
+import errno
+import os
 import sys
 from typing import Annotated
 
@@ -9,7 +11,8 @@ from unstatic import __version__
 from unstatic.cli import admin, bench, doctor, edit, evaluate, generate, models, serve, static, train, world
 from unstatic.cli.output import StoppedError, warn
 from unstatic.core.errors import InputError, UnstaticError
-from unstatic.core.processes import end_together, this_process
+from unstatic.core.names import release_names
+from unstatic.core.processes import end_in_order, end_together, signalled, this_process
 
 SUMMARY = "Type a sentence, get a film. Edit it, serve it to others, train the model that makes it."
 
@@ -24,6 +27,7 @@ EDITS = (edit.extend, edit.loop, edit.blend, edit.remix, edit.repaint, edit.recu
 FILMING = {each.__name__: each for each in (generate.video, generate.image, *EDITS)}
 for name, filming in FILMING.items():
     app.command(name)(filming)
+SERVING = ("serve", "worker")  # they end in their own order
 app.command("static")(static.static)
 app.command("train")(train.train)
 app.command("eval")(evaluate.evaluate)
@@ -60,22 +64,44 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return its exit code: results go to stdout, everything else to stderr."""
+    try:
+        return _run(arguments)
+    finally:
+        release_names()
+
+
+def _run(arguments: list[str]) -> int:
     place, named = this_process(), " ".join(arguments[:1])
     end_together(place)
     if place.size > 1 and named not in FILMING:
         return _complain(
             f"`unstatic {named}` runs in one process: start it without torchrun", InputError.exit_code
         )
+    if place.size == 1 and named not in SERVING:
+        end_in_order()
     try:
         # Ctrl-C and typer.Exit come back as a number, not as exceptions
         code = app(arguments, standalone_mode=False, prog_name="unstatic")
     except typer.TyperException as error:
         return _complain(error.format_message() + _fix(error), error.exit_code)
     except UnstaticError as error:
-        return _complain(str(error), error.exit_code)
+        return _complain(str(error), (signalled() and 128 + signalled()) or error.exit_code)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _throw_away()
+        where = error.filename or "stdout"
+        return _complain(f"cannot write to {where}: {error.strerror}, make room", UnstaticError.exit_code)
+    if signalled():
+        return _complain("stopped, nothing was written", 128 + signalled())
     if code == StoppedError.exit_code:
         return _complain("stopped, nothing was written", code)
     return code or 0
+
+
+def _throw_away() -> None:
+    """Let what could not be written to stdout go, or Python complains of it at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fix(error: typer.TyperException) -> str:

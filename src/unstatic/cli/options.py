@@ -3,6 +3,7 @@
 Numbers have parsers of their own, so that a mistake names the value: "'soon' is not a number".
 """
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,10 @@ from unstatic.core.shapes import Size
 
 VIDEO_SUFFIXES = (".mp4",)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+# 90, 1.5, 1:30 or 1:02:30: behind a colon there are two digits
+_MOMENT = re.compile(
+    r"(?:(?:(\d{1,6}):(?=\d\d:))?(\d{1,6}):(?=[0-5]\d(?!\d)))?(\d{1,6}\.?\d*|\.\d+)", re.ASCII
+)
 
 
 def number(value: str | float | int) -> float:
@@ -38,6 +43,37 @@ def span(text: str, name: str, *, of: str) -> tuple[float, float]:
     except ValueError:
         raise InputError(f"{name} {text!r} is not {of}") from None
     return start, end
+
+
+def kept_span(text: str) -> tuple[float, float | None]:
+    """Read START:END or START-END, in seconds, M:S or H:M:S; without END it is open.
+
+    What they may be is checked where they are used. Raises InputError for others, and for what may be two:
+    0:03:10 is from 0 to 3:10, or from 0:03 to 10.
+    """
+    mark = "-" if "-" in text else ":"
+    found: list[tuple[float, float | None]] = []
+    for at in (at for at, character in enumerate(text) if character == mark):
+        start, end, is_open = _moment(text[:at]), _moment(text[at + 1 :]), at == len(text) - 1
+        if start is not None and (end is not None or is_open):
+            found.append((start, end))
+    if len(found) > 1:
+        found = [(start, end) for start, end in found if end is None or start < end]
+    if len(found) > 1:
+        raise InputError(f"keep {text!r} may be two spans: put a hyphen where it is divided, as in 0:05-1:30")
+    if not found:
+        raise InputError(
+            f"keep {text!r} is not START:END in seconds, for example 0.5:3, nor 1:30-2:00 or 90: to the end"
+        )
+    return found[0]
+
+
+def _moment(text: str) -> float | None:
+    """Return the seconds of a time, if it is one."""
+    if (told := _MOMENT.fullmatch(text)) is None:
+        return None
+    hours, minutes, seconds = told.groups(default="0")
+    return 3600.0 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 def pixels(text: str | None) -> Size | None:

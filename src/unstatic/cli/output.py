@@ -12,7 +12,8 @@ from typing import Any
 import typer
 
 from unstatic.core.errors import InputError, UnstaticError
-from unstatic.core.files import ensure_writable, unused_path
+from unstatic.core.files import ensure_writable
+from unstatic.core.names import unused_path
 from unstatic.core.processes import this_process
 
 STEM_CHARACTERS = 48
@@ -33,7 +34,9 @@ def output_path(chosen: Path | None, words: str, suffixes: tuple[str, ...]) -> P
     """
     if chosen is None:
         stem = "-".join(re.findall(r"[a-z0-9]+", words.lower()))[:STEM_CHARACTERS].strip("-")
-        chosen = unused_path(Path(), stem or "unstatic", suffixes[0])
+        name = stem or "unstatic"
+        followers = this_process().rank  # several processes make one film, and the first writes it
+        chosen = Path(f"{name}{suffixes[0]}") if followers else unused_path(Path(), name, suffixes[0])
     elif chosen.suffix.lower() not in suffixes:
         raise InputError(f"output {chosen} must end in {' or '.join(suffixes)}")
     ensure_writable(chosen)

@@ -7,11 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from unstatic.cli.options import PICTURE_SUFFIXES, VIDEO_SUFFIXES, AsJson, ModelName, Output, Seed, whole
+from unstatic.cli.options import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    AsJson,
+    Device,
+    ModelName,
+    Output,
+    Seed,
+    whole,
+)
 from unstatic.cli.output import output_path, report, warn
 from unstatic.core.errors import InputError
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
 from unstatic.generate.defaults import DEFAULT_MODEL
+from unstatic.media.containers import SUFFIXES
 
 if TYPE_CHECKING:
     from unstatic.generate.dissolve import Walk
@@ -20,7 +30,7 @@ if TYPE_CHECKING:
 
     Walker = Callable[[NativeEngine], Walk]
 
-FILE_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".gif", ".png", ".jpg", ".jpeg")
+FILE_SUFFIXES = SUFFIXES + PICTURE_SUFFIXES
 CHAIN_STEPS = 48
 
 
@@ -32,6 +42,7 @@ def static(
     ] = None,
     seed: Seed = 0,
     model: ModelName = DEFAULT_MODEL,
+    device: Device = None,
     as_json: AsJson = False,
 ) -> None:
     """Watch static become a clip, or a clip dissolve into static.
@@ -54,7 +65,7 @@ def static(
         output, f"{Path(source).stem if is_file else source} static", VIDEO_SUFFIXES + PICTURE_SUFFIXES
     )
 
-    engine = load_native(installed)
+    engine = load_native(installed, device=device)
     walk = walk_with(engine)
     _write(path, engine, walk)
     report(
@@ -92,13 +103,24 @@ def _appearing(prompt: str, manifest: "Manifest", steps: int | None, seed: int) 
 
 def _dissolving(path: str, manifest: "Manifest", steps: int | None, seed: int) -> "Walker":
     """Read the beginning of a video, to be watched as it dissolves."""
-    from unstatic.generate.dissolve import MAX_CLIP_SECONDS, chain_to_static, dissolve, read_clip
+    from unstatic.core.log import progress
+    from unstatic.generate.dissolve import MAX_CLIP_SECONDS, chain_to_static, dissolve
+    from unstatic.generate.footage import read_beginning
 
     chain = chain_to_static(CHAIN_STEPS if steps is None else steps)
-    clip = read_clip(Path(path), manifest)
-    if clip.is_cut:
+    most = round(MAX_CLIP_SECONDS * manifest.fps) + 1
+    with progress("reading", most) as bar:
+        clip, goes_on = read_beginning(Path(path), manifest, most, on_frame=bar.advance)
+        bar.resize(len(clip.frames))
+    for warning in clip.warnings:
+        warn(warning)
+    if goes_on:
         warn(f"{path} is long: only its first {MAX_CLIP_SECONDS:g} seconds are used")
-    return lambda engine: dissolve(engine, clip.frames, chain, seed=seed)
+
+    # Whole latent frames
+    compression = manifest.compression
+    whole = compression.frames(compression.latent_frames(len(clip.frames)))
+    return lambda engine: dissolve(engine, clip.frames[:whole], chain, seed=seed)
 
 
 def _write(path: Path, engine: "NativeEngine", walk: "Walk") -> None:

@@ -31,7 +31,8 @@ def pick_device(name: str | None = None) -> torch.device:
 def compute_dtype(device: torch.device) -> torch.dtype:
     """Return the dtype networks compute in: bfloat16 where the hardware multiplies it, else float32."""
     if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return torch.bfloat16 if native else torch.float32
     return torch.bfloat16 if device.type == "cpu" and cpu_flags() & _BF16_FLAGS else torch.float32
 
 
@@ -57,7 +58,42 @@ def available_bytes(device: torch.device) -> int | None:
     if device.type != "cpu" or not about.is_file():
         return None
     found = re.search(r"^MemAvailable:\s+(\d+) kB", about.read_text(encoding="ascii"), re.MULTILINE)
-    return int(found[1]) * 1024 if found else None
+    if found is None:
+        return None
+    granted = granted_bytes(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))
+    return min([int(found[1]) * 1024, *([] if granted is None else [granted])])
+
+
+def granted_bytes(membership: Path, root: Path) -> int | None:
+    """Return how much memory a process may still take of what a container or a cluster's job is granted.
+
+    The least of all control groups that it is in (version 2, or 1), whose cached files count as free: they
+    make room. None without a limit. `membership` is /proc/PID/cgroup, `root` where groups are mounted.
+    """
+    rooms: list[int] = []
+    lines = membership.read_text(encoding="utf-8").splitlines() if membership.is_file() else []
+    for line in lines:
+        _, controllers, place = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        names = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            if controllers
+            else ("memory.max", "memory.current")
+        )
+        inside = top / place.lstrip("/")
+        # In a container its own group may be mounted as the root, and the path be the host's
+        for group in [inside, *inside.parents][: len(Path(place).parts) + 1]:
+            try:
+                limit, used = ((group / name).read_text(encoding="ascii").strip() for name in names)
+                about = (group / "memory.stat").read_text(encoding="ascii")
+            except OSError:
+                continue
+            cached = re.search(r"^(?:total_)?inactive_file (\d+)$", about, re.MULTILINE)
+            if limit.isdecimal():
+                rooms.append(max(0, int(limit) - int(used) + (int(cached[1]) if cached else 0)))
+    return min(rooms, default=None)
 
 
 def gemm_rate(dtype: torch.dtype, *, rows: int = 1088, inner: int = 256, columns: int = 1024) -> float:

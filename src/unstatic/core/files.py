@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and names that overwrite nothing."""
+"""Files that appear whole or not at all."""
 
 import json
 import os
@@ -8,7 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from unstatic.core.errors import InputError
+from unstatic.core.errors import InputError, UnstaticError
+
+
+@contextmanager
+def complaint(path: Path) -> Generator[None]:
+    """Turn what the system says, of a full disk for example, into an UnstaticError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UnstaticError(f"cannot write {path}: {error.strerror}, choose another place") from error
 
 
 @contextmanager
@@ -41,9 +50,9 @@ def make_folders(folder: Path) -> None:
 
 def ensure_writable(path: Path) -> None:
     """Raise InputError now if a file could not be written at `path` later; leaves nothing behind."""
-    if not path.parent.is_dir():
-        raise InputError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
     try:
+        if not path.parent.is_dir():
+            raise InputError(f"cannot write {path}: the folder {path.parent} does not exist, create it first")
         if path.is_dir():
             raise InputError(f"cannot write {path}: it is a folder, name a file in it")
         temporary = _temporary(path)
@@ -65,15 +74,6 @@ def read_object(path: Path, fix: str) -> dict[str, Any]:
     if not isinstance(fields, dict):
         raise InputError(f"{path} holds no JSON object but a {type(fields).__name__}: {fix}")
     return cast(dict[str, Any], fields)
-
-
-def unused_path(directory: Path, stem: str, suffix: str) -> Path:
-    """Return the first of stem.suffix, stem-2.suffix, stem-3.suffix, ... not yet in `directory`."""
-    path, number = directory / f"{stem}{suffix}", 1
-    while path.exists():
-        number += 1
-        path = directory / f"{stem}-{number}{suffix}"
-    return path
 
 
 def human_size(size_bytes: int) -> str:

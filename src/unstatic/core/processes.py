@@ -6,8 +6,12 @@ prints, decides and writes. The others follow it, and say nothing.
 
 import os
 import signal
+from threading import current_thread, main_thread
 from types import FrameType
 from typing import NamedTuple
+
+ENDS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+_came: list[int] = []
 
 
 class Place(NamedTuple):
@@ -33,10 +37,31 @@ def end_together(place: Place) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if place.rank else _stop)
 
 
+def end_in_order() -> None:
+    """Let SIGTERM and SIGHUP, the end of a terminal, stop this process as Ctrl-C does: nothing is left half.
+
+    Those that somebody ignores (nohup) stay ignored, and `signalled` returns what came.
+    """
+    for number in ENDS if current_thread() is main_thread() else ():
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _end)
+
+
+def signalled() -> int:
+    """Return the number of the signal that ended this process, 0 if it was none of `ENDS`."""
+    return _came[-1] if _came else 0
+
+
 def stop_already() -> None:
     """Ignore further signals: this process is ending, and shall leave nothing half done."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    stop_already()
+    _came.append(number)
+    raise KeyboardInterrupt
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -102,8 +102,8 @@ def load_suite(name: str) -> Suite:
     return Suite(name, tuple(_prompt(json.loads(line)) for line in lines))
 
 
-def save_suite(suite: Suite) -> Path:
-    """Write a suite's file: equal suites give equal bytes."""
+def save_suite(suite: Suite, folder: Path) -> Path:
+    """Write a suite's file into a folder: equal suites give equal bytes."""
     lines = [
         json.dumps(
             {"text": each.text, "spec": json.loads(each.spec.to_json()), "atoms": each.atoms},
@@ -111,7 +111,7 @@ def save_suite(suite: Suite) -> Path:
         )
         for each in suite.prompts
     ]
-    path = suite_path(suite.name)
+    path = folder / suite_path(suite.name).name
     path.write_bytes(gzip.compress("".join(f"{line}\n" for line in lines).encode(), mtime=0))
     return path
 

@@ -56,7 +56,9 @@ def recut(
     start, stop = (round(second * manifest.fps) for second in keep) if finite else (0, 0)
     if not 0 <= start < stop <= len(video):
         length = len(video) / manifest.fps
-        raise InputError(f"keep {keep[0]:g}:{keep[1]:g} is no span of a video of {length:g} seconds")
+        raise InputError(
+            f"keep {keep[0]:g}:{keep[1]:g} is no span of a video of {length:g} seconds: give two times in it"
+        )
     lead = new_frames(before, manifest) if before else 0
     tail = new_frames(after, manifest) if after else 0
     footage = Footage(first=lead, frames=video[start:stop])

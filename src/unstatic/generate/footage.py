@@ -1,11 +1,12 @@
 """Videos that somebody hands over to be edited: read piece by piece, in the model's own size and rate."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import chain, islice, pairwise, repeat
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -14,13 +15,36 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.generate.image import SHARE_CUT_UNSAID, size_of
 from unstatic.media.frames import fit, nearest_shape, share_cut
+from unstatic.media.probe import probe
 from unstatic.media.read import Film, Stamped, open_container, read_frames, read_picture
 from unstatic.models.manifest import Manifest
 
 Frame = UInt8[np.ndarray, "h w 3"]
 Pixels = UInt8[np.ndarray, "t h w 3"]
+Shown = TypeVar("Shown")
 
 ROUNDED_S = Fraction(1, 1000)  # by files, mkv for one: a frame so near to its turn comes exactly then
+
+
+class Span(NamedTuple):
+    """A part of a film, in seconds from its beginning; to its end without `end_s`."""
+
+    start_s: float
+    end_s: float | None
+
+    def __str__(self) -> str:
+        return f"{self.start_s:g}:" + ("" if self.end_s is None else f"{self.end_s:g}")
+
+    def frames(self, fps: int, most: int) -> tuple[int, int]:
+        """Return the number of its first frame and how many it has, `most` if it is open.
+
+        Raises InputError if it has none.
+        """
+        first = round(self.start_s * fps)
+        count = most if self.end_s is None else round(self.end_s * fps) - first
+        if first < 0 or count < 1:
+            raise InputError(f"keep {self} is no span: it must end after it begins, for example 0.5:3")
+        return first, count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -50,37 +74,110 @@ class Source:
         return len(self.frames) / self.fps
 
 
-def read_source(path: Path, manifest: Manifest, *, size: Size | None = None) -> Source:
+def read_source(
+    path: Path,
+    manifest: Manifest,
+    *,
+    size: Size | None = None,
+    keep: Span | None = None,
+    on_frame: Callable[[], object] | None = None,
+) -> Source:
     """Read a video at the model's rate, cut and scaled to `size` or to the nearest that the model makes.
 
-    Only fitted frames are kept. Raises InputError if the file is no video, does not say its frame rate, is
-    longer than the model's longest video, or cannot be decoded to its end.
+    With `keep` the frames of that span are read, of a film of any length; what lies before is not decoded
+    where the file can be searched. Only fitted frames are kept, and `on_frame` is called for each. Raises
+    InputError if the file is no video, does not say its frame rate, is longer than the model's longest video
+    (or the span is), ends before the span does, or cannot be decoded so far.
     """
     longest = round(manifest.max_seconds * manifest.fps)
+    first, count = (0, longest) if keep is None else keep.frames(manifest.fps, longest)
+    most = f"{manifest.max_seconds:g} seconds of {manifest.name}"
+    if count > longest:
+        raise InputError(f"keep {keep} is longer than the {most}: keep less")
+    read = _read_stretch(path, manifest, first=first, count=count, size=size, on_frame=on_frame)
+
+    # Too much of it, or too little
+    is_open = keep is None or keep.end_s is None
+    if is_open and read.goes_on:
+        rest, fix = (path, "cut it") if keep is None else (f"keep {keep} of {path}", "keep less")
+        raise InputError(f"{rest} is longer than the {most}: {fix}")
+    if not read.frames or (not is_open and len(read.frames) < count):
+        seconds = round(read.stop / manifest.fps, 2)
+        raise InputError(f"keep {keep} is no span of a video of {seconds:g} seconds")
+    return Source(frames=np.stack(read.frames), fps=manifest.fps, warnings=read.warnings)
+
+
+def expected_frames(path: Path, manifest: Manifest, keep: Span | None = None) -> int:
+    """Return how many frames `read_source` will read, as far as the file says; InputError if it is none."""
+    longest, said_s = round(manifest.max_seconds * manifest.fps), probe(path).duration_s
+    first, count = (0, longest) if keep is None else keep.frames(manifest.fps, longest)
+    return count if said_s is None else max(0, min(count, round(said_s * manifest.fps) - first))
+
+
+def read_beginning(
+    path: Path, manifest: Manifest, count: int, *, on_frame: Callable[[], object] | None = None
+) -> tuple[Source, bool]:
+    """Read the first `count` frames of a video, or all, as `read_source`; tell too whether it goes on."""
+    read = _read_stretch(path, manifest, first=0, count=count, on_frame=on_frame)
+    return Source(frames=np.stack(read.frames), fps=manifest.fps, warnings=read.warnings), read.goes_on
+
+
+class _Stretch(NamedTuple):
+    """Fitted frames of a film, and whether it goes on; if not, `stop` is the number of frames that it has."""
+
+    frames: list[Frame]
+    goes_on: bool
+    stop: int
+    warnings: tuple[str, ...]
+
+
+def _read_stretch(
+    path: Path,
+    manifest: Manifest,
+    *,
+    first: int,
+    count: int,
+    size: Size | None = None,
+    on_frame: Callable[[], object] | None = None,
+) -> _Stretch:
+    """Read `count` frames at the model's rate from number `first` on, or as many as there are."""
+    fitted: list[Frame] = []
     with open_container(path) as opened:
         film = Film(path, opened)
-        clock, stamped = Clock(film.fps), film.frames()
-        if (first := next(stamped, None)) is None:
+        clock, stamped = Clock(film.fps), film.frames(Fraction(first, manifest.fps))
+        if (begun := next(stamped, None)) is None:
             raise InputError(f"{path} holds no frames: give a whole video")
-        given = size_of(first.pixels)
+        clock.origin_s = film.begun_s
+        given = size_of(begun.shown.pixels)
         native = size or nearest_shape(given, manifest.sizes)
-        shown = islice(clock.played(chain([first], stamped), manifest.fps), longest + 1)
-        fitted = [fit(frame[None], native)[0] for frame in shown]
-        if len(fitted) > longest:
-            most = f"{manifest.max_seconds:g} seconds of {manifest.name}"
-            raise InputError(f"{path} is longer than the {most}: cut it")
+        played = clock.played(chain([begun], stamped), manifest.fps, first=first)
+        for picture in islice(played, count):
+            fitted.append(fit(picture.pixels[None], native)[0])
+            if on_frame is not None:
+                on_frame()
+        goes_on = next(played, None) is not None
 
     # Say what was changed, or is not there
-    said, rate = [lack] if (lack := film.lack()) else [], f"{manifest.name} {manifest.fps}"
+    said = [lack] if not goes_on and (lack := film.lack()) else []
+    said += _changes(path, film, clock, given, native, manifest)
+    return _Stretch(fitted, goes_on, math.ceil(clock.end_s * manifest.fps), tuple(said))
+
+
+def _changes(
+    path: Path, film: Film, clock: "Clock", given: Size, native: Size, manifest: Manifest
+) -> Iterator[str]:
+    """Say what was done to a film to make it fit a model."""
+    rate = f"{manifest.name} {manifest.fps}"
     if not clock.is_steady:
-        said.append(f"{path} shows its frames at uneven times, {rate} a second: it is retimed")
+        yield f"{path} shows its frames at uneven times, {rate} a second: it is retimed"
     elif film.fps != manifest.fps:
-        said.append(f"{path} has {float(film.fps):g} frames a second, {rate}: it is retimed")
+        yield f"{path} has {float(film.fps):g} frames a second, {rate}: it is retimed"
     if film.has_sound:
-        said.append(f"{path} has sound: films made here are silent")
+        yield f"{path} has sound: films made here are silent"
     if (cut := share_cut(given, native)) > SHARE_CUT_UNSAID:
-        said.append(f"{path} is {given}: {cut:.0%} of it is cut away to fit the shape of {native}")
-    return Source(frames=np.stack(fitted), fps=manifest.fps, warnings=tuple(said))
+        yield f"{path} is {given}: {cut:.0%} of it is cut away to fit the shape of {native}"
+    if given.width > native.width and given.height > native.height:
+        yield f"{path} is {given}: what is kept of it is {native} here, enlarged"
 
 
 def fitted_frames(path: Path, manifest: Manifest) -> Iterator[Frame]:
@@ -88,40 +185,52 @@ def fitted_frames(path: Path, manifest: Manifest) -> Iterator[Frame]:
     native: Size | None = None
     with open_container(path) as opened:
         film = Film(path, opened)
-        for frame in Clock(film.fps).played(film.frames(), manifest.fps):
-            native = native or nearest_shape(size_of(frame), manifest.sizes)
-            yield fit(frame[None], native)[0]
+        for picture in Clock(film.fps).played(film.frames(), manifest.fps):
+            native = native or nearest_shape(size_of(picture.pixels), manifest.sizes)
+            yield fit(picture.pixels[None], native)[0]
 
 
 @dataclass
 class Clock:
     """Tells when frames of one film are shown: exactly at its rate, or else as the file says.
 
-    What says no time, or goes back, follows the frame before. `is_steady` while each came at its turn.
+    What says no time, or goes back, follows the frame before. `origin_s` is the time of the film's first
+    frame, by default of the first that says one. `is_steady` while each came at its turn; `end_s` is when
+    the last is over.
     """
 
     fps: Fraction
+    origin_s: Fraction | None = None
     is_steady: bool = True
+    end_s: Fraction = Fraction(0)
 
-    def played(self, frames: Iterable[Stamped], wanted_fps: Fraction | int) -> Iterator[Frame]:
-        """Yield what a player at `wanted_fps` shows: at each tick the last frame whose time has come."""
-        pixels, shown = np.zeros((0, 0, 3), np.uint8), 0
-        begin_s, end_s, next_s, origin_s = Fraction(0), Fraction(0), Fraction(0), None
-        for number, frame in enumerate(frames):
+    def played(
+        self, frames: Iterable[Stamped[Shown]], wanted_fps: Fraction | int, *, first: int = 0
+    ) -> Iterator[Shown]:
+        """Yield what a player at `wanted_fps` shows: at each tick the last frame whose time has come.
+
+        The first tick is number `first`, when one of the frames must be shown.
+        """
+        held: list[Shown] = []
+        begin_s, next_s, tick, turn = Fraction(0), Fraction(0), first, None
+        for frame in frames:
             if frame.time_s is not None:
-                origin_s = frame.time_s - next_s if origin_s is None else origin_s
-                told_s = self._snapped(frame.time_s - origin_s)
+                self.origin_s = frame.time_s - next_s if self.origin_s is None else self.origin_s
+                told_s = self._snapped(frame.time_s - self.origin_s)
                 next_s = told_s if told_s > begin_s else next_s
-            self.is_steady &= next_s * self.fps == number
+            turn = round(next_s * self.fps) if turn is None else turn + 1
+            self.is_steady &= next_s * self.fps == turn
             begin_s, next_s = next_s, next_s + 1 / self.fps
             told_s = self._snapped(begin_s + frame.lasts_s)
-            end_s = told_s if frame.lasts_s and not self.is_steady else max(next_s, told_s)
+            self.end_s = told_s if frame.lasts_s and not self.is_steady else max(next_s, told_s)
 
             # Until then the one before is shown
-            due = math.ceil(begin_s * wanted_fps)
-            yield from repeat(pixels, due - shown)
-            pixels, shown = frame.pixels, due
-        yield from repeat(pixels, math.ceil(end_s * wanted_fps) - shown)
+            due = max(tick, math.ceil(begin_s * wanted_fps))
+            for shown in held:
+                yield from repeat(shown, due - tick)
+            held, tick = [frame.shown], due
+        for shown in held:
+            yield from repeat(shown, math.ceil(self.end_s * wanted_fps) - tick)
 
     def _snapped(self, time_s: Fraction) -> Fraction:
         """Return the time of the nearest turn, if that is as near as files round, or else the time itself."""

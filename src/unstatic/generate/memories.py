@@ -16,20 +16,27 @@ class Memories(NamedTuple):
 
     def of_prompts(self) -> "Memories":
         """Return the first half of the rows (views), for passes that the empty prompt takes no part in."""
+        return self._half(0)
+
+    def of_empty(self) -> "Memories":
+        """Return the other half (views)."""
+        return self._half(1)
+
+    def _half(self, number: int) -> "Memories":
         text, anchors, ring = self
         if anchors is not None:
-            times = anchors.times if len(anchors.times) == 1 else anchors.times[: len(anchors.times) // 2]
-            anchors = AnchorMemory(_halves(anchors.blocks), times)
+            times = anchors.times if len(anchors.times) == 1 else anchors.times.chunk(2)[number]
+            anchors = AnchorMemory(_halves(anchors.blocks, number), times)
         if ring is not None:
-            ring = Ring(tuple(map(_halves, ring.blocks)), ring.end)
-        pictures = tuple(None if each is None else _half(each) for each in text.pictures)
-        return Memories(TextMemory(_halves(text.blocks), pictures), anchors, ring)
+            ring = Ring(tuple(_halves(block, number) for block in ring.blocks), ring.end)
+        pictures = tuple(None if each is None else _half(each, number) for each in text.pictures)
+        return Memories(TextMemory(_halves(text.blocks, number), pictures), anchors, ring)
 
 
-def _halves(blocks: Sequence[KeyValue]) -> tuple[KeyValue, ...]:
-    return tuple(map(_half, blocks))
+def _halves(blocks: Sequence[KeyValue], number: int) -> tuple[KeyValue, ...]:
+    return tuple(_half(each, number) for each in blocks)
 
 
-def _half(each: KeyValue) -> KeyValue:
-    rows = len(each.key) // 2
-    return KeyValue(each.key[:rows], each.value[:rows], None if each.bias is None else each.bias[:rows])
+def _half(each: KeyValue, number: int) -> KeyValue:
+    rows = slice(number * (len(each.key) // 2), (number + 1) * (len(each.key) // 2))
+    return KeyValue(each.key[rows], each.value[rows], None if each.bias is None else each.bias[rows])

@@ -245,9 +245,10 @@ class NativeEngine:
     def schedule(self, plan: Plan) -> Schedule:
         """Return the levels from static to clean."""
         defaults = self.manifest.defaults
+        shift = defaults.shift_at(plan.native)
         if defaults.levels:
-            return listed(defaults.levels, defaults.shift)
-        return SCHEDULES[defaults.schedule](plan.steps, defaults.shift)
+            return listed(defaults.levels, shift)
+        return SCHEDULES[defaults.schedule](plan.steps, shift)
 
     def skip_layer(self, plan: Plan) -> SkipLayer | None:
         """Return what films are led away from, if they are: the block after the first quarter is left out."""
@@ -397,6 +398,9 @@ def _check_that_parts_fit(model: InstalledModel, parts: Parts) -> None:
         "latent channels": (autoencoder.config.latent_channels, transformer.config.out_channels),
         "text width": (text_encoder.width, transformer.config.text_width),
     }
+    latent, beside = transformer.config.out_channels, transformer.config.in_channels
+    if beside > latent:  # a picture's latent, and which frames of it are given
+        facts["channels beside the latent"] = (beside - latent, manifest.compression.time + latent)
     if parts.image_encoder is not None:
         seen, count = transformer.config.picture_positions, 2 * parts.image_encoder.tokens
         facts["width of what is seen"] = (parts.image_encoder.width, transformer.config.picture_width)

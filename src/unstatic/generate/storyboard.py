@@ -128,7 +128,9 @@ def read_storyboard(path: Path) -> Storyboard:
     try:
         named = _named(yaml.safe_load(path.read_text(encoding="utf-8")))  # JSON is YAML too
     except OSError as error:
-        raise InputError(f"cannot read the storyboard {path}: {error.strerror}") from error
+        raise InputError(
+            f"cannot read the storyboard {path}: {error.strerror}, give the path of one"
+        ) from error
     except RecursionError as error:
         raise InputError(f"the storyboard {path} is nested too deeply, or holds itself") from error
     except (ValueError, yaml.YAMLError) as error:

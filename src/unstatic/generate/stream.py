@@ -2,8 +2,8 @@
 
 Memory does not grow with the length of the video: a chunk reads the text, the ring (the last chunks) and at
 most two anchors; a ring of the beginning is kept where they need it (`anchors.py`). With guidance the batch
-stands twice in a pass, first under the prompt and then under the empty prompt; a distilled model is told the
-guidance instead.
+stands twice in a pass, first under the prompt and then under the empty prompt; of large films each has a pass
+of its own. A distilled model is told the guidance instead.
 """
 
 from bisect import bisect_right
@@ -21,7 +21,15 @@ from unstatic.core.processes import this_process
 from unstatic.core.seeds import generator, noise
 from unstatic.diffusion.condition import LatentState
 from unstatic.diffusion.distilled import next_level, told
-from unstatic.diffusion.guidance import both_led_away, guided, in_one_batch, led_away
+from unstatic.diffusion.guidance import (
+    Answers,
+    PredictBoth,
+    both_led_away,
+    guided,
+    in_one_batch,
+    in_turn,
+    led_away,
+)
 from unstatic.diffusion.process import Latent, Predict, Prediction, Sigma, mix, to_velocity
 from unstatic.diffusion.sampling import sample, sample_to_end
 from unstatic.diffusion.schedule import Schedule
@@ -32,6 +40,8 @@ from unstatic.generate.contrast import Contrast
 from unstatic.generate.memories import Memories
 from unstatic.models.parts import Transformer
 from unstatic.models.transformer import AnchorMemory, Ring, TextMemory, TransformerOutput
+
+MOST_IN_ONE_BATCH = 32_768  # cells of the latent: 21 frames of 312x312
 
 
 class LateGuidance(NamedTuple):
@@ -347,12 +357,18 @@ def _guided(model: Transformer, start: int, memories: Memories, sampling: Sampli
         if skip is None:
             return velocity
         return led_away(velocity, _weaker(model, start, memories, sampling, skip.layer), skip.amount)
-    both = plain = in_one_batch(velocity)
+    plain = in_one_batch(velocity)
+    alone = _velocity(_look(model, start, memories.of_prompts()), sampling)
+    turns = in_turn(alone, _velocity(_look(model, start, memories.of_empty()), sampling))
+
+    def by_size(latent: Latent, sigma: Sigma, /) -> Answers:
+        return (turns if _fills_passes(latent) else plain)(latent, sigma)
 
     def of_both(latent: Latent, sigma: Sigma) -> Latent:
-        return plain(latent, sigma).conditional
+        return alone(latent, sigma) if _fills_passes(latent) else plain(latent, sigma).conditional
 
-    prompts = _velocity(_look(model, start, memories.of_prompts()), sampling) if interval else of_both
+    prompts: Predict = alone if interval else of_both
+    both: PredictBoth = by_size
     if skip is not None:
         weaker = _weaker(model, start, memories, sampling, skip.layer)
         prompts, both = led_away(prompts, weaker, skip.amount), both_led_away(both, weaker, skip.amount)
@@ -365,6 +381,14 @@ def _guided(model: Transformer, start: int, memories: Memories, sampling: Sampli
         return early
     level, late = sampling.late_guidance.level, by(sampling.late_guidance.weight)
     return lambda latent, sigma: (early if bool(sigma.max() >= level) else late)(latent, sigma)
+
+
+def _fills_passes(latent: Latent) -> bool:
+    """Tell whether a film is so large that two in one batch would be no faster, and take twice the memory.
+
+    Several processes share all rows of a pass.
+    """
+    return latent[0, 0].numel() > MOST_IN_ONE_BATCH and this_process().size == 1
 
 
 def _weaker(model: Transformer, start: int, memories: Memories, sampling: Sampling, layer: int) -> Predict:

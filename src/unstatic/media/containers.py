@@ -9,6 +9,9 @@ from collections.abc import Callable
 
 HEAD_BYTES = 512
 KINDS = "mp4, mov, mkv, webm, avi, gif, ts, mpg, flv, ogg, wmv or y4m"
+_RARE_SUFFIXES = (".mpg", ".mpeg", ".vob", ".flv", ".ogg", ".ogv", ".wmv", ".asf", ".3gp", ".y4m")
+_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".ts", ".mts", ".m2ts")
+SUFFIXES = _SUFFIXES + _RARE_SUFFIXES  # that names of such files end with
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")  # that files of QuickTime begin with
 SYNC, PACKET_BYTES, STAMP_BYTES = b"G", 188, 4  # of MPEG-TS; cameras put a time stamp before every packet
 

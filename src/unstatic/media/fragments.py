@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unstatic.core.errors import UnstaticError
+from unstatic.core.files import complaint
 from unstatic.core.shapes import Size
 from unstatic.media.write import add_stream, checked_fps, to_picture
 
@@ -85,7 +86,7 @@ def growing_file(path: Path) -> Generator[Append]:
     Raises UnstaticError if the disk is full, or if nothing was appended.
     """
     before = path.with_name(f".{path.stem}.before-{secrets.token_hex(4)}{path.suffix}")
-    with _as_complaint(path):
+    with complaint(path):
         replaces = path.exists()
         if replaces:
             os.replace(path, before)
@@ -100,7 +101,7 @@ def growing_file(path: Path) -> Generator[Append]:
             yield lambda data: _append(file, data, path)
             if not file.tell():
                 raise UnstaticError(f"no frame was made for {path}")
-            with _as_complaint(path):
+            with complaint(path):
                 os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
@@ -110,16 +111,7 @@ def growing_file(path: Path) -> Generator[Append]:
     before.unlink(missing_ok=True)
 
 
-@contextmanager
-def _as_complaint(path: Path) -> Generator[None]:
-    """Turn what the system says into a line about `path`."""
-    try:
-        yield
-    except OSError as error:
-        raise UnstaticError(f"cannot write {path}: {error.strerror}, choose another place") from error
-
-
 def _append(file: io.FileIO, data: bytes, path: Path) -> None:
-    with _as_complaint(path):
+    with complaint(path):
         while data:
             data = data[file.write(data) :]

@@ -5,6 +5,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from unstatic.core.shapes import Size
+from unstatic.media.decode import picture_streams
 from unstatic.media.read import open_container
 
 
@@ -12,7 +13,7 @@ from unstatic.media.read import open_container
 class Probe:
     """A video file's own statements. `num_frames` and `duration_s` are None where the file does not say.
 
-    `size` is that of the frames in it, which `read_frames` may turn.
+    `size` is that of the frames in it, which `read_frames` may turn and widen.
     """
 
     size: Size
@@ -26,7 +27,7 @@ class Probe:
 def probe(path: Path, *, container: str | None = None) -> Probe:
     """Read the header of a video file. Raises InputError if it is missing or no video."""
     with open_container(path, container=container) as opened:
-        stream = opened.streams.video[0]
+        stream = picture_streams(opened)[0]
         return Probe(
             size=Size(stream.width, stream.height),
             fps=stream.average_rate,

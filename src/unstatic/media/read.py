@@ -1,14 +1,16 @@
 """Files to frames: videos, whole or frame by frame, and pictures."""
 
+import math
 import os
 import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 import av
 import numpy as np
@@ -19,7 +21,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from unstatic.core.errors import InputError
+from unstatic.media.colour import in_srgb, to_rgb
 from unstatic.media.containers import HEAD_BYTES, KINDS, PACKET_BYTES, STAMP_BYTES, container_of
+from unstatic.media.decode import decoder_of, deinterlaced, picture_streams, shown_size
 from unstatic.media.write import write_video
 
 # A picture file of a few kilobytes may unfold to more than the memory holds
@@ -36,6 +40,15 @@ _WARY = {"codec_whitelist": ",".join(_DECODERS)}
 _LESS_S, _LESS_SHARE, _LESS_FRAMES = 0.5, 0.1, 2
 _SEGMENT = b"\x18\x53\x80\x67"  # begins what a matroska file holds
 _ANY_CLOCK = ("mpegts", "mpeg")  # begin at any time; what other containers say counts from 0
+
+# Where frames are searched by their time, how long before it a keyframe is looked for, at last before all of
+# them, and how many more frames are read, which the filter of fields needs
+_SEARCHED = ("mov", "matroska", "mpegts")
+_LEADS_S = (0, 1, 5, 30, math.inf)
+_BEFORE_ALL_S = 10
+_FRAMES_BEFORE = 3
+
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,7 +70,7 @@ def read_video(path: Path, *, max_frames: int | None = None) -> Video:
     Raises InputError if the file is missing, is no video, or is damaged in the part that is read.
     """
     with open_container(path) as container:
-        fps = container.streams.video[0].average_rate
+        fps = picture_streams(container)[0].average_rate
     frames = list(islice(read_frames(path), max_frames))
     if not frames or fps is None:
         raise InputError(f"{path} holds no video frames, give a file with at least one")
@@ -65,73 +78,146 @@ def read_video(path: Path, *, max_frames: int | None = None) -> Video:
 
 
 def read_frames(path: Path, *, container: str | None = None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Read a video frame by frame in constant memory, turned as a player would turn it; errors as above."""
+    """Read a video frame by frame in constant memory, each as a player would show it; errors as above."""
     with open_container(path, container=container) as opened:
-        yield from map(_upright, opened.decode(video=0))
+        stream = picture_streams(opened)[0]
+        decode = decoder_of(stream) if container is None else stream.decode
+        frames = (frame for packet in opened.demux(stream) for frame in decode(packet))
+        for frame in deinterlaced(frames):
+            yield Picture(frame, stream).pixels
 
 
-class Stamped(NamedTuple):
+class Picture:
+    """A decoded frame, which becomes pixels when somebody looks at it."""
+
+    def __init__(self, frame: av.VideoFrame, stream: VideoStream) -> None:
+        self._frame, self._size = frame, shown_size(frame, stream)
+
+    @cached_property
+    def pixels(self) -> UInt8[np.ndarray, "h w 3"]:
+        """The frame in RGB, with square pixels, turned as a player would turn it."""
+        return upright(to_rgb(self._frame, self._size), self._frame)
+
+
+class Stamped(NamedTuple, Generic[T_co]):
     """A frame, and what its file says of the time when it is shown and how long; 0 is unsaid."""
 
-    pixels: UInt8[np.ndarray, "h w 3"]
+    shown: T_co
     time_s: Fraction | None
     lasts_s: Fraction
 
 
 class Film:
-    """An opened video that is read once, frame by frame, and then tells whether all of it came."""
+    """An opened video that is read once, frame by frame, and then tells whether all of it came.
+
+    `begun_s` is the time of its first frame, once that is read, if the file tells it.
+    """
 
     def __init__(self, path: Path, opened: InputContainer) -> None:
-        self.path, self._opened, self._stream = path, opened, opened.streams.video[0]
+        self.path, self._opened, self._stream = path, opened, picture_streams(opened)[0]
+        self._decode = decoder_of(self._stream)
         fps, kind = self._stream.average_rate or self._stream.guessed_rate, opened.format.name
         if not fps:
             raise InputError(f"{path} does not say how many frames make a second: convert it to mp4")
         self.fps: Fraction = fps
         self.has_sound = bool(opened.streams.audio)
+        self.begun_s: Fraction | None = None
 
         # What shall be there: of an AVI libav tells the length of what is; the frames of mp4 may be hidden
         counted_s = float(self._stream.frames / fps) if kind == "avi" else 0.0
         self._stated_s = max((opened.duration or 0) / 1e6, counted_s)
-        self._begun_s = (opened.start_time or 0) / 1e6 if kind in _ANY_CLOCK else 0.0
-        self._reached_s = self._seen_s = self._begun_s  # by all streams, and by the pictures
+        self._clock_s = (opened.start_time or 0) / 1e6 if kind in _ANY_CLOCK else 0.0
+        self._reached_s = self._seen_s = self._clock_s  # by all streams, and by the pictures
         packets = PACKET_BYTES, PACKET_BYTES + STAMP_BYTES
         self._is_cut = kind == "mpegts" and all(opened.size % packet for packet in packets)
         self._is_torn = self._is_whole = False
 
-    def frames(self) -> Iterator[Stamped]:
-        """Yield the frames in constant memory, turned as a player would turn them.
+    def frames(self, begin_s: Fraction = Fraction(0)) -> Iterator[Stamped[Picture]]:
+        """Yield the frames in constant memory, from one that is shown `begin_s` after the first, or before.
 
-        Raises InputError where decoding breaks: how far it came, and what to do.
+        Which one that is depends on the keyframes, and on whether such a file can be searched. Raises
+        InputError where decoding breaks: how far it came, and what to do.
         """
-        for frame, after in pairwise(chain(self._frames(), [None])):
+        frames = self._decoded(self._opened.demux())  # subtitles too: what the file says counts them
+        if (first := next(frames, None)) is None:
+            return
+        self.begun_s = self._time_s(first)
+        frames = chain([first], frames)
+        if begin_s and self.begun_s is not None and self._opened.format.name in _SEARCHED:
+            frames = self._found(self.begun_s, begin_s)
+        for frame, after in pairwise(chain(map(self._stamped, deinterlaced(frames)), [None])):
             if frame is not None:
                 yield self._held(frame) if after is None else frame
 
-    def _frames(self) -> Iterator[Stamped]:
+    def _found(self, begun_s: Fraction, begin_s: Fraction) -> Iterator[av.VideoFrame]:
+        """Return the frames from a keyframe on that is shown some frames before the second `begin_s`."""
+        begin_s = min(begin_s, Fraction(self._stated_s) or begin_s)
+        latest_s = begun_s + max(Fraction(0), begin_s - _FRAMES_BEFORE / self.fps)
+        for lead_s in _LEADS_S:
+            sought_s = max(float(begun_s) - _BEFORE_ALL_S, float(latest_s) - lead_s)
+            frames = self._from_keyframe(sought_s, begun_s, latest_s)
+            if (first := next(frames, None)) is None:
+                continue
+            if (time_s := self._time_s(first)) is not None and time_s <= latest_s:
+                return chain([first], frames)
+        self._seek(float(begun_s) - _BEFORE_ALL_S)
+        return self._decoded(self._opened.demux())
+
+    def _from_keyframe(
+        self, sought_s: float, begun_s: Fraction, latest_s: Fraction
+    ) -> Iterator[av.VideoFrame]:
+        """Yield the frames from the keyframe before a time on; none if that is shown after `latest_s`.
+
+        What is shown before the keyframe may need others, and comes out spoilt.
+        """
+        self._seek(sought_s)
+        packets = self._opened.demux()
+        for packet in packets:
+            if packet.stream.index == self._stream.index and packet.is_keyframe and packet.pts is not None:
+                key_s = packet.pts * packet.time_base
+                if key_s <= latest_s:
+                    frames = self._decoded(chain([packet], packets))
+                    yield from (each for each in frames if self._is_from(each, max(key_s, begun_s)))
+                return
+
+    def _is_from(self, frame: av.VideoFrame, begin_s: Fraction) -> bool:
+        time_s = self._time_s(frame)
+        return time_s is not None and time_s >= begin_s
+
+    def _seek(self, time_s: float) -> None:
+        assert self._stream.time_base is not None, "a stream whose frames have times"
+        self._opened.seek(math.floor(time_s / self._stream.time_base), stream=self._stream)
+        self._decode = decoder_of(self._stream)  # begins anew
+
+    def _decoded(self, packets: Iterable[av.Packet]) -> Iterator[av.VideoFrame]:
         try:
-            for packet in self._opened.demux():  # of subtitles too: what the file says counts them
+            for packet in packets:
                 is_picture = packet.stream.index == self._stream.index
                 if is_picture:
-                    for frame in self._stream.decode(packet):
+                    for frame in self._decode(packet):
                         self._is_torn = frame.is_corrupt
-                        yield self._stamped(frame)
+                        yield frame
                 if (time := packet.dts if packet.pts is None else packet.pts) is not None:
                     until_s = float((time + (packet.duration or 0)) * packet.time_base)
                     self._reached_s = max(self._reached_s, until_s)
                     self._seen_s = max(self._seen_s, until_s) if is_picture else self._seen_s
         except (FFmpegError, OSError) as error:
-            if (holds_s := self._seen_s - self._begun_s) == 0:
+            if (holds_s := self._seen_s - self._clock_s) == 0:
                 raise
             why = "the file is damaged or was changed while it was read; give a whole one"
             raise InputError(f"cannot read {self.path} beyond {holds_s:.1f} s: {why}") from error
 
-    def _stamped(self, frame: av.VideoFrame) -> Stamped:
-        """Return a frame as it is shown; libav guesses the times of program streams, whose rate is steady."""
-        unit_s, is_guess = frame.time_base or Fraction(0), self._opened.format.name == "mpeg"
-        time_s = None if frame.pts is None or is_guess else frame.pts * unit_s
-        return Stamped(_upright(frame), time_s, frame.duration * unit_s)
+    def _time_s(self, frame: av.VideoFrame) -> Fraction | None:
+        """Return when a frame is shown; libav guesses that in program streams, whose rate is steady."""
+        if frame.pts is None or frame.time_base is None or self._opened.format.name == "mpeg":
+            return None
+        return frame.pts * frame.time_base
 
-    def _held(self, last: Stamped) -> Stamped:
+    def _stamped(self, frame: av.VideoFrame) -> Stamped[Picture]:
+        lasts_s = frame.duration * (frame.time_base or Fraction(0))
+        return Stamped(Picture(frame, self._stream), self._time_s(frame), lasts_s)
+
+    def _held(self, last: Stamped[Picture]) -> Stamped[Picture]:
         """Return the last frame, shown until matroska's end: beside the frame it need not say how long."""
         self._is_whole = self._opened.format.name == "matroska" and _is_whole(self.path)
         if not self._is_whole or last.time_s is None or len(self._opened.streams) > 1:
@@ -141,7 +227,7 @@ class Film:
 
     def lack(self) -> str | None:
         """Say what is missing from a film whose frames were all read; None if it seems whole."""
-        holds_s = self._reached_s - self._begun_s
+        holds_s = self._reached_s - self._clock_s
         less_s = max(min(_LESS_S, _LESS_SHARE * self._stated_s), float(_LESS_FRAMES / self.fps))
         if self._stated_s - holds_s > less_s and not self._is_whole:
             stated, held = f"{round(self._stated_s, 1):g}", f"{round(holds_s, 1):g}"
@@ -160,8 +246,9 @@ def _is_whole(path: Path) -> bool:
         return head[begin - 8 : begin - 7] == b"\x01" and begin + size == end and any(file.read())
 
 
-def _upright(frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
+def upright(pixels: UInt8[np.ndarray, "_ _ 3"], frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the pixels of a frame turned as it says."""
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
 
 
 def read_picture(path: Path, *, formats: tuple[str, ...] | None = None) -> UInt8[np.ndarray, "1 h w 3"]:
@@ -185,13 +272,14 @@ def read_picture(path: Path, *, formats: tuple[str, ...] | None = None) -> UInt8
 
 
 def _opaque(image: Image.Image) -> Image.Image:
-    """Return the picture upright and in RGB, on white where it is transparent."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode.startswith("I;16"):  # grey in 16 bits, which Pillow would clip instead of scale
-        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    if not upright.has_transparency_data:
-        return upright.convert("RGB")
-    layer = upright.convert("RGBA")
+    """Return the picture upright and in sRGB, on white where it is transparent."""
+    turned = ImageOps.exif_transpose(image)
+    if turned.mode.startswith("I;16"):  # grey in 16 bits, which Pillow would clip instead of scale
+        turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+    turned = in_srgb(turned)
+    if not turned.has_transparency_data:
+        return turned.convert("RGB")
+    layer = turned.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
@@ -212,10 +300,10 @@ def open_container(path: Path, *, container: str | None = None) -> Generator[Inp
             file.seek(0)
             options = NOTHING_ELSE | (_WARY if is_strange else {})
             with av.open(file, "r", format=container, options=options) as opened:
-                if not opened.streams.video:
+                if not (streams := picture_streams(opened)):
                     raise InputError(f"{path} has no video in it, give a video file")
                 if is_strange:
-                    _restrict(opened.streams.video[0], path)
+                    _restrict(streams[0], path)
                 yield opened
     except (FFmpegError, OSError) as error:
         raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error

@@ -12,7 +12,9 @@ from jaxtyping import UInt8
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
-from unstatic.media.read import open_container
+from unstatic.media.colour import to_rgb
+from unstatic.media.decode import deinterlaced, picture_streams, shown_size
+from unstatic.media.read import open_container, upright
 
 # Times are rounded in files, to milliseconds in WebM: a frame may come so much of a frame before its turn
 _EARLY = 0.25
@@ -27,13 +29,15 @@ def read_steadily(
     size of the first. Raises InputError as `read_video` does.
     """
     with open_container(path, container=container) as opened:
-        opened.streams.video[0].codec_context.thread_count = 1  # each thread keeps frames of its own
+        stream = picture_streams(opened)[0]
+        stream.codec_context.thread_count = 1  # each thread keeps frames of its own
         size: Size | None = None
         waiting: av.VideoFrame | None = None
         begin_s, turn = 0.0, 0
-        for frame in opened.decode(video=0):
+        for frame in deinterlaced(opened.decode(stream)):
             if size is None or waiting is None:
-                size, waiting, begin_s = _within(frame, longest), frame, _time_s(frame) or 0.0
+                size = _within(shown_size(frame, stream), longest)
+                waiting, begin_s = frame, _time_s(frame) or 0.0
                 continue
 
             # A frame stays until the turn of the next; what comes before its turn is left out
@@ -53,19 +57,16 @@ def _time_s(frame: av.VideoFrame) -> float | None:
     return None if frame.pts is None else frame.time
 
 
-def _within(frame: av.VideoFrame, longest: int) -> Size:
+def _within(shown: Size, longest: int) -> Size:
     """Return the size of a frame that is not yet turned, made to fit. Raises InputError for a thread."""
-    scale = min(1, longest / max(frame.width, frame.height))
-    width, height = (round(side * scale) for side in (frame.width, frame.height))
+    scale = min(1, longest / max(shown.width, shown.height))
+    width, height = (round(side * scale) for side in (shown.width, shown.height))
     if min(width, height) < 2:
-        raise InputError(f"the video is {frame.width}x{frame.height}, give one that is not so narrow")
+        raise InputError(f"the video is {shown}, give one that is not so narrow")
     return Size(width, height)
 
 
 def _pixels(frame: av.VideoFrame, size: Size) -> UInt8[np.ndarray, "h w 3"]:
     """Return a frame in RGB, upright; the last row or column of an odd side is cut away."""
-    pixels = frame.to_ndarray(
-        format="rgb24", width=size.width, height=size.height, interpolation=Interpolation.AREA
-    )
-    even = pixels[: size.height // 2 * 2, : size.width // 2 * 2]
-    return np.ascontiguousarray(np.rot90(even, round(frame.rotation / 90)))
+    pixels = to_rgb(frame, size, interpolation=Interpolation.AREA)
+    return upright(pixels[: size.height // 2 * 2, : size.width // 2 * 2], frame)

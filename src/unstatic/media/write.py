@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from unstatic.core.errors import InputError, UnstaticError
-from unstatic.core.files import atomic_path
+from unstatic.core.files import atomic_path, complaint
 from unstatic.core.shapes import Size
 from unstatic.media.enlarge import Filter, enlarge
 
@@ -95,6 +95,7 @@ class VideoWriter:
     def _open(self) -> Generator[OutputContainer]:
         # faststart puts the index in front, so that a browser can play the file while it loads.
         with (
+            complaint(self.path),
             atomic_path(self.path) as temporary,
             av.open(temporary, "w", format="mp4", options={"movflags": "faststart"}) as container,
         ):
@@ -152,7 +153,7 @@ def write_video(
 def write_animation(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: int, quality: int = 80) -> None:
     """Write a clip as an animated WebP that plays for ever, for pages that show many small ones."""
     first, *rest = (Image.fromarray(frame) for frame in frames)
-    with atomic_path(path) as temporary:
+    with complaint(path), atomic_path(path) as temporary:
         first.save(
             temporary,
             format="WEBP",
@@ -183,5 +184,5 @@ def write_picture(
     elif about and len(about.get("comment", "")) < MAX_EXIF_CHARACTERS:
         said["exif"] = Image.Exif()
         said["exif"][ExifTags.Base.ImageDescription] = about.get("comment", "")
-    with atomic_path(path) as temporary:
+    with complaint(path), atomic_path(path) as temporary:
         Image.fromarray(picture).save(temporary, quality=95, **said)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from unstatic.core.errors import InputError
+from unstatic.core.files import read_object
 from unstatic.core.shapes import Compression, Size
 from unstatic.models.manifest import Given, Manifest, SamplingDefaults
 
@@ -39,6 +40,9 @@ class Family:
 
 
 COGVIDEO = Family(sizes=(Size(720, 480),), fps=8, frames=49, steps=50, guidance=6.0)
+# What the transformer of 1.5 says of itself alone: its patches are of several frames
+PATCHES_OF_FRAMES = "patch_size_t"
+COGVIDEO_15 = Family(sizes=(Size(1360, 768), Size(768, 1360)), fps=16, frames=81, steps=50, guidance=6.0)
 HUNYUAN = Family(sizes=(Size(1280, 720), Size(720, 1280)), fps=24, frames=129, steps=50, guidance=6.0)
 LTX = Family(
     sizes=(Size(704, 512), Size(512, 704)), fps=24, frames=161, steps=50, guidance=3.0, time=8, space=32
@@ -75,6 +79,10 @@ def bridged_manifest(folder: Path, pipeline: str) -> Manifest:
     Raises InputError for a pipeline that makes no video of words, or that this diffusers does not have.
     """
     family = FAMILIES.get(pipeline)
+    config = folder / "transformer" / "config.json"
+    if family is COGVIDEO and config.is_file():
+        told = read_object(config, "pull the model again")
+        family = COGVIDEO_15 if told.get(PATCHES_OF_FRAMES) else family
     given: Given = "pictures" if "ImageToVideo" in pipeline else "nothing"
     if family is None:
         family, given = _asked(pipeline)

@@ -19,6 +19,7 @@ EMBEDDED_MODELS = Path(__file__).parent.parent / "weights"
 INDEX_NAME = "model_index.json"  # of open weights, see `open_weights.py`
 PARTS = ("transformer", "autoencoder")
 Given = Literal["nothing", "picture", "pictures", "start", "ends", "beginning", "frames"]
+SMALL_AREA = 832 * 480  # pixels of what is called 480p, whichever way round
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +33,8 @@ class SamplingDefaults:
     learned, before the shift: they stand instead of a schedule. With `damped` what is remembered of a film is
     never stronger than it was at first, and with `waypoints` long films see where they go, if the transformer
     reads anchors. `skip_layer_guidance` is how far films are led away from what the transformer says without
-    one of its blocks (`generate/stream.py`); 0 spares the pass.
+    one of its blocks (`generate/stream.py`); 0 spares the pass. Films of no more than `SMALL_AREA` pixels are
+    sampled with `small_shift`, if there is one.
     """
 
     steps: int
@@ -47,6 +49,12 @@ class SamplingDefaults:
     damped: bool = True
     waypoints: bool = True
     skip_layer_guidance: float = 0.0
+    small_shift: float | None = None
+
+    def shift_at(self, size: Size) -> float:
+        """Return the shift for films of a native size."""
+        is_small = self.small_shift is not None and size.width * size.height <= SMALL_AREA
+        return self.small_shift if is_small and self.small_shift is not None else self.shift
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

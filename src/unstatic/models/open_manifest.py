@@ -34,13 +34,15 @@ NEGATIVE = (
 class Published:
     """What is known of a published model beside its sizes: how its publishers sample it.
 
-    `shift` is that of their own code; diffusers' folders say theirs. A pair has a `boundary`.
+    `shift` is that of their own code, `small_shift` that for 480p where it is another. A pair has a
+    `boundary`.
     """
 
     sizes: tuple[Size, ...]
     steps: int
     guidance: float
     shift: float
+    small_shift: float | None = None
     late_guidance: float | None = None
     boundary: float | None = None
     fps: int = 16
@@ -73,13 +75,15 @@ LARGE = Published(sizes=LARGE_SIZES, steps=50, guidance=5.0, shift=5.0)
 PAIR = Published(sizes=LARGE_SIZES, steps=40, guidance=4.0, late_guidance=3.0, shift=12.0, boundary=0.875)
 PICTURES = Published(sizes=LARGE_SIZES, steps=40, guidance=3.5, late_guidance=3.5, shift=5.0, boundary=0.9)
 # Of 2.1, which see pictures by CLIP too: the first, or the first and the last
-START = Published(sizes=LARGE_SIZES, steps=40, guidance=5.0, shift=3.0)
+START = Published(sizes=LARGE_SIZES, steps=40, guidance=5.0, shift=5.0, small_shift=3.0)
 ENDS = Published(
     sizes=(LANDSCAPE_720, PORTRAIT_720, LANDSCAPE_480, PORTRAIT_480), steps=50, guidance=5.0, shift=16.0
 )
 FRAMES = Published(
     sizes=(Size(1280, 704), Size(704, 1280)), steps=50, guidance=5.0, shift=5.0, fps=24, frames=121
 )
+# What diffusers' converter writes for nearly all of Wan, whatever its publishers take: nobody chose it
+PLACEHOLDER_SHIFT = 3.0
 UNKNOWN_LICENCE = "see its model card"
 # Self-Forcing and its kin (guandeh17/Self-Forcing, configs/self_forcing_dmd.yaml); they were taught landscape
 STUDENT = Published(sizes=(LANDSCAPE_480, PORTRAIT_480), steps=4, guidance=1.0, shift=5.0)
@@ -135,11 +139,10 @@ def manifest_of(folder: Path) -> Manifest:
         taught = scheduler if scheduler.get("_class_name") == STUDENTS_SCHEDULER else {}
         student = replace(STUDENT, shift=float(taught.get("shift", STUDENT.shift)))
         return make_student(folder.name, student, compression, streaming, licence)
-    known = replace(
-        published(shape),
-        shift=float(scheduler.get("flow_shift") or scheduler.get("shift") or 1.0),
-        boundary=index.get("boundary_ratio"),
-    )
+    known = replace(published(shape), boundary=index.get("boundary_ratio"))
+    said = float(scheduler.get("flow_shift") or scheduler.get("shift") or PLACEHOLDER_SHIFT)
+    if said != PLACEHOLDER_SHIFT:  # who tuned a model says how it is sampled
+        known = replace(known, shift=said, small_shift=None)
     # With `expand_timesteps` it is told a level for every frame: some may be clean
     given = "frames" if index.get("expand_timesteps") else shape.given
     return make_manifest(folder.name, known, compression, given, licence)
@@ -226,6 +229,7 @@ def make_manifest(
             guidance=known.guidance,
             solver="unipc",
             shift=known.shift,
+            small_shift=known.small_shift,
             history_sigma=0.0,
             schedule="wan",
             negative=NEGATIVE,

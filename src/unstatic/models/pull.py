@@ -214,8 +214,9 @@ def fetch(parcel: Parcel, target: Path, *, advance: Advance = lambda _: None) ->
     if target.exists():
         raise InputError(f"{target} exists: it was pulled before, or choose another name with --name")
     unfinished = target.with_name(f".{target.name}.{parcel.revision[:12]}")
+    other = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{12}}")
     for stale in target.parent.glob(f".{target.name}.*"):
-        if stale != unfinished:  # of a revision that is no longer the one
+        if other.fullmatch(stale.name) and stale != unfinished:  # of a revision that is no longer the one
             shutil.rmtree(stale)
     unfinished.mkdir(parents=True, exist_ok=True)
     _check_room(parcel, unfinished)

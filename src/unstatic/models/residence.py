@@ -9,12 +9,18 @@ CPU, or from the computer's memory to an accelerator. What they compute is the s
 """
 
 import copy
+import mmap
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+
+ALIGNMENT = 256  # bytes, what CUDA's own allocations have
 
 
 class Visiting(nn.Module):
@@ -77,7 +83,7 @@ def from_files(skeleton: Iterable[nn.Module], ready: Callable[[nn.Module, int], 
 def from_memory(blocks: Iterable[nn.Module], device: torch.device) -> Visiting:
     """Let blocks that are on the CPU visit a device; they stay the same modules, with other weights inside.
 
-    On CUDA their weights are pinned, and copied on a stream of their own while the block before computes.
+    On CUDA their weights are locked, and copied on a stream of their own while the block before computes.
     """
     return _Travel(blocks, device).visiting()
 
@@ -88,11 +94,13 @@ class _Travel:
     def __init__(self, blocks: Iterable[nn.Module], device: torch.device) -> None:
         self.blocks, self.device = list(blocks), device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self.home = [self._waiting(block.state_dict()) for block in self.blocks]
-        self.away = [{name: _placeholder(each) for name, each in home.items()} for home in self.home]
+        self.home: list[dict[str, Tensor]] = []
+        self.away: list[dict[str, Tensor]] = []
         self._leaving: deque[tuple[torch.cuda.Event, Mapping[str, Tensor]]] = deque()
-        for block, away in zip(self.blocks, self.away, strict=True):
-            block.requires_grad_(False).load_state_dict(away, assign=True)
+        for block in self.blocks:  # one after the other: what is copied is let go at once
+            self.home.append(self._waiting(block.state_dict()))
+            self.away.append({name: _placeholder(each) for name, each in self.home[-1].items()})
+            block.requires_grad_(False).load_state_dict(self.away[-1], assign=True)
 
     def visiting(self) -> Visiting:
         """Return the row."""
@@ -123,8 +131,65 @@ class _Travel:
 
     def _waiting(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         home = {name: each.detach().to("cpu") for name, each in state.items()}
-        return home if self.stream is None else {name: each.pin_memory() for name, each in home.items()}
+        return home if self.stream is None else locked(home)
 
 
 def _placeholder(weight: Tensor) -> Tensor:
     return torch.empty(weight.shape, dtype=weight.dtype, device="meta")
+
+
+# --------------------------------------------------------------------------------------------- locked memory
+
+
+def locked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy tensors into one piece of memory that stays where it is, so that a GPU can fetch them by itself.
+
+    The piece is as large as they are: PyTorch's own pinned memory rounds each tensor up to a power of two, in
+    all to one and a half times a transformer. It is let go with the last of the tensors.
+    """
+    leaves = [leaf for each in state.values() for leaf in _leaves(each)]
+    sizes = [-(-leaf.numel() * leaf.element_size() // ALIGNMENT) * ALIGNMENT for leaf in leaves]
+    buffer = mmap.mmap(-1, max(1, sum(sizes)))  # begins with a page, and shares none
+    whole = torch.frombuffer(buffer, dtype=torch.uint8)
+    lock_pages(whole.data_ptr(), len(buffer))
+    weakref.finalize(buffer, unlock_pages, whole.data_ptr()).atexit = False
+    room = iter(whole.split(sizes)) if sizes else iter(())
+
+    def placed(leaf: Tensor) -> Tensor:
+        there = next(room)[: leaf.numel() * leaf.element_size()].view(leaf.dtype).view(leaf.shape)
+        return there.copy_(leaf)
+
+    return {name: _rebuilt(each, placed) for name, each in state.items()}
+
+
+def lock_pages(address: int, size: int) -> None:
+    """Let GPUs read some memory of this process by themselves; it is no longer moved."""
+    torch.cuda.check_error(int(_cudart().cudaHostRegister(address, size, 0)))
+
+
+def unlock_pages(address: int) -> None:
+    """Undo `lock_pages`."""
+    torch.cuda.check_error(int(_cudart().cudaHostUnregister(address)))
+
+
+def _cudart() -> Any:
+    return torch.cuda.cudart()
+
+
+def _leaves(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield the plain tensors that a tensor is made of: one in 8 bits has numbers and scales."""
+    if not is_traceable_wrapper_subclass(tensor):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from _leaves(getattr(tensor, name))
+
+
+def _rebuilt(tensor: Tensor, placed: Callable[[Tensor], Tensor]) -> Tensor:
+    """Make such a tensor of others instead, asked for in the order of `_leaves`."""
+    if not is_traceable_wrapper_subclass(tensor):
+        return placed(tensor)
+    names, about = tensor.__tensor_flatten__()
+    inner = {name: _rebuilt(getattr(tensor, name), placed) for name in names}
+    return type(tensor).__tensor_unflatten__(inner, about, tensor.shape, tensor.stride())

@@ -32,7 +32,7 @@ from unstatic.core.errors import InputError
 MINILM_FOLDER = Path(__file__).parent.parent / "weights" / "minilm"
 VOCABULARY_NAME = "vocabulary.txt"
 KIND, FORMAT = "text-encoder", 1
-MAX_TOKENS = 64
+MAX_TOKENS, WIDTH = 64, 384
 ENCODERS: dict[str, tuple[int, ...]] = {"minilm": (), "minilm+3": (3,)}  # after which layers, beside the last
 
 
@@ -158,11 +158,21 @@ class MiniLM:
         return TextStates(states, lengths.to(device), dropped.to(device))
 
 
-def load_text_encoder(name: str) -> TextEncoder:
+def load_text_encoder(name: str, *, device: str | torch.device = "cpu") -> TextEncoder:
     """Load the text encoder that a model's manifest names. Raises InputError for a name that is unknown."""
+    return load_minilm(device=device, beside=layers_beside(name))
+
+
+def text_width(name: str) -> int:
+    """Return the channels of a text encoder's states. Raises InputError for a name that is unknown."""
+    return WIDTH * (1 + len(layers_beside(name)))
+
+
+def layers_beside(name: str) -> tuple[int, ...]:
+    """Return after which layers a text encoder has states beside the last. Raises InputError as above."""
     if name not in ENCODERS:
         raise InputError(f"there is no text encoder {name!r}: take one of {', '.join(ENCODERS)}")
-    return load_minilm(beside=ENCODERS[name])
+    return ENCODERS[name]
 
 
 def load_minilm(

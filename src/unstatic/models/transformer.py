@@ -238,8 +238,9 @@ class SelfAttention(nn.Module):
         """Return what was read, and the chunks there were to read: the history's, then those of `x`."""
         value = self.value(x).unflatten(-1, (self.heads, -1))  # b n k e
         query = rotate(self.query_norm(self.query(x)).view(value.shape), layout.rotation)
+        query = split_heads(query, value.dtype)  # before the keys come: rotated numbers are float32
         key = rotate(self.key_norm(self.key(x)).view(value.shape), layout.rotation)
-        query, key, value = (split_heads(tokens, value.dtype) for tokens in (query, key, value))
+        key, value = (split_heads(tokens, value.dtype) for tokens in (key, value))
         read, chunks = self.read(query, KeyValue(key, value), layout, history, anchors)
         return self.out(merge_heads(read, batch=len(x))), chunks
 
@@ -295,18 +296,17 @@ class Block(nn.Module):
         layout: Layout,
         history: Sequence[KeyValue],
         anchors: KeyValue | None,
+        keep: bool = True,
     ) -> tuple[Float[Tensor, "b t n d"], list[KeyValue]]:
-        """Return the tokens for the next block, and the chunks that `SelfAttention` returns."""
+        """Return the tokens for the next block, and to `keep` the chunks that `SelfAttention` returns."""
         rows = (modulation + self.scale_shift_table).to(dtype_beside(x, self.scale_shift_table))
         shift, scale, gate, mlp_shift, mlp_scale, mlp_gate = rows.split(1, 2)  # b t 1 d each
 
-        normed = modulated_norm(x, shift, scale).flatten(1, 2)
-        read, chunks = self.attention(normed, layout, history, anchors)
-        x = gated(x, read.view_as(x), gate)
-
-        normed = self.text_norm(x).flatten(1, 2)
-        x = x + self.text_attention(normed, text, pictures).view_as(x)
-
+        # No name may hold what is done with: of a large film each is a gigabyte
+        read, chunks = self.attention(modulated_norm(x, shift, scale).flatten(1, 2), layout, history, anchors)
+        x, chunks = gated(x, read.view_as(x), gate), chunks if keep else []
+        del read
+        x = x + self.text_attention(self.text_norm(x).flatten(1, 2), text, pictures).view_as(x)
         return gated(x, self.mlp(modulated_norm(x, mlp_shift, mlp_scale)), mlp_gate), chunks
 
 
@@ -424,7 +424,7 @@ class VideoTransformer(nn.Module):
         for block, (number, words, seen, past, anchor) in zip(self.blocks, memories, strict=True):
             if number == without:
                 continue
-            x, chunks = block(x, modulation, words, seen, layout, past, anchor)
+            x, chunks = block(x, modulation, words, seen, layout, past, anchor, remember)
             if remember:
                 last.append(copy_chunks(last_chunks(chunks, layout.history_chunks, layout.sink_chunks), past))
 

@@ -280,7 +280,7 @@ class WanAutoencoder(nn.Module):
         stream = Stream(memory)
         pixels = rearrange(frames.to(self.dtype), "b c t (h p) (w q) -> b t h w (c q p)", p=patch, q=patch)
         mean, std = self._scales()
-        latent = (self.encoder(pixels, stream).movedim(-1, 1) - mean) / std
+        latent = (self.encoder(pixels, stream).movedim(-1, 1).float() - mean) / std
         return latent, EncoderState(waiting.clone(), stream.memory)
 
     # --- latents to videos
@@ -317,7 +317,7 @@ class WanAutoencoder(nn.Module):
         """Decode as `decode_stream` does, to pixels that are folded still and not cut to [-1, 1]."""
         stream = Stream(state)
         mean, std = self._scales()
-        latent = chunk.to(self.dtype) * std + mean
+        latent = (chunk.float() * std + mean).to(self.dtype)
         return self.decoder(latent.movedim(1, -1), stream), stream.memory
 
     def unfolded(self, folded: Float[Tensor, "b t h w d"]) -> Float[Tensor, "b 3 t height width"]:
@@ -327,11 +327,9 @@ class WanAutoencoder(nn.Module):
         return rearrange(pixels, "b t h w (c q p) -> b c t (h p) (w q)", p=patch, q=patch)
 
     def _scales(self) -> Float[Tensor, "2 c 1 1 1"]:
-        """Return mean and deviation of the latents."""
+        """Return mean and deviation of the latents; float32, for half of it would shift whole channels."""
         both = [self.config.latent_mean, self.config.latent_std]
-        return torch.tensor(both, dtype=self.dtype, device=self.decoder.latent.weight.device)[
-            ..., None, None, None
-        ]
+        return torch.tensor(both, device=self.decoder.latent.weight.device)[..., None, None, None]
 
 
 # ---------------------------------------------------------------------------------------------------- configs

@@ -187,7 +187,7 @@ def nano_64() -> Preset:
                 half_lives=(6_000.0, 12_000.0),
                 optimiser=OptimiserConfig(learning_rate=5e-4, matrix_learning_rate=1.5e-3),
             ),
-            step=DiffusionConfig(object_weight=4.0),
+            step=DiffusionConfig(object_weight=4.0, top_levels=0.1),
             windows=windows((96, 16, 8), (0.4, 0.25, 0.35)),
             captions=6,
         ),

@@ -6,6 +6,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.data.latents import Window
 from unstatic.models.manifest import SamplingDefaults
+from unstatic.models.text import text_width
 from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig
 from unstatic.training.autoencoder_step import AutoencoderLossConfig, ViewConfig
@@ -56,6 +57,7 @@ class DiffusionRun:
     """
 
     model: TransformerConfig
+    text_encoder: str = "minilm"
     training: TrainingConfig
     step: DiffusionConfig = field(default_factory=DiffusionConfig)
     windows: tuple[Window, ...]
@@ -66,15 +68,28 @@ class DiffusionRun:
         if self.captions < 0:
             raise InputError(f"captions={self.captions}: use 0 for fresh ones, or a number like 6")
 
+    def check(self) -> None:
+        """Raise InputError if the transformer cannot read what the text encoder says."""
+        if self.model.text_width != (width := text_width(self.text_encoder)):
+            raise InputError(
+                f"text_encoder={self.text_encoder!r} has states of {width} channels, the model reads"
+                f" {self.model.text_width}: set diffusion.model.text_width={width}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FewStepRun:
-    """How the finished transformer is distilled; a film then takes `steps` when nobody says otherwise."""
+    """How the finished transformer is distilled; a film then takes `steps` when nobody says otherwise.
+
+    It is guided by `guidance` then, 0 for that of the preset's `sampling`. Distilling makes a guided network
+    of the plain one, whatever it is asked (docs/log.md): other solvers need less than that.
+    """
 
     training: TrainingConfig
     step: DistillConfig = field(default_factory=DistillConfig)
     windows: tuple[Window, ...]
     steps: int
+    guidance: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,8 +119,9 @@ class Preset:
 
     def __post_init__(self) -> None:
         few = self.few_steps
-        if few and (few.steps < 1 or not 1 <= self.sampling.guidance <= few.step.max_guidance):
+        own = (few and few.guidance) or self.sampling.guidance
+        if few and (few.steps < 1 or not 1 <= own <= few.step.max_guidance):
             raise InputError(
                 f"few_steps must take a step or more ({few.steps}) and learn the model's own guidance,"
-                f" {self.sampling.guidance:g}: set few_steps.step.max_guidance={self.sampling.guidance:g}"
+                f" {own:g}: set few_steps.step.max_guidance={own:g}"
             )

@@ -60,7 +60,6 @@ from unstatic.training.step import Step
 if TYPE_CHECKING:
     from unstatic.world.spec import SceneSpec, Trajectory
 
-TEXT_ENCODER = "minilm"
 EXPANDER = "world"  # what users type is put into the words of the world's captions
 EXAMPLES_PER_SHARD = 8
 RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
@@ -94,6 +93,7 @@ def claim_folder(preset: Preset, folder: Path, device: torch.device) -> None:
 
     Everything that can be known to fail later fails here, before hours of work.
     """
+    preset.diffusion.check()
     if preset.diffusion.compile:
         check_compiler(device)
     path = folder / "preset.json"
@@ -132,7 +132,7 @@ def check_start(preset: Preset) -> None:
     check_transformer(preset.diffusion.model, load_transformer(model.weights("transformer")).config)
     facts = {
         "prediction": (model.manifest.prediction, preset.diffusion.step.prediction),
-        "text encoder": (model.manifest.text_encoder, TEXT_ENCODER),
+        "text encoder": (model.manifest.text_encoder, preset.diffusion.text_encoder),
     }
     for name, (theirs, ours) in facts.items():
         if theirs != ours:
@@ -299,7 +299,7 @@ def fit_transformer(
 ) -> None:
     """Fit a transformer in FOLDER/stage; `make_step` may make another step of the ordinary one."""
     device, settings = run.device, preset.diffusion
-    text_encoder = load_text_encoder(TEXT_ENCODER)
+    text_encoder = load_text_encoder(settings.text_encoder)
     batches = latent_batches(preset, open_shards(folder / "latents", "latents"), text_encoder, device)
     step = DiffusionStep(
         model=model,
@@ -380,7 +380,7 @@ def manifest(preset: Preset) -> Manifest:
         preset=preset.name,
         summary=preset.summary,
         licence=preset.licence,
-        text_encoder=TEXT_ENCODER,
+        text_encoder=preset.diffusion.text_encoder,
         prediction=preset.diffusion.step.prediction,
         expander=EXPANDER,
         compression=preset.compression,
@@ -391,5 +391,6 @@ def manifest(preset: Preset) -> Manifest:
         enlarge=preset.enlarge,
         max_enlarge=preset.max_enlarge,
         defaults=preset.sampling,
-        distilled=few and Distilled(steps=few.steps, max_guidance=few.step.max_guidance),
+        distilled=few
+        and Distilled(steps=few.steps, max_guidance=few.step.max_guidance, guidance=few.guidance or None),
     )

@@ -33,7 +33,7 @@ MOST_CREDITS, MOST_YEARS_S = 10**12, 100 * 366 * 86_400
 class Tier:
     """What accounts of a kind may do: `films` a minute, `seconds` of film a day, `waiting` jobs at a time.
 
-    They keep up to `characters`, as long as they like.
+    They keep up to `characters`, as long as they like, and make twice as many a day.
     """
 
     concurrency: int

@@ -1,6 +1,5 @@
 """The application: routes, errors and what they share, made from settings; nothing runs by being imported."""
 
-import threading
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -10,13 +9,14 @@ from unstatic import __version__
 from unstatic.core.errors import InputError
 from unstatic.generate.load import find
 from unstatic.models.manifest import Manifest
+from unstatic.server.asking import MOST_LETTERS
 from unstatic.server.database import Database
 from unstatic.server.errors import add_handlers
 from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.routes import characters, endpoints, extras, images, invites, models, operations, videos
 from unstatic.server.settings import Settings
-from unstatic.server.shares import Shares
+from unstatic.server.shares import Shares, Turns
 from unstatic.server.spool import open_spool
 from unstatic.server.state import Server, read_secret
 from unstatic.server.storage import Storage
@@ -29,6 +29,10 @@ EXAMINED_AT_ONCE, MOST_EXAMINED, MOST_OF_ONE = 2, 10, 4
 MOST_UPLOADS, MOST_STREAMS = 4, 16
 # Bodies that lie in memory: of an account, and of all
 MOST_BODY_BYTES, MOST_BODIES_BYTES = 64_000_000, 256_000_000
+# Letters of prompts that are read for all accounts: each of eight threads has the longest, or more have less
+MOST_LETTERS_OF_ALL = 4 * MOST_LETTERS
+# Names that are resolved, which may take as long as their servers like
+MOST_LOOKUPS, MOST_LOOKUPS_OF_ALL = 2, 6
 
 
 def create_app(
@@ -80,10 +84,12 @@ def open_server(
         manifests=read_manifests(settings.models),
         spool=open_spool(settings.data),
         secret=read_secret(settings.data / "secret"),
-        turns=threading.BoundedSemaphore(EXAMINED_AT_ONCE),
+        turns=Turns(EXAMINED_AT_ONCE),
         examined=Shares("too many files are looked at", most=MOST_OF_ONE, in_all=MOST_EXAMINED),
         uploads=Shares("this account sends too much", most=MOST_UPLOADS * settings.max_upload),
         bodies=Shares("too many large bodies are read", most=MOST_BODY_BYTES, in_all=MOST_BODIES_BYTES),
+        planned=Shares("too many long prompts are read", most=MOST_LETTERS, in_all=MOST_LETTERS_OF_ALL),
+        lookups=Shares("too many addresses are looked up", most=MOST_LOOKUPS, in_all=MOST_LOOKUPS_OF_ALL),
         streams=Shares(f"this account follows {MOST_STREAMS} films", most=MOST_STREAMS),
         rates=Rates(settings.reads),
         metrics=Metrics(database),

@@ -20,19 +20,9 @@ from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.edit import new_frames, whole_groups
 from unstatic.generate.request import Request, plan
-from unstatic.generate.storyboard import (
-    IN_REQUEST,
-    CardError,
-    Span,
-    check_begin,
-    check_cards,
-    check_overlaps,
-    span_of_clip,
-    span_of_picture,
-)
-from unstatic.generate.storyboard import Card as Shown
 from unstatic.models.manifest import Manifest
 from unstatic.server import jobs, schemas
+from unstatic.server.cards import places
 from unstatic.server.characters import goes_on, is_named, recast
 from unstatic.server.errors import ApiError, not_found
 from unstatic.server.fetching import FetchError, Policy, fetch
@@ -51,6 +41,7 @@ MAX_DRAWN_SEED = 2**31
 VIDEO = "video.mp4"
 BLANK = "a film"
 LONGEST_LOOK_S = 30.0  # at a picture; a video may take longer
+MOST_LETTERS = 2 * schemas.MAX_PROMPT  # of an account's prompts that are read at a moment
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +185,8 @@ class Asking:
         drawn = [self.card(number, each) for number, each in enumerate(body.cards)]
         cards = tuple(card for card, _ in drawn)
         # A film of one frame is refused below, as everywhere
-        seen = _places(drawn, max(2, round(body.seconds * manifest.fps)), manifest)
+        lengths = [None if clip is None else clip.seconds for _, clip in drawn]
+        seen = places(cards, lengths, max(2, round(body.seconds * manifest.fps)), manifest)
         prompt = next((each.prompt for each in cards if each.prompt), "")
         spec = Spec(
             **self.sampling(body, "storyboard", prompt),
@@ -229,12 +221,9 @@ class Asking:
         if picture is not None:  # a model remixes a few frames, the first of which is the picture
             few_s = manifest.compression.frames(2) / manifest.fps
             request = replace(request, seconds=few_s, source=black(picture.size)[None])
-        specs = [replace(spec, variation=each) for each in range(body.n)]
-        made = [
-            self.asked(manifest, each, request, made_s=0.0, words=body.prompt, is_still=True)[0]
-            for each in specs
-        ]
-        return [replace(each, kind="image", seconds=0.0) for each in made]
+        (made,) = self.asked(manifest, spec, request, made_s=0.0, words=body.prompt, is_still=True)
+        made = replace(made, kind="image", seconds=0.0)
+        return [replace(made, spec=made.spec | {"variation": each}) for each in range(body.n)]
 
     # --------------------------------------------------------------------------------------- their parts
 
@@ -275,7 +264,8 @@ class Asking:
         try:
             path = upload.path if upload is not None else self.named_picture(name, named)
             limits = Limits(max_pixels=self.server.settings.max_pixels, time_s=LONGEST_LOOK_S)
-            looked = examine_picture(path, limits, turn=self.server.turns, folder=self.form.folder)
+            turn = self.server.turns.of(self.account_id)
+            looked = examine_picture(path, limits, turn=turn, folder=self.form.folder)
             found = self.stack.enter_context(looked)
         except (IntakeError, FetchError) as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None
@@ -302,7 +292,8 @@ class Asking:
         self.admit()
         try:
             limits = Limits(max_seconds=self.server.settings.max_seconds)
-            looked = examine_video(upload.path, limits, turn=self.server.turns, folder=self.form.folder)
+            turn = self.server.turns.of(self.account_id)
+            looked = examine_video(upload.path, limits, turn=turn, folder=self.form.folder)
             found = self.stack.enter_context(looked)
         except IntakeError as error:
             raise ApiError(400, str(error), code=error.code, param=name) from None
@@ -333,6 +324,7 @@ class Asking:
         wanted = [each.id for each in body.characters]
         with self.server.database.reading() as session:
             own = select(Character).where(Character.account_id == self.account_id, Character.id.in_(wanted))
+            own = own.where(Character.deleted_at.is_(None))
             rows = {row.id: row for row in session.scalars(own)}
         for name in wanted:
             if name not in rows:
@@ -379,7 +371,10 @@ class Asking:
     ) -> list[Asked]:
         """Return the job, which the model can make. Raises InputError naming what it can, or ApiError."""
         self.check_files()
-        planned, most = plan(request, manifest), self.server.settings.max_seconds
+        letters = min(_letters(request), MOST_LETTERS)
+        with self.server.planned.of(self.account_id, letters):
+            planned = plan(request, manifest)
+        most = self.server.settings.max_seconds
         if request.seconds > most:
             raise InputError(f"that makes {request.seconds:g} seconds: this server makes up to {most:g}")
         if planned.frames == 1 and not is_still:
@@ -393,7 +388,7 @@ class Asking:
                 spec=spec.to_json(),
                 size=str(planned.size),
                 seconds=float(request.seconds),
-                cost=price(made_s, planned.size),
+                cost=price(made_s, planned.size, steps=planned.steps, usual=_usual_steps(manifest)),
                 remixed_from=remixed_from,
                 trace=self.server.tracing.current(),
             )
@@ -449,6 +444,16 @@ def _request(spec: Spec, seconds: float | None = None) -> Request:
     )
 
 
+def _letters(request: Request) -> int:
+    """Return how much there is to read before a film can be planned."""
+    return sum(map(len, (request.prompt, request.negative or "", *(cue.prompt for cue in request.cues))))
+
+
+def _usual_steps(manifest: Manifest) -> int:
+    """Return how many steps a model takes when nobody says otherwise."""
+    return manifest.distilled.steps if manifest.distilled else manifest.defaults.steps
+
+
 def _said(prompt: str, picture: Picture | None) -> str:
     """Return what a model reads: of blanks, which the contract allows, as little as can be said."""
     return prompt if prompt.strip() or picture is not None else BLANK
@@ -467,34 +472,3 @@ def _seconds(body: schemas.CreateBody, manifest: Manifest) -> float:
 
 def _size(text: str | None) -> Size | None:
     return None if text is None else Size.parse(text)
-
-
-def _places(drawn: list[tuple[Card, Clip | None]], end: int, manifest: Manifest) -> list[Span]:
-    """Return where pictures and videos are seen in the film of `end` frames, in order.
-
-    Raises ApiError for cards without an order, without a meaning, after the end, or during another. A video
-    counts as a frame shorter than it says: only reading all of it would tell.
-    """
-    cards = {
-        number: Shown(at=card.at, prompt=card.prompt, image=_path(card.image), video=_path(card.video))
-        for number, (card, _) in enumerate(drawn, 1)
-    }
-    spans: dict[int, Span] = {}
-    try:
-        check_cards(list(cards.values()), naming=IN_REQUEST)
-        for number, (card, (_, clip)) in enumerate(zip(cards.values(), drawn, strict=True), 1):
-            check_begin(card, number, end, manifest, naming=IN_REQUEST)
-            if clip is not None:
-                span = span_of_clip(card.at, max(1, round(clip.seconds * manifest.fps) - 1), manifest)
-                spans[number] = span._replace(length=min(span.length, end - span.first))
-            elif card.image is not None:
-                spans[number] = span_of_picture(card.at, end, manifest)
-        check_overlaps(spans, cards, end, manifest, naming=IN_REQUEST)
-    except CardError as error:
-        name = IN_REQUEST.of(error.number)
-        raise ApiError(400, str(error), code="invalid_value", param=name) from None
-    return list(spans.values())
-
-
-def _path(key: str | None) -> Path | None:
-    return None if key is None else Path(key)

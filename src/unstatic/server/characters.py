@@ -30,15 +30,16 @@ def is_named(prompt: str, name: str) -> bool:
 
 def recast(prompt: str, looks: Mapping[str, str]) -> str:
     """Put words for looks in the place of names: "a green ball" at first, "the green ball" from then on."""
-    told = {name.casefold(): words for name, words in looks.items()}
+    names = _longest_first(looks)
     met: set[str] = set()
 
     def words(found: re.Match[str]) -> str:
-        name = found["name"].casefold()
         if not _is_whole(found):
             return found[0]
+        # As the pattern compares: a dotless i is an i to it, and to no other way of folding
+        name = next(each for each in names if re.fullmatch(re.escape(each), found["name"], re.IGNORECASE))
         again, _ = name in met, met.add(name)
-        return re.sub(r"^an? ", "the ", told[name], flags=re.IGNORECASE) if again else told[name]
+        return re.sub(r"^an? ", "the ", looks[name], flags=re.IGNORECASE) if again else looks[name]
 
     return _pattern(looks).sub(words, prompt) if looks else prompt
 
@@ -59,8 +60,12 @@ def look_in(frames: Frames) -> str:
 
 def _pattern(names: Iterable[str]) -> re.Pattern[str]:
     """Return what finds names, with an article or an @ before them; the longest of those that begin alike."""
-    longest_first = "|".join(re.escape(each) for each in sorted(names, key=len, reverse=True))
-    return re.compile(rf"(?:\b(?:a|an|the)\s+)?@?(?P<name>{longest_first})", re.IGNORECASE)
+    one_of = "|".join(map(re.escape, _longest_first(names)))
+    return re.compile(rf"(?:\b(?:a|an|the)\s+)?@?(?P<name>{one_of})", re.IGNORECASE)
+
+
+def _longest_first(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=len, reverse=True)
 
 
 def _is_whole(found: re.Match[str]) -> bool:

@@ -2,8 +2,10 @@
 
 Who sends an Idempotency-Key gets the first answer to it. Who sends none, but says that it is a retry (as the
 official client does, in x-stainless-retry-count), gets the answer to the same body if that was lately, or of
-pictures, which are waited for, if they are still made or lately were. Both are rows of `remembered`, written
-in the transaction that writes the job.
+pictures, which are waited for, if they are still made or lately were. So does who is overtaken by the retry
+of the same body. Both are rows of `remembered`, written
+in the transaction that writes the job; `sweep.py` deletes those of bodies as soon as nothing is a retry of
+them, and those of pictures with the keys.
 
 What was made may be deleted when its key is sent again. It is not made a second time then: a film is answered
 as it was at first but for its words, which are forgotten, and all else that is gone is 404.
@@ -69,11 +71,11 @@ def once(
     `prepare` does what takes time before the transaction, and `undo` takes that back where it was not needed.
     When a commit fails the database is asked whether it counts; if it is silent all stays for the sweeper.
     """
-    database = server.database
+    database, arrived = server.database, server.database.now()
 
     def known() -> list[str] | None:
         with database.reading() as session:
-            return _remembered(session, server, account_id, attempt)
+            return _remembered(session, server, account_id, attempt, arrived)
 
     if (made := known()) is not None:
         return made
@@ -86,7 +88,7 @@ def once(
     try:
         with database.writing() as session:
             account = session.get_one(Account, account_id, with_for_update={"key_share": True})  # one by one
-            made = _remembered(session, server, account_id, attempt)
+            made = _remembered(session, server, account_id, attempt, arrived)
             if made is None:
                 made = write(session, account, prepared)
                 _remember(session, account_id, attempt, made, database.now())
@@ -116,8 +118,13 @@ def _names(attempt: Attempt) -> tuple[str | None, str]:
     return (None if attempt.key is None else f"key {attempt.key}", f"body {attempt.digest}")
 
 
-def _remembered(session: Session, server: Server, account_id: str, attempt: Attempt) -> list[str] | None:
-    """Return what a wish made before. Raises ApiError 422 if its key stood for another one."""
+def _remembered(
+    session: Session, server: Server, account_id: str, attempt: Attempt, arrived: int
+) -> list[str] | None:
+    """Return what a wish made before. Raises ApiError 422 if its key stood for another one.
+
+    What is no retry is known only by one that was written after it had `arrived`: its client gave up waiting.
+    """
     by_key, by_body = _names(attempt)
     now = server.database.now()
     if by_key is not None:
@@ -128,10 +135,12 @@ def _remembered(session: Session, server: Server, account_id: str, attempt: Atte
                 raise ApiError(422, message, code="idempotency_key_reused")
             return list(row.body["ids"])
         return None
-    row = session.get(Remembered, (account_id, by_body)) if attempt.again else None
+    row = session.get(Remembered, (account_id, by_body))
     if row is None:
         return None
     ids, since = list(row.body["ids"]), now - server.settings.retry_window
+    if not attempt.again:
+        return ids if row.body.get("again") and row.created_at > arrived else None
     return ids if row.created_at >= since or _are_waited_for(session, ids, since) else None
 
 
@@ -151,7 +160,7 @@ def _remember(session: Session, account_id: str, attempt: Attempt, made: list[st
                 key=name,
                 digest=attempt.digest,
                 status=200,
-                body={"ids": made},
+                body={"ids": made, "again": attempt.again},
                 created_at=now,
             )
         )

@@ -22,9 +22,13 @@ CREDIT_PIXELS = 1280 * 720
 AVAILABLE, RESERVED, HOUSE = "available", "reserved", "house"
 
 
-def price(seconds: float | int, size: Size) -> int:
-    """Return the credits for a film: one for a second of up to 1280 x 720 pixels, more in proportion."""
-    return max(1, math.ceil(seconds * max(1.0, size.width * size.height / CREDIT_PIXELS)))
+def price(seconds: float | int, size: Size, *, steps: int = 1, usual: int = 1) -> int:
+    """Return the credits for a film: one for a second of up to 1280 x 720 pixels, more in proportion.
+
+    Steps beyond the `usual` ones of its model cost as many times as much: they take as many times as long.
+    """
+    least = max(1.0, seconds * max(1.0, size.width * size.height / CREDIT_PIXELS))
+    return math.ceil(least * max(steps, usual) / usual)
 
 
 def grant(session: Session, account_id: str, amount: int, reason: str, now: int) -> None:

@@ -10,10 +10,12 @@ import math
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 from sqlalchemy import ColumnElement, delete, func, or_, select, update
 
@@ -38,6 +40,14 @@ Post = Callable[[str, bytes, dict[str, str]], Answer]
 log = logging.getLogger(__name__)
 
 
+class Due(NamedTuple):
+    """An endpoint that shall be told something, and whether that failed last time."""
+
+    endpoint_id: str
+    account_id: str
+    failing: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What a sender may send now: attempt `attempt` of a delivery."""
@@ -53,9 +63,9 @@ class Claim:
 class Sender:
     """Delivers what is due, each endpoint in a thread of its own. Any number of senders share a database.
 
-    An endpoint is told one thing after the other, so that one that hangs holds one thread; those that failed
-    last time get half of the threads at most. `post` takes ten seconds at most and follows no redirect;
-    `count` hears "delivered", "failed", "dropped" and "disabled".
+    An endpoint is told one thing after the other, so that one that hangs holds one thread; those of one
+    account get a quarter of the threads at most, and those that failed last time half. `post` takes ten
+    seconds at most and follows no redirect; `count` hears "delivered", "failed", "dropped" and "disabled".
     """
 
     def __init__(
@@ -71,7 +81,7 @@ class Sender:
         self.database, self.post, self.count = database, post, count
         self.threads, self.monotonic, self.dice = threads, monotonic, dice or random.Random()
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="webhooks")
-        self._busy: dict[str, bool] = {}  # by endpoint: whether it failed last time
+        self._busy: dict[str, Due] = {}
         self._begun: set[Future[None]] = set()
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._tidied_s = -math.inf
@@ -85,12 +95,14 @@ class Sender:
             self._tidy()
         begun = 0
         with self._lock:
-            for endpoint_id, failing in self._due():
-                crowded = failing and sum(self._busy.values()) >= self.threads // 2
-                if crowded or len(self._busy) >= self.threads:
+            for due in self._due():
+                failing = sum(each.failing for each in self._busy.values())
+                if len(self._busy) >= self.threads or (due.failing and failing >= self.threads // 2):
                     break
-                self._busy[endpoint_id] = failing
-                task = self._pool.submit(self._serve, endpoint_id)
+                if due.account_id in self._full():
+                    continue
+                self._busy[due.endpoint_id] = due
+                task = self._pool.submit(self._serve, due.endpoint_id)
                 self._begun.add(task)
                 task.add_done_callback(self._begun.discard)
                 begun += 1
@@ -105,20 +117,27 @@ class Sender:
         self._closing.set()
         self._pool.shutdown()
 
-    def _due(self) -> list[tuple[str, bool]]:
+    def _full(self) -> list[str]:
+        """Return which accounts have as many threads as they may."""
+        busy = Counter(each.account_id for each in self._busy.values())
+        return [account_id for account_id, count in busy.items() if count >= max(1, self.threads // 4)]
+
+    def _due(self) -> list[Due]:
         """Return which endpoints shall be told something, those that work first."""
         failing = Endpoint.failing_since.is_not(None)
         wanted = (
-            select(Endpoint.id, failing)
+            select(Endpoint.id, Endpoint.account_id, failing)
             .join(Delivery, Delivery.endpoint_id == Endpoint.id)
             .where(_is_due(self.database.now()), Endpoint.disabled_at.is_(None))
-            .where(Endpoint.id.not_in(list(self._busy)))
-            .group_by(Endpoint.id, failing)
+            .where(Endpoint.id.not_in(list(self._busy)), Endpoint.account_id.not_in(self._full()))
+            .group_by(Endpoint.id, Endpoint.account_id, failing)
             .order_by(failing, func.min(Delivery.next_at))
             .limit(self.threads)
         )
         with self.database.reading() as session:
-            return [(endpoint_id, bool(failed)) for endpoint_id, failed in session.execute(wanted)]
+            return [
+                Due(name, account_id, bool(failed)) for name, account_id, failed in session.execute(wanted)
+            ]
 
     def _serve(self, endpoint_id: str) -> None:
         """Tell an endpoint what is due until it fails; others get a turn after a while."""

@@ -9,12 +9,14 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Generator, Iterable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 OUT_OF_ORDER = 70  # the exit code of a worker that must be started anew (EX_SOFTWARE)
 SCRATCH = "scratch"
+DAY_S = 86_400
 
 
 def worker_name() -> str:
@@ -66,16 +68,29 @@ def scratch_of(data: Path, name: str) -> Generator[Path]:
     """Yield a folder for one attempt of a worker, which is gone afterwards."""
     folder = data / SCRATCH / name
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    os.utime(folder)
     with TemporaryDirectory(dir=folder) as path:
         yield Path(path)
 
 
 def clear_scratch(data: Path, ended: Iterable[str] = ()) -> None:
-    """Delete what workers left that have ended, and those that died with their servers."""
+    """Delete what workers left that have ended, and those that died with their servers.
+
+    Of other machines, and of this one before it was started, nobody can say who lives: what such a worker has
+    not touched for a day goes.
+    """
     known = frozenset(ended)
     for path in (data / SCRATCH).glob("*"):
-        if path.name in known or is_dead_here(path.name):
+        if path.name in known or is_dead_here(path.name) or _is_old(path):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_old(path: Path) -> bool:
+    """Return whether a folder is of no process of today's machine, and was not touched for a day."""
+    try:
+        return _number_of(path.name) is None and time.time() - path.stat().st_mtime > DAY_S
+    except FileNotFoundError:  # another cleared it
+        return False
 
 
 def die_with_parent() -> None:

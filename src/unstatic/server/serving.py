@@ -18,6 +18,7 @@ from unstatic.server.connections import TAKE_S, Connection, most_connections
 from unstatic.server.fetching import post
 from unstatic.server.metrics import Metrics
 from unstatic.server.outbox import Sender
+from unstatic.server.processes import clear_scratch
 from unstatic.server.queue import Reaper
 from unstatic.server.ray_pool import check_ray
 from unstatic.server.settings import Settings
@@ -92,8 +93,8 @@ def _household(settings: Settings, stores: Stores, sender: Sender, metrics: Metr
     """Return what goes on beside the answers."""
     reaper = Reaper(stores.database, lease_s=settings.lease, attempts=settings.attempts)
     sweeper = Sweeper(stores.database, stores.storage, settings)
-    clear = partial(clear_spool, settings.data)
-    chores = [Chore(SWEEP_S, sweeper.sweep), Chore(TELL_S, sender.look), Chore(CLEAR_S, clear)]
+    clears = [Chore(CLEAR_S, partial(clear, settings.data)) for clear in (clear_spool, clear_scratch)]
+    chores = [Chore(SWEEP_S, sweeper.sweep), Chore(TELL_S, sender.look), *clears]
     count_deaths = metrics.worker_restarts.inc
     # With Ray the one child keeps the actors, and ends them when it is asked to end
     pool = ChildPool(settings) if settings.ray is None else ChildPool(settings, 1, grace_s=3 * GRACE_S)

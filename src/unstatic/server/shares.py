@@ -53,3 +53,26 @@ class Shares:
                     taken += block
 
             yield grow
+
+
+class Turns:
+    """So many turns at something, of which an account has one at a time; who comes too early waits."""
+
+    def __init__(self, most: int) -> None:
+        self._left, self._busy = most, set[str]()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, account_id: str) -> Generator[None]:
+        """Take a turn until the block ends, as soon as there is one."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left and account_id not in self._busy)
+            self._left -= 1
+            self._busy.add(account_id)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._left += 1
+                self._busy.discard(account_id)
+                self._changed.notify_all()

@@ -1,7 +1,6 @@
 """What a running server consists of: `app.state.server`. Nothing of it is global."""
 
 import secrets
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from unstatic.server.database import Database
 from unstatic.server.limits import Rates
 from unstatic.server.metrics import Metrics
 from unstatic.server.settings import Settings
-from unstatic.server.shares import Shares
+from unstatic.server.shares import Shares, Turns
 from unstatic.server.storage import Storage
 from unstatic.server.tracing import Tracing
 
@@ -23,7 +22,8 @@ class Server:
 
     `spool` is where uploads lie while their request lasts. Those are looked at that have one of the `turns`,
     for which only requests wait that have a share of `examined`. `uploads` counts the bytes that are sent at
-    a moment, `bodies` those in memory, `streams` the films that are followed. `secret` signs addresses of
+    a moment, `bodies` those in memory, `planned` the letters of prompts that are read, `lookups` the names
+    of endpoints that are resolved, `streams` the films that are followed. `secret` signs addresses of
     pictures.
     """
 
@@ -33,10 +33,12 @@ class Server:
     manifests: Mapping[str, Manifest]
     spool: Path
     secret: bytes
-    turns: threading.BoundedSemaphore
+    turns: Turns
     examined: Shares
     uploads: Shares
     bodies: Shares
+    planned: Shares
+    lookups: Shares
     streams: Shares
     rates: Rates
     metrics: Metrics

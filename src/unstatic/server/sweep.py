@@ -3,7 +3,7 @@
 The database says what counts, so a sweeper may be killed anywhere: it looks again. What a job has committed
 stays until the film expires or is deleted, and then until no job that is active takes it up. Files of jobs
 that the database does not know are left alone: they might be another server's. A clip of a character stays
-as long as a row or an active job names it.
+as long as a row that is not deleted, or an active job, names it.
 """
 
 import logging
@@ -21,7 +21,7 @@ from unstatic.server.database import Database
 from unstatic.server.jobs import COMPLETED, ENDED
 from unstatic.server.settings import Settings
 from unstatic.server.storage import Storage, StorageError, Stored
-from unstatic.server.tables import ACTIVE, BODIES, Character, Job, Remembered
+from unstatic.server.tables import ACTIVE, BODIES, PICTURES, Character, Job, Remembered
 
 AT_ONCE = 100
 FILES_AT_ONCE = 1_000
@@ -52,7 +52,7 @@ class Sweeper:
         self.database, self.storage, self.settings, self.monotonic = database, storage, settings, monotonic
         # Jobs call a model by its own name
         self.offered = frozenset(find(each).manifest.name for each in settings.models)
-        self._after, self._warned = 0, False
+        self._after, self._after_character, self._warned = 0, "", False
         self._offset_s, self._jumped_s = math.nan, 0.0
         self._rounds = {root: _Round(-math.inf) for root in ("jobs", "uploads", "characters")}
         self._unnamed_since_s: dict[str, float] = {}
@@ -68,7 +68,7 @@ class Sweeper:
         swept = self._sweep_jobs(steady) + self._sweep_attempts(self._some_files("jobs", steady))
         if steady:
             swept += self._sweep_uploads(self._some_files("uploads", steady)) + self._forget()
-            swept += self._sweep_characters(self._some_files("characters", steady))
+            swept += self._sweep_characters() + self._sweep_clips(self._some_files("characters", steady))
             swept += self._end_unoffered()
         return swept
 
@@ -164,8 +164,27 @@ class Sweeper:
         old = {_folder_of(each.key) for each in files if each.age_s > DAY_S}
         return sum(self._try_to_delete(folder) for folder in sorted(old - self._named(old)))
 
-    def _sweep_characters(self, files: list[Stored]) -> int:
-        """Delete clips of characters that are gone, or never were, a while after they were seen first."""
+    def _sweep_characters(self) -> int:
+        """Delete clips of characters that were deleted a while ago, and rows of those after a day."""
+        now = self.database.now()
+        due = (Character.deleted_at <= now - LINGER_S) & (Character.clip != "")
+        wanted = select(Character).where(due, Character.id > self._after_character)
+        with self.database.reading() as session:
+            found = session.scalars(wanted.order_by(Character.id).limit(AT_ONCE)).all()
+        self._after_character = found[-1].id if len(found) == AT_ONCE else ""
+        swept: list[str] = []
+        for row in found:
+            folder = _folder_of(row.clip)
+            if not self._is_in_use(row.account_id, folder) and self._try_to_delete(folder):
+                swept.append(row.id)
+        over = (Character.deleted_at <= now - DAY_S) & (Character.clip == "")
+        with self.database.writing() as session:
+            session.execute(update(Character).where(Character.id.in_(swept)).values(clip=""))
+            session.execute(delete(Character).where(over))
+        return len(swept)
+
+    def _sweep_clips(self, files: list[Stored]) -> int:
+        """Delete clips that no row names, a while after they were seen first: requests broke off."""
         old = {_folder_of(each.key): each.key.split("/")[1] for each in files if each.age_s > DAY_S}
         kept = select(Character.clip).where(Character.account_id.in_(set(old.values())))
         with self.database.reading() as session:
@@ -215,9 +234,12 @@ class Sweeper:
         return found
 
     def _forget(self) -> int:
-        """Delete answers to keys, and to what is sent again without one, that are remembered no longer."""
+        """Delete answers to keys, and to what is sent again without one, that are remembered no longer.
+
+        Pictures are waited for, so that their clients may ask again for as long as there are keys.
+        """
         now, written = self.database.now(), Remembered.created_at
-        again = BODIES & (written < now - self.settings.retry_window)
+        again = BODIES & ~PICTURES & (written < now - self.settings.retry_window)
         return self._forget_some(written < now - self.settings.remember) or self._forget_some(again)
 
     def _forget_some(self, old: ColumnElement[bool]) -> int:

@@ -148,7 +148,10 @@ Index("jobs_unswept", Job.number, postgresql_where=UNSWEPT, sqlite_where=UNSWEPT
 
 
 class Character(Table):
-    """A named clip whose look later films may take up; its `description` is that look in words."""
+    """A named clip whose look later films may take up; its `description` is that look in words.
+
+    A row that is deleted stays for a day, so that its like can be counted; its `clip` is "" once it is swept.
+    """
 
     __tablename__ = "characters"
 
@@ -158,6 +161,7 @@ class Character(Table):
     description: Mapped[str | None]
     clip: Mapped[str]
     created_at: Mapped[int]
+    deleted_at: Mapped[int | None] = mapped_column(default=None, index=True)
 
 
 class Entry(Table):
@@ -196,6 +200,10 @@ class Remembered(Table):
 # Needed for a short time only, and there is one for every POST
 BODIES = func.substr(Remembered.key, 1, 5) == literal_column("'body '", Text)
 Index("remembered_bodies", Remembered.created_at, postgresql_where=BODIES, sqlite_where=BODIES)
+
+
+_FIRST_ID = func.coalesce(Remembered.body[("ids", 0)].as_string(), "")
+PICTURES = _FIRST_ID.startswith("image_")
 
 
 class Endpoint(Table):

@@ -42,9 +42,7 @@ def make(
 ) -> Endpoint:
     """Write an endpoint of an account, with a secret of its own. Raises ApiError if it has too many."""
     session.scalars(select(Account.id).where(Account.id == account_id).with_for_update()).one()
-    if len(list_of(session, account_id)) >= MOST_ENDPOINTS:
-        message = f"an account has at most {MOST_ENDPOINTS} webhook endpoints: delete one first"
-        raise ApiError(400, message, code="too_many_endpoints")
+    check_room(session, account_id)
     endpoint = Endpoint(
         id=new_id("we"),
         account_id=account_id,
@@ -57,6 +55,13 @@ def make(
     session.add(endpoint)
     session.flush()
     return endpoint
+
+
+def check_room(session: Session, account_id: str) -> None:
+    """Raise ApiError 400 if an account has as many endpoints as it may."""
+    if len(list_of(session, account_id)) >= MOST_ENDPOINTS:
+        message = f"an account has at most {MOST_ENDPOINTS} webhook endpoints: delete one first"
+        raise ApiError(400, message, code="too_many_endpoints")
 
 
 def list_of(session: Session, account_id: str) -> list[Endpoint]:

@@ -57,6 +57,10 @@ class Scratch:
             self.given[key] = path
         return self.given[key]
 
+    def touch(self) -> None:
+        """Say that its worker lives: what nobody touches for a day is deleted."""
+        os.utime(self.folder.parent)
+
     def unnamed(self, message: str) -> str:
         """Return a message for strangers, who need not know where files lie."""
         for path in self.given.values():
@@ -160,10 +164,13 @@ class Worker:
             self._fail(lease, "storage_failed", "the server could not store it: ask again later", error)
         except UnstaticError as error:
             self._fail(lease, "generation_failed", "it could not be made: ask again later", error)
-        except RuntimeError as error:  # torch's, of a device that may be out of order
-            if "allocate memory" in str(error):  # torch's of the memory of the CPU
+        except SQLAlchemyError:  # nothing can be written down, and all may count already
+            raise
+        except Exception as error:  # torch's of a device that may be out of order, or a mistake of ours
+            if isinstance(error, RuntimeError) and "allocate memory" in str(error):  # torch's, of the CPU's
                 self._fail(lease, "out_of_memory", "there was not enough memory: ask for less", error)
             else:
+                log.exception("%s meets what nobody foresaw", lease.job_id)
                 self._fail(lease, "internal_error", "the server failed: ask again later", error)
             raise SystemExit(OUT_OF_ORDER) from error
 
@@ -185,12 +192,16 @@ class Worker:
                 time.sleep(DATABASE_PAUSE_S)
 
     def _film(self, job: Job, lease: Lease, pulse: Pulse, scratch: "Scratch") -> Made:
+        def tell(percent: int) -> None:
+            pulse.tell(percent)
+            scratch.touch()
+
         try:
             model = self._model(job.model)
             pulse.tell(0)
             made = plan_of(read_spec(job.spec), model, scratch.local)
             pulse.tell(0)
-            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, pulse.tell)
+            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, tell)
         except InputError as error:
             raise InputError(scratch.unnamed(str(error))) from error
         said = [scratch.unnamed(each) for each in filmed.warnings]

@@ -35,6 +35,7 @@ from unstatic.diffusion.process import Prediction, mix, per_frame, to_x0
 from unstatic.models.transformer import AnchorMemory, TextMemory, VideoTransformer
 from unstatic.training.step import StepOutput
 
+TOP_LEVELS = Uniform(low=0.95)
 # The noise levels between which errors are reported apart; where the last begins, it is decided what is where
 BANDS = ((0.0, 0.33), (0.33, 0.67), (0.67, 0.9), (0.9, 1.0))
 
@@ -47,6 +48,9 @@ class DiffusionConfig:
     `weighting_floor` the velocity weighting stops growing: many frames are nearly clean history, and what
     little is left to predict in them would drown the rest.
 
+    Films begin in static alone, which hardly any of these levels is: a share `top_levels` of them is drawn
+    from the highest ones, `TOP_LEVELS`, instead.
+
     Where a latent shows an object an error counts `object_weight` times, up to the first of `object_levels`;
     from the second on it counts once. What an object looks like is decided in few places; but under much
     static, where it could be anywhere, such a weight would teach the network to see objects everywhere.
@@ -58,6 +62,7 @@ class DiffusionConfig:
     level_mean: float = 0.4
     level_std: float = 1.0
     uniform_from: float = 0.7
+    top_levels: float = 0.0
     history: float = 0.5
     clean_history: float = 0.4
     history_level: float = 0.3
@@ -177,6 +182,9 @@ def draw_chunk_levels(
     From the cut on, levels are drawn as everywhere. There is always a chunk after the cut.
     """
     levels = sampler((num_samples, chunks), generator)
+    if config.top_levels:
+        on_top = chance(config.top_levels, (num_samples, chunks), generator)
+        levels = torch.where(on_top, TOP_LEVELS((num_samples, chunks), generator), levels)
     cut = torch.randint(1, max(chunks, 2), (num_samples, 1), generator=generator)
     streaming = chance(config.history, (num_samples, 1), generator)
     is_history = streaming & (torch.arange(chunks) < cut) & (chunks > 1)

@@ -159,3 +159,22 @@ def test_a_scheduler_that_tells_still_takes_what_it_took(engine: DiffusersEngine
     with telling(Silent(), {}, lambda: None):
         assert inspect.signature(engine.pipeline.scheduler.step) == before
     assert inspect.signature(engine.pipeline.scheduler.step) == before
+
+
+def test_a_pipeline_that_does_not_fit_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = open_model(tiny_pipelines.saved("ltx", tmp_path))
+    with monkeypatch.context() as changed:
+        changed.setattr("unstatic.models.room.available_bytes", lambda _: 1_000)
+        with pytest.raises(
+            InputError, match=r"the weights of tiny-ltx take 456 kB in float32 on cpu, and 1\.0 kB"
+        ):
+            load_bridged(model, device="cpu")
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.")
+
+    monkeypatch.setattr("diffusers.LTXPipeline.to", full)
+    with pytest.raises(InputError, match="tiny-ltx does not fit into the memory of cpu"):
+        load_bridged(model, device="cpu")

@@ -1,6 +1,7 @@
 """What people type becomes a caption: nothing said is lost, nothing held out is used, twice is once."""
 
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,20 @@ from unstatic.world import vocabulary
 from unstatic.world.captions import caption
 from unstatic.world.vocabulary import Words
 
+STRANGE = " ".join("".join(chr(97 + (n * k) % 26) for k in (3, 5, 7, 11, 13, 17)) for n in range(4_500))
 PHRASES = st.lists(st.sampled_from(sorted(" ".join(phrase) for phrase in lexicon().phrases)), max_size=9)
 PROMPTS = st.one_of(PHRASES.map(" ".join), st.text(max_size=40))
 SUITES = ("objects", "animals", "pairs", "cameras", "held-out", "first-light")
+
+
+@pytest.mark.parametrize("text", ["red ", "red, ", "a red and a ", "rolling ", "zxqw ", f"{STRANGE} "])
+def test_the_longest_texts_are_read_in_a_moment(text: str):
+    """A server reads prompts before it knows whether they are paid for: "red red ..." took half a minute."""
+    text = (text * 32_000)[:32_000]
+    expand("a red bal")
+    began_s = time.process_time()
+    expand(text)
+    assert time.process_time() - began_s < 4
 
 
 def held_out_pieces() -> set[str]:

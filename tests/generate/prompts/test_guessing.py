@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unstatic.generate.prompts.guessing import LEAST_LIKENESS, distance, embed, guess
+from unstatic.generate.prompts.guessing import LEAST_LIKENESS, MOST_GUESSED, distance, embed, guess
 
 
 @pytest.mark.parametrize(
@@ -41,6 +41,12 @@ def test_real_words_and_other_things_are_taken_for_nothing():
         "xq",
     ]
     assert guess(words) == {}
+
+
+def test_of_a_long_text_only_the_first_words_are_guessed():
+    strange = [f"{'x' * (number // 26)}{chr(97 + number % 26)}q" for number in range(MOST_GUESSED)]
+    assert guess([*strange[:-1], "hosre"]) == {"hosre": "horse"}
+    assert guess([*strange, "hosre"]) == {}
 
 
 @pytest.mark.parametrize(

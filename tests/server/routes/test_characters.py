@@ -4,15 +4,18 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from serving import add_key, begin, client_of, write_film, write_image
+from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from unstatic.server.accounts import TIERS
 from unstatic.server.state import Server
-from unstatic.server.tables import Account
+from unstatic.server.sweep import DAY_S, LINGER_S, STEADY_S, Sweeper
+from unstatic.server.tables import Account, Character
 
 
 def make(client: TestClient, film: Path, name: str = "Mossy", **headers: str):
@@ -141,6 +144,51 @@ def test_f42_an_account_keeps_as_many_characters_as_its_tier_may(
     kept = next(each.json()["id"] for each in answers if each.status_code == 200)
     assert client.delete(f"/v1/videos/characters/{kept}").status_code == 200
     assert make(client, film).status_code == 200
+
+
+def test_f42_an_account_makes_no_more_than_twice_as_many_characters_a_day(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clock: Any
+):
+    monkeypatch.setitem(TIERS, "creator", replace(TIERS["creator"], characters=2))
+    film, codes = write_film(tmp_path / "film.mp4"), list[int]()
+    for _ in range(6):
+        answer = make(client, film)
+        codes.append(answer.status_code)
+        client.delete(f"/v1/videos/characters/{answer.json().get('id')}")
+    assert codes == [200] * 4 + [429] * 2
+    assert (answer.json()["error"]["code"], answer.headers["Retry-After"]) == ("daily_limit_exceeded", "120")
+    clock.now_s += 86_400
+    assert make(client, film).status_code == 200
+
+
+def test_f42_a_clip_goes_soon_after_its_character_and_its_row_after_a_day(
+    client: TestClient, server: Server, tmp_path: Path, clock: Any
+):
+    sweeper = Sweeper(server.database, server.storage, server.settings, monotonic=clock)
+    sweeper.look()
+    clock.now_s += STEADY_S
+    film = write_film(tmp_path / "film.mp4")
+    ids = [make(client, film, f"Mossy {number}").json()["id"] for number in range(3)]
+    body = {"prompt": "Mossy 2 runs", "characters": [{"id": ids[2]}]}
+    waiting = client.post("/v1/videos", json=body).json()["id"]
+
+    def left() -> tuple[int, int]:
+        with server.database.reading() as session:
+            rows = session.scalar(select(func.count()).select_from(Character)) or 0
+        return len(list(server.storage.list("characters"))), rows
+
+    for name in ids[1:]:
+        client.delete(f"/v1/videos/characters/{name}")
+    for wait_s, clips in ((LINGER_S - 1, 3), (1, 2)):  # a film that waits shows one of them
+        clock.now_s += wait_s
+        sweeper.look()
+        assert left() == (clips, 3)
+    client.delete(f"/v1/videos/{waiting}")
+    sweeper.look()
+    assert left() == (1, 3)
+    clock.now_s += DAY_S
+    sweeper.look()
+    assert left() == (1, 1)
 
 
 @pytest.mark.parametrize("fault", ["database", "storage"])

@@ -4,10 +4,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+import httpx
 import openai
 import pytest
 import uvicorn
 from fastapi import FastAPI
+from listening import listening
 from serving import add_key, application, client_of
 from sqlalchemy import func, select
 from starlette.testclient import TestClient
@@ -189,8 +191,49 @@ def test_f31_without_a_key_there_is_nothing(app: FastAPI, client: TestClient):
         assert stranger.post(PATH, json={"url": URL}).status_code == 401
 
 
-def test_an_account_has_so_many(client: TestClient):
+def test_an_account_has_so_many(client: TestClient, monkeypatch: pytest.MonkeyPatch):
     for _ in range(webhooks.MOST_ENDPOINTS):
         make(client)
+    looked_up: list[object] = []
+    monkeypatch.setattr(
+        "unstatic.server.routes.endpoints.check_target", lambda *given: looked_up.append(given)
+    )
     answer = client.post(PATH, json={"url": URL})
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "too_many_endpoints")
+    assert client.post(f"{PATH}/we_{'0' * 32}", json={"url": URL}).status_code == 404
+    assert looked_up == []
+
+
+def test_f27_names_that_take_long_to_be_resolved_keep_nobody_else_waiting(
+    app: FastAPI,
+    database: Database,
+    account: Account,
+    make_account: MakeAccount,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    arrived, answers = threading.Event(), list[int]()
+    monkeypatch.setattr("unstatic.server.fetching._addresses", lambda *_: [arrived.wait(60), "127.0.0.1"][1:])
+    keys = [add_key(database, each.id) for each in (account, make_account())]
+    ada, bob = ({"Authorization": f"Bearer {each}"} for each in keys)
+    body = {"url": "https://slow.example.org/hook"}
+    with listening(app) as address:
+        where = f"{address}/webhook_endpoints"
+
+        def post() -> None:
+            answers.append(httpx.post(where, json=body, headers=ada, timeout=60).status_code)
+
+        posts = [threading.Thread(target=post) for _ in range(50)]
+        for each in posts:
+            each.start()
+        try:
+            until_s = time.monotonic() + 30
+            while len(answers) < 48 and time.monotonic() < until_s:
+                time.sleep(0.02)
+            assert answers == [429] * 48
+            assert httpx.get(f"{address}/videos", headers=bob, timeout=10).status_code == 200
+        finally:
+            arrived.set()
+            for each in posts:
+                each.join()
+        assert sorted(answers) == [200] * 2 + [429] * 48
+        assert httpx.post(where, json=body, headers=ada).status_code == 200

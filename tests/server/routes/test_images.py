@@ -106,6 +106,18 @@ def test_a_picture_that_cannot_be_made_is_an_error(client: TestClient, server: S
     assert answers[0].json()["error"]["code"] == "out_of_memory"
 
 
+def test_f25_addresses_of_pictures_are_asked_no_more_often_than_a_key_may_ask(
+    app: FastAPI, client: TestClient, server: Server, tmp_path: Path
+):
+    with working(server, tmp_path):
+        answer = client.post("/v1/images/generations", json=BODY | {"response_format": "url"})
+    url = answer.json()["data"][0]["url"]
+    server.rates.a_minute = 3
+    with client_of(app) as browser:
+        assert [browser.get(url).status_code for _ in range(5)] == [200] * 3 + [429] * 2
+        assert browser.get(url.replace("expires=", "expires=1")).status_code == 404
+
+
 def test_films_and_pictures_are_told_apart(client: TestClient, server: Server, tmp_path: Path):
     with working(server, tmp_path):
         answer = client.post("/v1/images/generations", json=BODY | {"response_format": "url"})

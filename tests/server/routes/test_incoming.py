@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 from listening import listening
 from PIL import Image
-from serving import add_key, client_of, write_image
+from serving import add_key, client_of, finish, write_image
 from starlette.testclient import TestClient
 
 from unstatic.server import asking
@@ -81,7 +81,7 @@ def test_f27_f28_files_that_wait_for_their_turn_keep_nobody_else_waiting(
         uploads = [
             threading.Thread(target=lambda: answers.append(send(ada, png).status_code)) for _ in range(40)
         ]
-        with server.turns, server.turns:  # two videos that take minutes
+        with server.turns.of("one"), server.turns.of("two"):  # two videos that take minutes
             for upload in uploads:
                 upload.start()
             wait_for(lambda: len(answers) >= 36)
@@ -125,6 +125,61 @@ def test_f42_who_may_ask_for_nothing_has_no_file_looked_at(
         ]
     assert [each.json()["error"]["code"] for each in answers] == ["insufficient_quota"] * 3
     assert (looked, stored(server)) == ([], [])
+
+
+def test_f42_who_may_ask_for_nothing_has_no_prompt_read(
+    app: FastAPI, database: Database, make_account: MakeAccount, monkeypatch: pytest.MonkeyPatch
+):
+    read: list[object] = []
+    monkeypatch.setattr(asking, "plan", lambda *given: read.append(given))
+    cards = [{"at": each, "prompt": "a ball"} for each in range(4)]
+    with client_of(app, add_key(database, make_account(balance=0).id)) as client:
+        answers = [
+            client.post("/v1/videos", json={"prompt": "a ball"}),
+            client.post("/v1/videos/storyboards", json={"seconds": 4, "cards": cards}),
+            client.post("/v1/images/generations", json={"prompt": "a ball", "n": 4}),
+        ]
+    assert [each.json()["error"]["code"] for each in answers] == ["insufficient_quota"] * 3
+    assert read == []
+
+
+def test_f27_an_account_has_so_many_letters_read_at_a_time(
+    app: FastAPI, server: Server, database: Database, account: Account, make_account: MakeAccount
+):
+    keys = [add_key(database, each.id) for each in (account, make_account())]
+    with client_of(app, keys[0]) as ada, client_of(app, keys[1]) as bob:
+        for left, status in ((5, 429), (6, 200)):
+            with server.planned.of(account.id, asking.MOST_LETTERS - left):
+                answer = ada.post("/v1/videos", json={"prompt": "a ball"})
+                assert answer.status_code == status
+                assert bob.post("/v1/videos", json={"prompt": "a ball"}).status_code == 200
+        cards = [{"at": each / 4, "prompt": "ball " * 6_000} for each in range(4)]
+        body = {"seconds": 4, "cards": cards}  # more letters than a share is read alone
+        with server.planned.of(account.id):
+            assert ada.post("/v1/videos/storyboards", json=body).json()["error"]["code"] == "busy"
+
+
+@pytest.mark.parametrize("balance", [4, 5])  # what is left is nothing, or too little
+def test_f42_who_lacks_credits_has_no_film_copied(
+    balance: int,
+    app: FastAPI,
+    server: Server,
+    database: Database,
+    make_account: MakeAccount,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    copied: list[str] = []
+    with client_of(app, add_key(database, make_account(balance=balance).id)) as client:
+        video = client.post("/v1/videos", json={"prompt": "a ball"}).json()["id"]
+        finish(server, tmp_path)
+        monkeypatch.setattr(type(server.storage), "put_file", lambda _, key, __: copied.append(key))
+        answers = [
+            client.post(f"/v1/videos/{video}/remix", json={"prompt": "a cube"}),
+            client.post("/v1/videos/edits", json={"prompt": "a cube", "video": {"id": video}}),
+        ]
+    assert [each.json()["error"]["code"] for each in answers] == ["insufficient_quota"] * 2
+    assert copied == []
 
 
 def test_f25_f42_what_was_asked_for_once_is_answered_again_when_the_credits_are_spent(
@@ -175,7 +230,7 @@ def test_f1_all_that_is_kept_of_an_upload_while_it_is_looked_at_lies_in_the_spoo
     png, key, answers = picture(tmp_path), add_key(database, account.id), list[Any]()
     with listening(app) as address, asker(address, key) as client:
         upload = threading.Thread(target=lambda: answers.append(send(client, png)))
-        with server.turns, server.turns:
+        with server.turns.of("one"), server.turns.of("two"):
             upload.start()
             wait_for(lambda: list(server.spool.glob("request-*/unstatic-*/upload")))
             (folder,) = server.spool.iterdir()

@@ -67,14 +67,15 @@ def test_f31_f34_figures_are_for_this_machine_and_for_who_administers(
     with database.writing() as session:
         change_tier(session, admin.id, "admin")
     for account, status in ((None, 401), (other, 403), (admin, 200)):
-        with client_of(app, None if account is None else add_key(database, account.id)) as stranger:
+        key = None if account is None else add_key(database, account.id)
+        with client_of(app, key, peer="203.0.113.7") as stranger:
             assert stranger.get("/metrics").status_code == status
             assert stranger.get("/healthz").json() == stranger.get("/readyz").json() == {"status": "ok"}
     with TestClient(app, client=("::1", 1)) as local:
         assert local.get("http://[::1]:8000/metrics").status_code == 200
         assert local.get("http://evil.example/metrics").status_code == 401  # a name that leads here
-        headers = {"Origin": "https://evil.example"}
-        assert local.get("http://localhost/metrics", headers=headers).status_code == 401
+        for headers in ({"Origin": "https://evil.example"}, {"X-Forwarded-For": "203.0.113.7"}):
+            assert local.get("http://localhost/metrics", headers=headers).status_code == 401
 
 
 def test_f34_without_accounts_no_page_from_elsewhere_reads_figures(tmp_path: Path):

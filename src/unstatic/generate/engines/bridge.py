@@ -26,6 +26,7 @@ from unstatic.generate.request import Plan
 from unstatic.models.bridged import FRAME_COUNTS, pipeline_class
 from unstatic.models.manifest import INDEX_NAME, InstalledModel, Manifest
 from unstatic.models.open_manifest import read_json
+from unstatic.models.room import check_room
 
 Told = Callable[[], object]
 VOCABULARIES = ("tokenizer.json", "spiece.model", "tokenizer.model", "vocab.json", "vocab.txt")
@@ -90,6 +91,7 @@ def load_bridged(
     check_tokenizers(model.folder)
     kind = pipeline_class(read_json(model.folder / INDEX_NAME)["_class_name"])
     precision = dtype or (torch.bfloat16 if target.type == "cuda" else torch.float32)
+    check_room(model, target, precision)
     try:
         pipeline = kind.from_pretrained(
             model.folder, dtype=precision, local_files_only=True, use_safetensors=True
@@ -97,7 +99,13 @@ def load_bridged(
     except (OSError, ValueError, RuntimeError, TypeError, ImportError, AttributeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{model.folder} cannot be loaded by diffusers ({reason}): pull it again") from None
-    pipeline.to(target)
+    try:
+        pipeline.to(target)
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"{model.manifest.name} does not fit into the memory of {target}: close other programs, or take a"
+            " smaller model or --device cpu"
+        ) from None
     pipeline.set_progress_bar_config(disable=True)
     return DiffusersEngine(model.manifest, pipeline, target)
 

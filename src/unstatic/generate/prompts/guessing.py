@@ -5,8 +5,8 @@ no "horse"). The meaning of a word is its MiniLM sentence embedding, compared wi
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
-from itertools import pairwise
+from functools import cache, lru_cache
+from itertools import islice, pairwise
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,13 +18,18 @@ from unstatic.models.text import MINILM_FOLDER, VOCABULARY_NAME, MiniLM, load_mi
 LEAST_LIKENESS = 0.74
 SHORTEST_MISTYPED = 4
 LONG_WORD = 8  # may hold two mistakes
+MOST_GUESSED = 100  # words of a prompt; a text with more strange ones is about other things anyway
+REMEMBERED = 10_000
 SLOTS_OF_THINGS = frozenset({"shape", "animal", "colour"})
 SLOTS_OF_MEANING = frozenset({"shape", "animal", "colour", "material", "event", "motion", "floor", "sky"})
 
 
 def guess(words: Iterable[str]) -> dict[str, str]:
-    """Return the known word that each word is taken for; words like nothing known are left out."""
-    wanted = list(dict.fromkeys(words))
+    """Return the known word that each word is taken for; words like nothing known are left out.
+
+    Only the first `MOST_GUESSED` words are looked at.
+    """
+    wanted = list(islice(dict.fromkeys(words), MOST_GUESSED))
     found = {word: _spelled(word) for word in wanted}
     strange = [word for word in wanted if not found[word] and _is_word(word)]
     found |= _meant(strange) if strange else {}
@@ -54,7 +59,7 @@ def _spellings() -> dict[str, list[str]]:
     return found
 
 
-@cache
+@lru_cache(REMEMBERED)
 def _spelled(word: str) -> str:
     """Return the known word that `word` mistypes: letters repeated, one wrong, or two of a long word."""
     if word in _real_words():
@@ -76,7 +81,7 @@ def _names(word: str) -> bool:
     return any(sense.slot in SLOTS_OF_THINGS for sense in lexicon().phrases[word,])
 
 
-@cache
+@lru_cache(REMEMBERED)
 def _squeezed(word: str) -> str:
     """Drop repeated letters: "runnning", "woooolf"."""
     return "".join(letter for before, letter in pairwise(f" {word}") if letter != before)

@@ -8,6 +8,7 @@ from unstatic.generate.prompts.lexicon import Lexicon, Sense, Senses
 LOOKS = frozenset({"colour", "material", "size"})
 NOUNS = frozenset({"shape", "animal", "prop"})
 DEEDS = frozenset({"event", "motion"})
+FARTHEST = 24  # pieces of one thing: whoever piles up more looks than that means nothing by them
 PRONOUNS = frozenset({"you", "i", "we", "u", "it", "they"})
 
 
@@ -74,14 +75,13 @@ def noun_after(pieces: Sequence[Piece], at: int) -> Piece | None:
     `at` is the number of the first piece after that word.
     """
     ends = NOUNS | {"ground", "floor", "objects", "heaven"}
-    while at < len(pieces):
-        piece = pieces[at]
+    for number in range(at, min(at + FARTHEST, len(pieces))):
+        piece = pieces[number]
         if piece.has(ends):
             return piece
-        passes = piece.has(LOOKS | {"taste"}) or piece.is_participle or _joins_looks(pieces, at)
+        passes = piece.has(LOOKS | {"taste"}) or piece.is_participle or _joins_looks(pieces, number)
         if not passes:
             return None
-        at += 1
     return None
 
 
@@ -101,7 +101,7 @@ def _is_look(pieces: Sequence[Piece], at: int) -> bool:
 def articles_before(pieces: Sequence[Piece], at: int) -> int:
     """Count what tells "a red and a blue ball" from "a red and blue ball": articles after "and"."""
     found = 0
-    for number in range(at - 1, 0, -1):
+    for number in range(at - 1, max(0, at - 1 - FARTHEST), -1):
         piece = pieces[number]
         if not (piece.has(LOOKS) or piece.text in ("a", "an", "and", ",")):
             break

@@ -95,7 +95,12 @@ def make(sent: WithBody) -> EndpointWithSecret:
         now, events = incoming.database.now(), tuple(body.event_types)
         return [webhooks.make(session, account.id, body.url, now, name=body.name, events=events).id]
 
-    return _shown_once(sent, body, write, check=lambda: _check(incoming, body.url))
+    def check() -> None:
+        with incoming.database.reading() as session:
+            webhooks.check_room(session, incoming.account_id)
+        _check(incoming, body.url)
+
+    return _shown_once(sent, body, write, check=check)
 
 
 @router.get("")
@@ -130,6 +135,8 @@ def change(endpoint_id: str, sent: WithBody) -> EndpointAnswer:
     """Change an endpoint, disable it, or enable it again."""
     body, incoming = read_body(ChangeBody, sent.form.fields), sent.incoming
     if body.url is not None:
+        with incoming.database.reading() as session:
+            _held(session, incoming, endpoint_id)
         _check(incoming, body.url)
     with incoming.database.writing() as session:
         endpoint = _held(session, incoming, endpoint_id, lock=True)
@@ -195,9 +202,10 @@ def _shown_once(
 
 
 def _check(incoming: Incoming, url: str) -> None:
-    """Raise ApiError 400 for an address that nothing is sent to."""
+    """Raise ApiError 400 for an address that nothing is sent to, 429 while others are looked up for long."""
     try:
-        check_target(url, webhooks.policy_of(incoming.server.settings))
+        with incoming.server.lookups.of(incoming.account_id):
+            check_target(url, webhooks.policy_of(incoming.server.settings))
     except FetchError as error:
         raise ApiError(400, str(error), code=error.code, param="url") from None
 

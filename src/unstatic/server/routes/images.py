@@ -75,6 +75,7 @@ def show(
         job = session.scalars(wanted).one_or_none() if ID.fullmatch(image_id) else None
     if job is None or job.status != jobs.COMPLETED:
         raise not_found("image", image_id)
+    server.rates.take(f"image {job.account_id}")  # whoever shows it: an address may be anywhere
     headers = {"X-Content-Type-Options": "nosniff", "Cache-Control": "private, max-age=3600"}
     return Response(
         _content(server, job, output_format), media_type=f"image/{output_format}", headers=headers

@@ -3,6 +3,7 @@
 Who asks is known before a byte of the body is read.
 """
 
+import ipaddress
 import re
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -28,6 +29,8 @@ from unstatic.server.tables import Account, Job
 
 ERRORS: dict[int | str, dict[str, Any]] = {"4XX": {"model": Error}, "5XX": {"model": Error}}
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+# Where a proxy says for whom it asks
+FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 ID = re.compile(r"[a-z]{1,12}_[0-9a-f]{32}", re.ASCII)
 POLL_AFTER_MS, AGAIN_S = "500", 15.0
 
@@ -110,12 +113,23 @@ class Watch:
 
 
 def check_origin(request: Request) -> None:
-    """Raise ApiError 403 if a page from elsewhere asks: without keys a browser could be made to."""
-    host = _hostname(f"//{request.headers.get('host', '')}")
-    origin = request.headers.get("origin")
-    if host not in LOOPBACK or (origin is not None and _hostname(origin) not in LOOPBACK):
+    """Raise ApiError 403 if it is no program of this machine that asks for itself.
+
+    Without keys a page from elsewhere could make a browser here ask, and a proxy asks for everybody.
+    """
+    host, origin = _hostname(f"//{request.headers.get('host', '')}"), request.headers.get("origin")
+    named = host in LOOPBACK and (origin is None or _hostname(origin) in LOOPBACK)
+    if not named or not _is_near(request) or any(each in request.headers for each in FORWARDED):
         message = "without accounts this server answers to localhost only: see how accounts are made"
         raise ApiError(403, message, code="foreign_origin")
+
+
+def _is_near(request: Request) -> bool:
+    """Return whether this machine is at the other end."""
+    try:
+        return ipaddress.ip_address(request.client.host if request.client else "").is_loopback
+    except ValueError:
+        return False
 
 
 def _hostname(address: str) -> str | None:
@@ -177,12 +191,17 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
     incoming, form = sent.incoming, sent.form
     server, request = incoming.server, incoming.request
     attempt = attempt_of(request.headers, request.url.path, body, form.files)
-    with asking(server, incoming.account_id, form, check=lambda: _check_early(incoming)) as one:
+    with asking(
+        server, incoming.account_id, form, check=lambda: limits.check_upload(incoming.caller.tier)
+    ) as one:
 
         def prepare() -> list[Asked]:
+            _check_room(incoming, 0.0, 1)  # before a word is read
             asked = ask(one)
             if any(isinstance(each, Path) for each in one.waiting.values()):  # also from addresses
                 limits.check_upload(incoming.caller.tier)
+            if one.waiting:  # before a film is copied
+                _check_room(incoming, max(each.seconds for each in asked), sum(each.cost for each in asked))
             one.store()
             return asked
 
@@ -207,13 +226,12 @@ def make_jobs(sent: Sent, body: Body, ask: Callable[[Asking], list[Asked]]) -> l
         return list(session.scalars(select(Job).where(Job.id.in_(made)).order_by(Job.number)))
 
 
-def _check_early(incoming: Incoming) -> None:
-    """Raise ApiError for who may send no files or ask for nothing now, before anything is looked at."""
-    limits.check_upload(incoming.caller.tier)
+def _check_room(incoming: Incoming, seconds: float, cost: int) -> None:
+    """Raise ApiError for who may not ask for so much now; what is written in the end is checked again."""
     with incoming.database.reading() as session:
         account = session.get_one(Account, incoming.account_id)
-        limits.check_new_job(session, account, 0.0, incoming.database.now(), incoming.server.settings)
-        ledger.check_balance(account, 1)
+        limits.check_new_job(session, account, seconds, incoming.database.now(), incoming.server.settings)
+        ledger.check_balance(account, cost)
 
 
 def make_video(

@@ -1,6 +1,5 @@
 """What whoever operates the server asks: whether it lives, whether it can work, and how it fares."""
 
-import ipaddress
 from typing import Literal
 
 from fastapi import APIRouter, Request, Response
@@ -51,8 +50,7 @@ def metrics(request: Request) -> Response:
 def _is_local(request: Request) -> bool:
     """Return whether a program of this machine asks, and no page in its browser that another host sent."""
     try:
-        peer = ipaddress.ip_address(request.client.host if request.client else "")
         check_origin(request)
-    except (ValueError, ApiError):
+    except ApiError:
         return False
-    return peer.is_loopback
+    return True

@@ -1,0 +1,68 @@
+"""Names that overwrite nothing, though their files come minutes later and others look for names meanwhile.
+
+Whoever was given a name holds a lock on a hidden file beside it. Locks end with their process: what is left
+of one that was killed claims nothing.
+"""
+
+import os
+from itertools import count
+from pathlib import Path
+
+_claims: dict[Path, int] = {}
+
+
+def unused_path(directory: Path, stem: str, suffix: str) -> Path:
+    """Return the first of stem.suffix, stem-2.suffix, stem-3.suffix, ... not yet in `directory`.
+
+    No other process is given the same until `release_names`.
+    """
+    path = directory / f"{stem}{suffix}"
+    for number in count(2):
+        if not path.exists() and _claim(path):
+            break
+        path = directory / f"{stem}-{number}{suffix}"
+    return path
+
+
+def release_names() -> None:
+    """Let go of all names that this process was given: their files are there, or never will be."""
+    for claim, handle in _claims.items():
+        claim.unlink(missing_ok=True)
+        os.close(handle)
+    _claims.clear()
+
+
+def _claim(path: Path) -> bool:
+    """Return whether a name is this process's now; where nothing can be written, others will say so."""
+    claim = path.absolute().with_name(f".{path.name}.claim")
+    if claim in _claims:
+        return True
+    try:
+        # On Windows the file goes with its last handle, and nobody else may open it
+        handle = os.open(claim, os.O_RDWR | os.O_CREAT | getattr(os, "O_TEMPORARY", 0), 0o600)
+    except OSError:
+        return os.name == "posix" or not claim.exists()
+    if os.name == "posix" and not (_is_locked(handle) and _is(claim, handle)):
+        os.close(handle)
+        return False
+    _claims[claim] = handle
+    return not path.exists()  # whoever held the name before may have used it
+
+
+def _is_locked(handle: int) -> bool:
+    """Try to lock an open file, and return whether that went well."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _is(path: Path, handle: int) -> bool:
+    """Tell whether a path is the file that is open: whoever held it may have removed it meanwhile."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except OSError:
+        return False
