@@ -201,9 +201,10 @@ def nano_64() -> Preset:
             ),
             windows=windows((64, 16, 12), (0.25, 0.35, 0.4)),
             steps=6,
+            guidance=4.0,
         ),
         compression=NANO_COMPRESSION,
-        sampling=SamplingDefaults(steps=24, guidance=4.0, solver="multistep", shift=1.5, history_sigma=0.1),
+        sampling=SamplingDefaults(steps=24, guidance=2.0, solver="multistep", shift=1.5, history_sigma=0.1),
     )
 
 
