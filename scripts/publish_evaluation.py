@@ -32,7 +32,7 @@ ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 REPORT, FACTS = DOCS / "reference" / "evaluation.md", DOCS / "reference" / "evaluation.json"
 TABLE = re.compile(r"(<!-- evaluation -->\n).*?(<!-- /evaluation -->)", re.DOTALL)
-FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->([^ |\n<]*)")
+FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->((?:-?\d+(?:\.\d+)?%?|None|\?+)?)")
 # Lists of single answers, clips and films
 NO_PARTS = ("bench",)
 SECTION = re.compile(r"^## (.+)\n\n((?:(?!^## ).*\n?)*)", re.MULTILINE)

@@ -45,9 +45,9 @@ def test_a_figure_is_what_the_facts_have():
 
 
 def test_figures_and_tables_of_a_document_are_replaced():
-    text = "| PSNR <!-- figure: reconstruction / whole / pooled -->?? dB | x |"
-    filled = with_figures(text, FACTS)
-    assert filled == "| PSNR <!-- figure: reconstruction / whole / pooled -->31.23 dB | x |"
+    mark = "<!-- figure: reconstruction / whole / pooled -->"
+    filled = with_figures(f"| PSNR {mark}?? dB ({mark}12.5), {mark}. | x |", FACTS)
+    assert filled == f"| PSNR {mark}31.23 dB ({mark}31.23), {mark}31.23. | x |"
     assert with_figures(filled, FACTS) == filled
     table = with_table("before\n<!-- evaluation -->\nold\n<!-- /evaluation -->\nafter\n", FACTS)
     assert "| colour | 90.0% [60%, 98%] | 95% |" in table
