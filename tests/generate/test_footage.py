@@ -252,7 +252,7 @@ def test_a_span_of_an_uneven_film_has_the_frames_of_the_whole(
 
 def test_a_span_of_a_long_film_is_kept(tmp_path: Path, manifest: Manifest):
     path = write_film(tmp_path / "long.mp4", noise(480)[:, :16, :32], coded={"g": "16"}, sound_s=30)
-    whole = read_source(path, replace(manifest, max_seconds=60)).frames
+    whole = read_source(path, replace(manifest, max_seconds=60.0)).frames
     source = read_source(path, manifest, keep=Span(20, 21))
     assert np.array_equal(source.frames, whole[320:336])
     assert source.warnings[0].endswith("has sound: films made here are silent")
