@@ -89,9 +89,9 @@ def _run(arguments: list[str]) -> int:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _throw_away()
-        where = error.filename or "stdout"
-        return _complain(f"cannot write to {where}: {error.strerror}, make room", UnstaticError.exit_code)
+        _let_stdout_go()
+        place = f" {error.filename}" if error.filename else ""
+        return _complain(f"cannot write{place}: {error.strerror}, make room", UnstaticError.exit_code)
     if signalled():
         return _complain("stopped, nothing was written", 128 + signalled())
     if code == StoppedError.exit_code:
@@ -99,9 +99,12 @@ def _run(arguments: list[str]) -> int:
     return code or 0
 
 
-def _throw_away() -> None:
-    """Let what could not be written to stdout go, or Python complains of it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _let_stdout_go() -> None:
+    """Throw away what stdout does not take, or Python complains of it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fix(error: typer.TyperException) -> str:

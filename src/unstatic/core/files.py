@@ -11,13 +11,17 @@ from typing import Any, cast
 from unstatic.core.errors import InputError, UnstaticError
 
 
+class WriteError(UnstaticError):
+    """A file could not be written, for example on a disk that is full."""
+
+
 @contextmanager
 def complaint(path: Path) -> Generator[None]:
-    """Turn what the system says, of a full disk for example, into an UnstaticError about `path`."""
+    """Turn what the system says while the block writes into a WriteError about `path`."""
     try:
         yield
     except OSError as error:
-        raise UnstaticError(f"cannot write {path}: {error.strerror}, choose another place") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}, choose another place") from error
 
 
 @contextmanager
@@ -25,13 +29,14 @@ def atomic_path(path: Path) -> Generator[Path]:
     """Yield a temporary path beside `path` with the same suffix; it becomes `path` when the block ends well.
 
     The data is on disk before the name appears. After any exception, Ctrl-C included, nothing is left and a
-    file that was there before is untouched.
+    file that was there before is untouched. Raises WriteError if that fails when the block has ended.
     """
     temporary = _temporary(path)
     try:
         yield temporary
-        _flush(temporary)
-        os.replace(temporary, path)
+        with complaint(path):
+            _flush(temporary)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

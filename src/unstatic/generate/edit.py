@@ -47,11 +47,12 @@ def recut(
     video: UInt8[np.ndarray, "t h w 3"],
     manifest: Manifest,
     *,
-    keep: tuple[float | int, float | int],
+    keep: tuple[float | int, float | int] | None = None,
     before: float | int = 0,
     after: float | int = 0,
 ) -> Request:
-    """Keep the span `keep` of a video, in seconds, and make `before` and `after` seconds on its sides."""
+    """Keep the span `keep` of a video, in seconds, or all, and make `before` and `after` seconds more."""
+    keep = (0, len(video) / manifest.fps) if keep is None else keep
     finite = all(map(math.isfinite, keep))
     start, stop = (round(second * manifest.fps) for second in keep) if finite else (0, 0)
     if not 0 <= start < stop <= len(video):

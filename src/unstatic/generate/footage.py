@@ -176,18 +176,9 @@ def _changes(
         yield f"{path} has sound: films made here are silent"
     if (cut := share_cut(given, native)) > SHARE_CUT_UNSAID:
         yield f"{path} is {given}: {cut:.0%} of it is cut away to fit the shape of {native}"
-    if given.width > native.width and given.height > native.height:
+    most = Size(native.width * manifest.enlarge, native.height * manifest.enlarge)
+    if given.width > most.width and given.height > most.height:  # larger than the films it makes
         yield f"{path} is {given}: what is kept of it is {native} here, enlarged"
-
-
-def fitted_frames(path: Path, manifest: Manifest) -> Iterator[Frame]:
-    """Yield the frames of a video in a model's nearest size and rate. Raises InputError if it is none."""
-    native: Size | None = None
-    with open_container(path) as opened:
-        film = Film(path, opened)
-        for picture in Clock(film.fps).played(film.frames(), manifest.fps):
-            native = native or nearest_shape(size_of(picture.pixels), manifest.sizes)
-            yield fit(picture.pixels[None], native)[0]
 
 
 @dataclass
