@@ -29,14 +29,13 @@ def atomic_path(path: Path) -> Generator[Path]:
     """Yield a temporary path beside `path` with the same suffix; it becomes `path` when the block ends well.
 
     The data is on disk before the name appears. After any exception, Ctrl-C included, nothing is left and a
-    file that was there before is untouched. Raises WriteError if that fails when the block has ended.
+    file that was there before is untouched.
     """
     temporary = _temporary(path)
     try:
         yield temporary
-        with complaint(path):
-            _flush(temporary)
-            os.replace(temporary, path)
+        _flush(temporary)
+        os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
