@@ -16,7 +16,7 @@ class WriteError(UnstaticError):
 
 
 @contextmanager
-def complaint(path: Path) -> Generator[None]:
+def writing_to(path: Path) -> Generator[None]:
     """Turn what the system says while the block writes into a WriteError about `path`."""
     try:
         yield

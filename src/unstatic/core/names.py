@@ -44,13 +44,13 @@ def _claim(path: Path) -> bool:
     except OSError:
         return os.name == "posix" or not claim.exists()
     _claims[claim] = handle
-    if os.name == "posix" and not (_is_locked(handle) and _is(claim, handle)):
+    if os.name == "posix" and not (_lock(handle) and _is(claim, handle)):
         os.close(_claims.pop(claim))
         return False
     return not path.exists()  # whoever held the name before may have used it
 
 
-def _is_locked(handle: int) -> bool:
+def _lock(handle: int) -> bool:
     """Lock an open file, and return whether no other process had; some network file systems have no locks."""
     import fcntl
 

@@ -42,7 +42,7 @@ def end_together(place: Place) -> None:
 def end_in_order() -> None:
     """Let SIGTERM and SIGHUP, the end of a terminal, stop this process as Ctrl-C does: nothing is left half.
 
-    Those that somebody ignores (nohup) stay ignored, and `signalled` returns what came. What comes while
+    Those that somebody ignores (nohup) stay ignored, and `code_of_end` says what came. What comes while
     things are put in order changes nothing; if they are not after `ORDER_S`, it ends the process.
     """
     for number in ENDS if current_thread() is main_thread() else ():
@@ -50,9 +50,9 @@ def end_in_order() -> None:
             signal.signal(number, _end)
 
 
-def signalled() -> int:
-    """Return the number of the signal that ended this process, 0 if it was none of `ENDS`."""
-    return _came[0][0] if _came else 0
+def code_of_end() -> int:
+    """Return the exit code of a process that a signal of `ENDS` stopped, 128 and its number, or else 0."""
+    return 128 + _came[0][0] if _came else 0
 
 
 def stop_already() -> None:

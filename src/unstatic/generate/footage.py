@@ -40,8 +40,9 @@ class Span(NamedTuple):
 
         Raises InputError if it has none.
         """
-        first = round(self.start_s * fps)
-        count = most if self.end_s is None else round(self.end_s * fps) - first
+        finite = math.isfinite(self.start_s) and (self.end_s is None or math.isfinite(self.end_s))
+        first = round(self.start_s * fps) if finite else -1
+        count = most if self.end_s is None or not finite else round(self.end_s * fps) - first
         if first < 0 or count < 1:
             raise InputError(f"keep {self} is no span: it must end after it begins, for example 0.5:3")
         return first, count
@@ -103,7 +104,7 @@ def read_source(
         raise InputError(f"{rest} is longer than the {most}: {fix}")
     if not read.frames or (not is_open and len(read.frames) < count):
         seconds = round(read.stop / manifest.fps, 2)
-        raise InputError(f"keep {keep} is no span of a video of {seconds:g} seconds")
+        raise InputError(f"keep {keep} is no span of a video of {seconds:g} seconds: give two times in it")
     return Source(frames=np.stack(read.frames), fps=manifest.fps, warnings=read.warnings)
 
 

@@ -307,7 +307,7 @@ def open_container(path: Path, *, container: str | None = None) -> Generator[Inp
                     _restrict(streams[0], path)
                 yield opened
     except (FFmpegError, OSError) as error:
-        raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error
+        raise InputError(f"cannot read {path} as a video: {_reason(error)}, give another file") from error
 
 
 def _restrict(stream: VideoStream, path: Path) -> None:
