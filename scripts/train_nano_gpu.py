@@ -348,7 +348,7 @@ def main() -> None:
     parser.add_argument("--start", help="a model of the same shapes whose transformer is trained on")
     options, settings = parser.parse_known_args()
     chosen = override(preset("nano-128"), settings)
-    chosen.diffusion.check()
+    chosen.diffusion.check_text()
     whole = find_model(options.autoencoder)
     path = whole.weights("autoencoder")
     if options.work == "latents":

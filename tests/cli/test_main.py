@@ -168,7 +168,7 @@ def test_a_full_disk_behind_stdout_is_one_line(folder: Path):
         )
     assert (ran.returncode, ran.stderr) == (
         1,
-        "unstatic: cannot write to stdout: No space left on device, make room\n",
+        "unstatic: cannot write: No space left on device, make room\n",
     )
 
 

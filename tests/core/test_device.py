@@ -77,8 +77,9 @@ def group(folder: Path, limit: str, used: int, cached: int = 0, *, version: int 
     new = version == 2
     (folder / ("memory.max" if new else "memory.limit_in_bytes")).write_text(f"{limit}\n")
     (folder / ("memory.current" if new else "memory.usage_in_bytes")).write_text(f"{used}\n")
-    name = "inactive_file" if new else "total_inactive_file"
-    (folder / "memory.stat").write_text(f"anon 12345\n{name} {cached}\nactive_file 9\n")
+    total = "" if new else "total_"
+    halves = f"{total}inactive_file {cached // 5}\n{total}active_file {cached - cached // 5}\n"
+    (folder / "memory.stat").write_text(f"anon 12345\n{halves}")
 
 
 def test_a_job_of_a_cluster_has_the_memory_that_its_groups_are_granted(tmp_path: Path):

@@ -76,3 +76,20 @@ def test_what_a_killed_process_leaves_claims_nothing(tmp_path: Path):
 
 def test_where_nothing_can_be_written_there_is_still_a_name(tmp_path: Path):
     assert unused_path(tmp_path / "missing", "ball", ".mp4").name == "ball.mp4"
+
+
+def test_where_there_are_no_locks_names_are_given_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Of some network file systems `flock` knows nothing."""
+    fcntl = pytest.importorskip("fcntl")
+
+    def unknown(*_: object) -> None:
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    assert unused_path(tmp_path, "ball", ".mp4").name == "ball.mp4"
+    (tmp_path / "ball.mp4").touch()
+    assert unused_path(tmp_path, "ball", ".mp4").name == "ball-2.mp4"
+    release_names()
+    assert [each.name for each in tmp_path.iterdir()] == ["ball.mp4"]

@@ -1,4 +1,6 @@
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -53,3 +55,28 @@ def test_one_process_is_left_as_it_is() -> None:
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
     stop_already()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_IGN
+
+
+ENDING = """
+import os, signal, sys, time
+from unstatic.core import processes
+processes.ORDER_S = float(sys.argv[1])
+processes.end_in_order()
+try:
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(9)
+except KeyboardInterrupt:
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+        os.kill(os.getpid(), number)
+    print("in order", processes.code_of_end())
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs SIGHUP")
+@pytest.mark.parametrize(("patience", "code", "said"), [("60", 0, "in order 129\n"), ("0", -1, "")])
+def test_what_comes_while_things_are_put_in_order_waits_but_not_for_ever(patience: str, code: int, said: str):
+    """The end of a terminal may be told twice; whoever hangs is ended by the next signal."""
+    ran = subprocess.run(
+        [sys.executable, "-c", ENDING, patience], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (code, said), ran.stderr

@@ -18,7 +18,7 @@ from unstatic.core.shapes import Size
 from unstatic.generate import edit
 from unstatic.generate.api import Model
 from unstatic.generate.engine import Frames, Preview, Progress, Warned
-from unstatic.generate.footage import read_mask, read_source
+from unstatic.generate.footage import Span, read_mask, read_source
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.media.read import read_video
@@ -172,7 +172,11 @@ def test_an_edit_of_files_is_that_of_their_frames(model: Model, films: Path, nam
     task, videos, said, length = EDITS[name]
     made = getattr(model, task.__name__)(*(films / each for each in videos), prompt="a ball", **said, **QUICK)
     assert (made.frames.shape, made.fps) == ((length, 64, 64, 3), 16)
-    frames = [read_source(films / each, model.manifest, size=Size(32, 32)).frames for each in videos]
+    keep = Span(*said["keep"]) if "keep" in said else None
+    frames = [
+        read_source(films / each, model.manifest, size=Size(32, 32), keep=keep).frames for each in videos
+    ]
+    said = {key: value for key, value in said.items() if key != "keep"}
     asked = task(Request(prompt="a ball", expand=True, **QUICK), *frames, model.manifest, **said)
     assert np.array_equal(made.frames, model.make(plan(asked, model.manifest)).frames)
 

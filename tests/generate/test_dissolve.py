@@ -1,7 +1,5 @@
 """The chain made visible: every level is really walked, and the pictures show the levels that they say."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -9,13 +7,12 @@ from einops import rearrange
 from torch import Tensor
 
 from unstatic.core.errors import InputError
-from unstatic.generate.dissolve import Walk, appear, chain_to_static, dissolve, film, read_clip, sheet
+from unstatic.generate.dissolve import Walk, appear, chain_to_static, dissolve, film, sheet
 from unstatic.generate.engine import Progress
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk
 from unstatic.media.frames import to_frames
-from unstatic.media.write import write_video
 
 
 @pytest.fixture
@@ -129,22 +126,8 @@ def test_a_sheet_has_a_row_for_each_moment_and_a_column_for_each_level(engine: N
 # -------------------------------------------------------------------------------------------------- files
 
 
-def test_any_video_is_fitted_to_the_model(engine: NativeEngine, tmp_path: Path, make_frames):
-    write_video(tmp_path / "wide.mp4", make_frames(50, width=100, height=60), fps=25)
-    frames, is_cut = read_clip(tmp_path / "wide.mp4", engine.manifest)
-    assert frames.shape == (29, 32, 48, 3), (
-        "2 seconds are 32 frames at 16 a second, of which 29 are whole groups"
-    )
-    assert not is_cut
-
-
-def test_a_long_video_is_cut_and_says_so(engine: NativeEngine, tmp_path: Path, make_frames):
-    write_video(tmp_path / "long.mp4", make_frames(60, width=32, height=32), fps=12)
-    frames, is_cut = read_clip(tmp_path / "long.mp4", engine.manifest)
-    assert (len(frames), is_cut) == (65, True)
-
-
-def test_a_file_that_is_no_video_is_refused(engine: NativeEngine, tmp_path: Path):
-    (tmp_path / "notes.mp4").write_text("not a video")
-    with pytest.raises(InputError, match=r"notes\.mp4"):
-        read_clip(tmp_path / "notes.mp4", engine.manifest)
+def test_what_fills_no_latent_frame_is_left_out(engine: NativeEngine, make_frames):
+    clip, chain = make_frames(32, width=48, height=32), chain_to_static(3)
+    whole, part = (dissolve(engine, each, chain, seed=0) for each in (clip[:29], clip))
+    assert part.frames == 29
+    assert torch.equal(part.levels, whole.levels)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -82,7 +83,7 @@ def write_bars(
 
 def shown_by(path: Path) -> list[np.ndarray]:
     """Return the bars as each of the readers shows them."""
-    steady = read_steadily(path, container="mp4", fps=8, longest=4096)
+    steady = read_steadily(path, container="mp4", fps=Fraction(8), longest=4096)
     return [frame[len(frame) // 2, WIDTH // 2 :: WIDTH] for frame in (next(read_frames(path)), next(steady))]
 
 

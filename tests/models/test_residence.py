@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,6 +139,12 @@ class Pages:
         self.locked[address] = size
 
     def unlock(self, address: int) -> None:
+        maps = Path("/proc/self/maps")
+        spans = (
+            [line.split()[0].split("-") for line in maps.read_text().splitlines()] if maps.exists() else []
+        )
+        there = any(int(begin, 16) <= address < int(end, 16) for begin, end in spans)
+        assert there or not spans, "it is unlocked while it is there"
         del self.locked[address]
 
 

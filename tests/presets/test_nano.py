@@ -73,7 +73,7 @@ def test_few_steps_may_have_a_guidance_of_their_own():
     own = manifest(override(preset("nano-64"), ["few_steps.guidance=3"]))
     assert own.distilled is not None
     assert (own.defaults.guidance, own.distilled.guidance) == (preset("nano-64").sampling.guidance, 3.0)
-    same = manifest(override(preset("nano-64"), ["few_steps.guidance=0"]))
+    same = manifest(override(preset("nano-64"), ["few_steps.guidance=none"]))
     assert same.distilled is not None
     assert same.distilled.guidance is None
 
@@ -81,9 +81,9 @@ def test_few_steps_may_have_a_guidance_of_their_own():
 def test_a_transformer_must_read_what_the_text_encoder_says():
     more = override(preset("nano-64"), ["diffusion.text_encoder=minilm+3"])
     with pytest.raises(InputError, match=r"768 channels, the model reads 384: set .*text_width=768"):
-        more.diffusion.check()
+        more.diffusion.check_text()
     fitting = override(more, ["diffusion.model.text_width=768"])
-    fitting.diffusion.check()
+    fitting.diffusion.check_text()
     assert manifest(fitting).text_encoder == "minilm+3"
     with pytest.raises(InputError, match=r"no text encoder 'minilm\+2'"):
-        override(preset("nano-64"), ["diffusion.text_encoder=minilm+2"]).diffusion.check()
+        override(preset("nano-64"), ["diffusion.text_encoder=minilm+2"]).diffusion.check_text()

@@ -1,15 +1,17 @@
-"""How a spec becomes a plan, where no other test says it: characters."""
+"""How a spec becomes a plan, where no other test says it: characters, spans that are kept."""
 
 import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from unstatic.core.errors import InputError
 from unstatic.evals.prompts import load_suite
 from unstatic.generate.api import Model
+from unstatic.generate.footage import read_source
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Plan
 from unstatic.media.write import VideoWriter
@@ -90,3 +92,14 @@ def test_a_storyboards_cards_are_called_as_clients_do(nano: Model, planned: Plan
     ) as caught:
         plan_of(spec, nano, lambda key: tmp_path / key)
     assert "mp4" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("planned")
+def test_a_recut_keeps_its_span_alone(nano: Model, tmp_path: Path):
+    spec = Spec(task="recut", prompt="", seed=1, video="clip.mp4", keep=(0.5, 1.25), before=0.5, after=1.0)
+    made = plan_of(spec, nano, lambda key: tmp_path / key)
+    assert made.frames == 8 + 12 + 16
+    (kept,) = made.footage
+    assert (kept.first - made.skip, len(kept.frames)) == (8, 12)
+    whole = read_source(tmp_path / "clip.mp4", nano.manifest).frames
+    assert np.array_equal(kept.frames, whole[8:20])

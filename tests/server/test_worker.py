@@ -243,7 +243,9 @@ def test_f13_what_goes_wrong_has_a_code_and_a_broken_process_ends(
     assert "CUDA" not in (row(database).error_message or "")
 
 
+@pytest.mark.parametrize("where", ["of the storage", "of the worker"])
 def test_f8_a_full_disk_fails_the_job_and_the_next_one_is_made(
+    where: str,
     worker: Worker,
     database: Database,
     storage: Storage,
@@ -252,15 +254,19 @@ def test_f8_a_full_disk_fails_the_job_and_the_next_one_is_made(
 ):
     account = make_account()
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     ask(database, account)
     with monkeypatch.context() as patched:
-        patched.setattr(type(storage.place), "put", full)
+        if where == "of the storage":
+            patched.setattr(type(storage.place), "put", full)
+        else:
+            patched.setattr("unstatic.media.write.av.open", full)
         worker.work_once()
     job = row(database)
-    assert (job.status, job.error_code) == ("failed", "storage_full")
+    code = "storage_full" if where == "of the storage" else "storage_failed"
+    assert (job.status, job.error_code) == ("failed", code)
     ask(database, account)
     worker.work_once()
     with database.reading() as session:

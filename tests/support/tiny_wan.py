@@ -119,6 +119,13 @@ def autoencoder(kind: str) -> AutoencoderKLWan:
     )
 
 
+def shift_of(kind: str) -> float:
+    """Return the shift of the publishers, for films of 480p."""
+    if kind in (SEEN, BOTH_SEEN):
+        return 3.0 if kind == SEEN else 16.0
+    return {"2.1": 8.0, "2.2-14b": 12.0}.get(kind, 5.0)
+
+
 @cache
 def pipeline(kind: str) -> Any:
     """Return the pipeline of one of `KINDS` or `BESIDE`.
@@ -134,7 +141,7 @@ def pipeline(kind: str) -> Any:
         text_encoder=UMT5EncoderModel(text).eval(),
         vae=autoencoder(kind).eval(),
         scheduler=UniPCMultistepScheduler(
-            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
+            prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift_of(kind)
         ),
         transformer=transformer(channels, kind),
         transformer_2=transformer(channels, kind) if "14b" in kind else None,

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import UInt8
 
-    from unstatic.generate.footage import Source, Span
+    from unstatic.generate.footage import Span
     from unstatic.generate.request import Request
     from unstatic.models.manifest import Manifest
 
@@ -158,16 +158,12 @@ class Desk:
     def _read(self, paths: list[Path], keep: "Span | None") -> "list[Pixels]":
         """Read the videos, all in the shape that is asked for, or else in that of the first."""
         from unstatic.core.log import progress
-        from unstatic.generate.footage import expected_frames, read_source
-        from unstatic.generate.image import size_of
-        from unstatic.generate.request import native_size
+        from unstatic.generate.footage import expected_frames
+        from unstatic.generate.request import read_sources
 
-        manifest, sources = self.manifest, list["Source"]()
-        size = self.request.size and native_size(self.request.size, manifest)
-        with progress("reading", sum(expected_frames(path, manifest, keep) for path in paths)) as bar:
-            for path in paths:
-                sources.append(read_source(path, manifest, size=size, keep=keep, on_frame=bar.advance))
-                size = size_of(sources[0].frames[0])
+        expected = sum(expected_frames(path, self.manifest, keep) for path in paths)
+        with progress("reading", expected) as bar:
+            sources = read_sources(paths, self.request, self.manifest, keep=keep, on_frame=bar.advance)
             bar.resize(sum(len(source.frames) for source in sources))
         for warning in (warning for source in sources for warning in source.warnings):
             warn(warning)
@@ -282,7 +278,5 @@ def recut(
     desk = Desk(shared, prompt, [video], keep=kept_span(keep))
     from unstatic.generate import edit
 
-    kept, manifest = desk.videos[0], desk.manifest
-    all_of_it = 0, len(kept) / manifest.fps
-    asked = edit.recut(desk.request, kept, manifest, keep=all_of_it, before=before, after=after)
+    asked = edit.recut(desk.request, desk.videos[0], desk.manifest, before=before, after=after)
     desk.make(asked, f"{video.stem} recut")

@@ -12,7 +12,7 @@ from unstatic.cli import admin, bench, doctor, edit, evaluate, generate, models,
 from unstatic.cli.output import StoppedError, warn
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.names import release_names
-from unstatic.core.processes import end_in_order, end_together, signalled, this_process
+from unstatic.core.processes import code_of_end, end_in_order, end_together, this_process
 
 SUMMARY = "Type a sentence, get a film. Edit it, serve it to others, train the model that makes it."
 
@@ -85,23 +85,24 @@ def _run(arguments: list[str]) -> int:
     except typer.TyperException as error:
         return _complain(error.format_message() + _fix(error), error.exit_code)
     except UnstaticError as error:
-        return _complain(str(error), (signalled() and 128 + signalled()) or error.exit_code)
+        return _complain(str(error), code_of_end() or error.exit_code)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        _throw_away()
-        where = error.filename or "stdout"
-        return _complain(f"cannot write to {where}: {error.strerror}, make room", UnstaticError.exit_code)
-    if signalled():
-        return _complain("stopped, nothing was written", 128 + signalled())
-    if code == StoppedError.exit_code:
-        return _complain("stopped, nothing was written", code)
+        _let_stdout_go()
+        place = f" {error.filename}" if error.filename else ""
+        return _complain(f"cannot write{place}: {error.strerror}, make room", UnstaticError.exit_code)
+    if code == StoppedError.exit_code or code_of_end():
+        return _complain("stopped, nothing was written", code_of_end() or code)
     return code or 0
 
 
-def _throw_away() -> None:
-    """Let what could not be written to stdout go, or Python complains of it at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _let_stdout_go() -> None:
+    """Throw away what stdout does not take, or Python complains of it at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fix(error: typer.TyperException) -> str:

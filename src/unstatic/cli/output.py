@@ -35,8 +35,8 @@ def output_path(chosen: Path | None, words: str, suffixes: tuple[str, ...]) -> P
     if chosen is None:
         stem = "-".join(re.findall(r"[a-z0-9]+", words.lower()))[:STEM_CHARACTERS].strip("-")
         name = stem or "unstatic"
-        followers = this_process().rank  # several processes make one film, and the first writes it
-        chosen = Path(f"{name}{suffixes[0]}") if followers else unused_path(Path(), name, suffixes[0])
+        follows = this_process().rank > 0  # several processes make one film, and the first writes it
+        chosen = Path(f"{name}{suffixes[0]}") if follows else unused_path(Path(), name, suffixes[0])
     elif chosen.suffix.lower() not in suffixes:
         raise InputError(f"output {chosen} must end in {' or '.join(suffixes)}")
     ensure_writable(chosen)

@@ -117,10 +117,7 @@ def _dissolving(path: str, manifest: "Manifest", steps: int | None, seed: int) -
     if goes_on:
         warn(f"{path} is long: only its first {MAX_CLIP_SECONDS:g} seconds are used")
 
-    # Whole latent frames
-    compression = manifest.compression
-    whole = compression.frames(compression.latent_frames(len(clip.frames)))
-    return lambda engine: dissolve(engine, clip.frames[:whole], chain, seed=seed)
+    return lambda engine: dissolve(engine, clip.frames, chain, seed=seed)
 
 
 def _write(path: Path, engine: "NativeEngine", walk: "Walk") -> None:

@@ -76,23 +76,23 @@ def granted_bytes(membership: Path, root: Path) -> int | None:
         _, controllers, place = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        top = root / "memory" if controllers else root
-        names = (
-            ("memory.limit_in_bytes", "memory.usage_in_bytes")
-            if controllers
-            else ("memory.max", "memory.current")
-        )
+        old = bool(controllers)  # version 1
+        top, total = (root / "memory", "total_") if old else (root, "")
+        limits = ("limit_in_bytes", "usage_in_bytes") if old else ("max", "current")
         inside = top / place.lstrip("/")
         # In a container its own group may be mounted as the root, and the path be the host's
-        for group in [inside, *inside.parents][: len(Path(place).parts) + 1]:
+        for group in [inside, *inside.parents][: len(Path(place).parts)]:
             try:
-                limit, used = ((group / name).read_text(encoding="ascii").strip() for name in names)
-                about = (group / "memory.stat").read_text(encoding="ascii")
+                limit, used = (
+                    (group / f"memory.{name}").read_text(encoding="ascii").strip() for name in limits
+                )
+                about = (group / "memory.stat").read_text(encoding="ascii").splitlines()
             except OSError:
                 continue
-            cached = re.search(r"^(?:total_)?inactive_file (\d+)$", about, re.MULTILINE)
+            stat = dict(line.split() for line in about)
+            cached = sum(int(stat.get(f"{total}{name}", 0)) for name in ("active_file", "inactive_file"))
             if limit.isdecimal():
-                rooms.append(max(0, int(limit) - int(used) + (int(cached[1]) if cached else 0)))
+                rooms.append(max(0, int(limit) - int(used) + cached))
     return min(rooms, default=None)
 
 

@@ -11,13 +11,17 @@ from typing import Any, cast
 from unstatic.core.errors import InputError, UnstaticError
 
 
+class WriteError(UnstaticError):
+    """A file could not be written, for example on a disk that is full."""
+
+
 @contextmanager
-def complaint(path: Path) -> Generator[None]:
-    """Turn what the system says, of a full disk for example, into an UnstaticError about `path`."""
+def writing_to(path: Path) -> Generator[None]:
+    """Turn what the system says while the block writes into a WriteError about `path`."""
     try:
         yield
     except OSError as error:
-        raise UnstaticError(f"cannot write {path}: {error.strerror}, choose another place") from error
+        raise WriteError(f"cannot write {path}: {error.strerror or error}, choose another place") from error
 
 
 @contextmanager

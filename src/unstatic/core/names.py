@@ -5,6 +5,7 @@ of one that was killed claims nothing.
 """
 
 import os
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -42,27 +43,25 @@ def _claim(path: Path) -> bool:
         handle = os.open(claim, os.O_RDWR | os.O_CREAT | getattr(os, "O_TEMPORARY", 0), 0o600)
     except OSError:
         return os.name == "posix" or not claim.exists()
-    if os.name == "posix" and not (_is_locked(handle) and _is(claim, handle)):
-        os.close(handle)
-        return False
     _claims[claim] = handle
+    if os.name == "posix" and not (_lock(handle) and _is(claim, handle)):
+        os.close(_claims.pop(claim))
+        return False
     return not path.exists()  # whoever held the name before may have used it
 
 
-def _is_locked(handle: int) -> bool:
-    """Try to lock an open file, and return whether that went well."""
+def _lock(handle: int) -> bool:
+    """Lock an open file, and return whether no other process had; some network file systems have no locks."""
     import fcntl
 
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    with suppress(OSError):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
     return True
 
 
 def _is(path: Path, handle: int) -> bool:
     """Tell whether a path is the file that is open: whoever held it may have removed it meanwhile."""
-    try:
-        return os.path.samestat(path.stat(), os.fstat(handle))
-    except OSError:
-        return False
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(handle))

@@ -6,12 +6,14 @@ prints, decides and writes. The others follow it, and say nothing.
 
 import os
 import signal
+import time
 from threading import current_thread, main_thread
 from types import FrameType
 from typing import NamedTuple
 
 ENDS = (signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-_came: list[int] = []
+ORDER_S = 5.0
+_came: list[tuple[int, float]] = []  # signals, and when
 
 
 class Place(NamedTuple):
@@ -40,16 +42,17 @@ def end_together(place: Place) -> None:
 def end_in_order() -> None:
     """Let SIGTERM and SIGHUP, the end of a terminal, stop this process as Ctrl-C does: nothing is left half.
 
-    Those that somebody ignores (nohup) stay ignored, and `signalled` returns what came.
+    Those that somebody ignores (nohup) stay ignored, and `code_of_end` says what came. What comes while
+    things are put in order changes nothing; if they are not after `ORDER_S`, it ends the process.
     """
     for number in ENDS if current_thread() is main_thread() else ():
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _end)
 
 
-def signalled() -> int:
-    """Return the number of the signal that ended this process, 0 if it was none of `ENDS`."""
-    return _came[-1] if _came else 0
+def code_of_end() -> int:
+    """Return the exit code of a process that a signal of `ENDS` stopped, 128 and its number, or else 0."""
+    return 128 + _came[0][0] if _came else 0
 
 
 def stop_already() -> None:
@@ -59,9 +62,13 @@ def stop_already() -> None:
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
-    stop_already()
-    _came.append(number)
-    raise KeyboardInterrupt
+    _came.append((number, time.monotonic()))
+    if len(_came) == 1:
+        signal.signal(signal.SIGINT, _end)
+        raise KeyboardInterrupt
+    if _came[-1][1] - _came[0][1] > ORDER_S:
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -16,7 +16,7 @@ from unstatic.generate import edit
 from unstatic.generate.defaults import DEFAULT_MODEL
 from unstatic.generate.engine import Engine, Event, Frames, Warned
 from unstatic.generate.finish import Finisher
-from unstatic.generate.footage import Pixels, read_mask
+from unstatic.generate.footage import Pixels, Span, read_mask
 from unstatic.generate.image import open_image
 from unstatic.generate.load import find, load_engine
 from unstatic.generate.prompts.language_model import rewriter
@@ -116,14 +116,19 @@ class Model:
         return Video(frames=np.concatenate(stretches), fps=made.fps)
 
     def plan_edit(
-        self, task: Task, *videos: Path | str, prompt: str = "", **options: Unpack[EditOptions]
+        self,
+        task: Task,
+        *videos: Path | str,
+        prompt: str = "",
+        keep: Span | None = None,
+        **options: Unpack[EditOptions],
     ) -> Plan:
-        """Return what would be done for a task of `unstatic.generate.edit`, with video files.
+        """Return what would be done for a task of `unstatic.generate.edit`, with video files or their span.
 
         model.plan_edit(partial(edit.extend, seconds=4), "clip.mp4", prompt="the ball stops")
         """
         request = _request(prompt, options)
-        sources = read_sources([Path(path) for path in videos], request, self.manifest)
+        sources = read_sources([Path(path) for path in videos], request, self.manifest, keep=keep)
         asked = task(request, *(each.frames for each in sources), self.manifest)
         return self._plan_saying(asked, [warning for source in sources for warning in source.warnings])
 
@@ -192,15 +197,18 @@ class Model:
         self,
         video: Path | str,
         *,
-        keep: tuple[float | int, float | int],
+        keep: tuple[float | int, float | int | None],
         before: float | int = 0,
         after: float | int = 0,
         prompt: str = "",
         **options: Unpack[EditOptions],
     ) -> Video:
-        """Keep the span `keep` of a video, in seconds, and make new parts on its sides."""
-        task = partial(edit.recut, keep=keep, before=before, after=after)
-        return self.make(self.plan_edit(task, video, prompt=prompt, **options))
+        """Keep the span `keep` of a video, in seconds, to its end if that is None, and make parts beside it.
+
+        The video may be of any length.
+        """
+        task = partial(edit.recut, before=before, after=after)
+        return self.make(self.plan_edit(task, video, prompt=prompt, keep=Span(*keep), **options))
 
     def storyboard(self, board: Path | str, *, prompt: str = "", **options: Unpack[EditOptions]) -> Video:
         """Make what the cards of a file say (`unstatic.generate.storyboard`)."""

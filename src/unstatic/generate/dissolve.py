@@ -6,8 +6,6 @@ the noise changes, `sheet` into a picture of moments against levels.
 
 import math
 from collections.abc import Iterator
-from itertools import islice
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,28 +14,18 @@ from einops import rearrange
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.diffusion.process import MarkovChain, flow_to_chain
 from unstatic.generate.engine import Progress, Warned
-from unstatic.generate.footage import fitted_frames
 from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Plan
 from unstatic.generate.stream import Denoised
 from unstatic.media.frames import grid, pick_evenly, to_frames, to_tensor
-from unstatic.models.manifest import Manifest
 from unstatic.models.parts import Autoencoder
 
 MAX_CLIP_SECONDS = 4.0
 
 Pixels = UInt8[np.ndarray, "t h w 3"]
-
-
-class Clip(NamedTuple):
-    """The frames of a video file that are shown; `is_cut` if it goes on after them."""
-
-    frames: Pixels
-    is_cut: bool
 
 
 class Walk(NamedTuple):
@@ -81,26 +69,14 @@ def chain_to_static(steps: int) -> MarkovChain:
 def dissolve(engine: NativeEngine, clip: Pixels, chain: MarkovChain, *, seed: int) -> Walk:
     """Walk the Markov chain forward from a clip: every level is drawn from q(x_k | x_{k-1}).
 
-    `clip` has one of the model's sizes and 1 + a multiple of `compression.time` frames, as from `read_clip`.
+    `clip` has one of the model's sizes; frames at its end that fill no latent frame are left out.
     """
+    compression = engine.manifest.compression
+    clip = clip[: compression.frames(compression.latent_frames(len(clip)))]
     video = to_tensor(clip)[None].to(engine.device)
     clean = engine.autoencoder.encode(video).float()
     levels = [clean, *chain.dissolve(clean, [generator("dissolve", seed)])]
     return Walk(torch.cat(levels), len(clip), ends_clean=False)
-
-
-def read_clip(path: Path, manifest: Manifest) -> Clip:
-    """Read the beginning of a video in the model's nearest size, its frame rate and whole groups of frames.
-
-    Raises InputError if the file is no video.
-    """
-    wanted = round(MAX_CLIP_SECONDS * manifest.fps) + 1
-    fitted = list(islice(fitted_frames(path, manifest), wanted + 1))
-    if not fitted:
-        raise InputError(f"{path} holds no frames: give a whole video")
-    compression = manifest.compression
-    whole = compression.frames(compression.latent_frames(min(wanted, len(fitted))))
-    return Clip(np.stack(fitted[:whole]), is_cut=len(fitted) > wanted)
 
 
 # --------------------------------------------------------------------------------------------------- pictures

@@ -47,22 +47,14 @@ def recut(
     video: UInt8[np.ndarray, "t h w 3"],
     manifest: Manifest,
     *,
-    keep: tuple[float | int, float | int],
     before: float | int = 0,
     after: float | int = 0,
 ) -> Request:
-    """Keep the span `keep` of a video, in seconds, and make `before` and `after` seconds on its sides."""
-    finite = all(map(math.isfinite, keep))
-    start, stop = (round(second * manifest.fps) for second in keep) if finite else (0, 0)
-    if not 0 <= start < stop <= len(video):
-        length = len(video) / manifest.fps
-        raise InputError(
-            f"keep {keep[0]:g}:{keep[1]:g} is no span of a video of {length:g} seconds: give two times in it"
-        )
+    """Make `before` and `after` seconds on the sides of a video, a span of a longer one perhaps."""
     lead = new_frames(before, manifest) if before else 0
     tail = new_frames(after, manifest) if after else 0
-    footage = Footage(first=lead, frames=video[start:stop])
-    return _lasting(request, lead + stop - start + tail, manifest, footage)
+    footage = Footage(first=lead, frames=video)
+    return _lasting(request, lead + len(video) + tail, manifest, footage)
 
 
 def loop(

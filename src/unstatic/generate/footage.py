@@ -40,8 +40,9 @@ class Span(NamedTuple):
 
         Raises InputError if it has none.
         """
-        first = round(self.start_s * fps)
-        count = most if self.end_s is None else round(self.end_s * fps) - first
+        finite = math.isfinite(self.start_s) and (self.end_s is None or math.isfinite(self.end_s))
+        first = round(self.start_s * fps) if finite else -1
+        count = most if self.end_s is None or not finite else round(self.end_s * fps) - first
         if first < 0 or count < 1:
             raise InputError(f"keep {self} is no span: it must end after it begins, for example 0.5:3")
         return first, count
@@ -103,7 +104,7 @@ def read_source(
         raise InputError(f"{rest} is longer than the {most}: {fix}")
     if not read.frames or (not is_open and len(read.frames) < count):
         seconds = round(read.stop / manifest.fps, 2)
-        raise InputError(f"keep {keep} is no span of a video of {seconds:g} seconds")
+        raise InputError(f"keep {keep} is no span of a video of {seconds:g} seconds: give two times in it")
     return Source(frames=np.stack(read.frames), fps=manifest.fps, warnings=read.warnings)
 
 
@@ -176,18 +177,9 @@ def _changes(
         yield f"{path} has sound: films made here are silent"
     if (cut := share_cut(given, native)) > SHARE_CUT_UNSAID:
         yield f"{path} is {given}: {cut:.0%} of it is cut away to fit the shape of {native}"
-    if given.width > native.width and given.height > native.height:
+    most = Size(native.width * manifest.enlarge, native.height * manifest.enlarge)
+    if given.width > most.width and given.height > most.height:  # larger than the films it makes
         yield f"{path} is {given}: what is kept of it is {native} here, enlarged"
-
-
-def fitted_frames(path: Path, manifest: Manifest) -> Iterator[Frame]:
-    """Yield the frames of a video in a model's nearest size and rate. Raises InputError if it is none."""
-    native: Size | None = None
-    with open_container(path) as opened:
-        film = Film(path, opened)
-        for picture in Clock(film.fps).played(film.frames(), manifest.fps):
-            native = native or nearest_shape(size_of(picture.pixels), manifest.sizes)
-            yield fit(picture.pixels[None], native)[0]
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What somebody asks for: one frozen `Request`, checked in one place before any work is done."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from unstatic.generate.finish import Finish, check_finish
 from unstatic.generate.footage import (
     Footage,
     Source,
+    Span,
     check_footage,
     covered,
     fit_mask,
@@ -387,14 +388,21 @@ def whole_chunks(frames: int, manifest: Manifest) -> tuple[int, ...]:
     return (manifest.first_chunk, *(manifest.chunk for _ in later))
 
 
-def read_sources(paths: Sequence[Path], request: Request, manifest: Manifest) -> list[Source]:
+def read_sources(
+    paths: Sequence[Path],
+    request: Request,
+    manifest: Manifest,
+    *,
+    keep: Span | None = None,
+    on_frame: Callable[[], object] | None = None,
+) -> list[Source]:
     """Read the videos of an edit, all in the shape that is asked for, or else in that of the first.
 
-    Raises InputError as `read_source`.
+    With `keep` that span of each; `on_frame` is called for each frame. Raises InputError as `read_source`.
     """
     size, sources = request.size and native_size(request.size, manifest), list[Source]()
     for path in paths:
-        sources.append(read_source(path, manifest, size=size))
+        sources.append(read_source(path, manifest, size=size, keep=keep, on_frame=on_frame))
         size = size_of(sources[0].frames[0])
     return sources
 

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from unstatic.core.errors import UnstaticError
-from unstatic.core.files import complaint
+from unstatic.core.files import writing_to
 from unstatic.core.shapes import Size
 from unstatic.media.write import add_stream, checked_fps, to_picture
 
@@ -86,7 +86,7 @@ def growing_file(path: Path) -> Generator[Append]:
     Raises UnstaticError if the disk is full, or if nothing was appended.
     """
     before = path.with_name(f".{path.stem}.before-{secrets.token_hex(4)}{path.suffix}")
-    with complaint(path):
+    with writing_to(path):
         replaces = path.exists()
         if replaces:
             os.replace(path, before)
@@ -101,7 +101,7 @@ def growing_file(path: Path) -> Generator[Append]:
             yield lambda data: _append(file, data, path)
             if not file.tell():
                 raise UnstaticError(f"no frame was made for {path}")
-            with complaint(path):
+            with writing_to(path):
                 os.fsync(file.fileno())
     except BaseException:
         path.unlink(missing_ok=True)
@@ -112,6 +112,6 @@ def growing_file(path: Path) -> Generator[Append]:
 
 
 def _append(file: io.FileIO, data: bytes, path: Path) -> None:
-    with complaint(path):
+    with writing_to(path):
         while data:
             data = data[file.write(data) :]

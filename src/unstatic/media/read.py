@@ -5,12 +5,12 @@ import os
 import warnings
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 import av
 import numpy as np
@@ -99,7 +99,8 @@ class Picture:
         return upright(to_rgb(self._frame, self._size), self._frame)
 
 
-class Stamped(NamedTuple, Generic[T_co]):
+@dataclass(frozen=True, slots=True)
+class Stamped(Generic[T_co]):
     """A frame, and what its file says of the time when it is shown and how long; 0 is unsaid."""
 
     shown: T_co
@@ -223,7 +224,7 @@ class Film:
         if not self._is_whole or last.time_s is None or len(self._opened.streams) > 1:
             return last
         lasts_s = Fraction(self._stated_s).limit_denominator(1000) - last.time_s
-        return last._replace(lasts_s=lasts_s) if lasts_s - last.lasts_s > _LESS_FRAMES / self.fps else last
+        return replace(last, lasts_s=lasts_s) if lasts_s - last.lasts_s > _LESS_FRAMES / self.fps else last
 
     def lack(self) -> str | None:
         """Say what is missing from a film whose frames were all read; None if it seems whole."""
@@ -306,7 +307,7 @@ def open_container(path: Path, *, container: str | None = None) -> Generator[Inp
                     _restrict(streams[0], path)
                 yield opened
     except (FFmpegError, OSError) as error:
-        raise InputError(f"cannot read {path} as a video: {_reason(error)}") from error
+        raise InputError(f"cannot read {path} as a video: {_reason(error)}, give another file") from error
 
 
 def _restrict(stream: VideoStream, path: Path) -> None:

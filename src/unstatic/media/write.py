@@ -1,7 +1,7 @@
 """Frames to files: mp4 while the frames are made, and pictures. A file appears whole or not at all."""
 
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,7 +17,7 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from unstatic.core.errors import InputError, UnstaticError
-from unstatic.core.files import atomic_path, complaint
+from unstatic.core.files import atomic_path, writing_to
 from unstatic.core.shapes import Size
 from unstatic.media.enlarge import Filter, enlarge
 
@@ -89,21 +89,31 @@ class VideoWriter:
         assert enlarged.shape[1:3] == (self._stream.height, self._stream.width), "frames changed their size"
 
         for frame in enlarged:
-            self._container.mux(self._stream.encode(to_picture(frame)))
+            self._mux(to_picture(frame))
 
     @contextmanager
     def _open(self) -> Generator[OutputContainer]:
-        # faststart puts the index in front, so that a browser can play the file while it loads.
-        with (
-            complaint(self.path),
-            atomic_path(self.path) as temporary,
-            av.open(temporary, "w", format="mp4", options={"movflags": "faststart"}) as container,
-        ):
+        with atomic_path(self.path) as temporary:
+            with writing_to(self.path):
+                # faststart puts the index in front, so that a browser can play the file while it loads
+                container = av.open(temporary, "w", format="mp4", options={"movflags": "faststart"})
             container.metadata.update(self.about)
-            yield container
-            if self._stream is None:
-                raise UnstaticError(f"no frame was made for {self.path}")
-            container.mux(self._stream.encode())
+            try:
+                yield container
+                self._mux(None)
+            except BaseException:
+                with suppress(OSError):  # what failed first says why
+                    container.close()
+                raise
+            with writing_to(self.path):
+                container.close()
+
+    def _mux(self, picture: av.VideoFrame | None) -> None:
+        """Encode a frame, or what the encoder still holds, and write it."""
+        if self._stream is None:
+            raise UnstaticError(f"no frame was made for {self.path}")
+        with writing_to(self.path):
+            self._container.mux(self._stream.encode(picture))
 
 
 def checked_fps(fps: Fraction | int) -> Fraction:
@@ -153,7 +163,7 @@ def write_video(
 def write_animation(path: Path, frames: UInt8[np.ndarray, "t h w 3"], *, fps: int, quality: int = 80) -> None:
     """Write a clip as an animated WebP that plays for ever, for pages that show many small ones."""
     first, *rest = (Image.fromarray(frame) for frame in frames)
-    with complaint(path), atomic_path(path) as temporary:
+    with writing_to(path), atomic_path(path) as temporary:
         first.save(
             temporary,
             format="WEBP",
@@ -184,5 +194,5 @@ def write_picture(
     elif about and len(about.get("comment", "")) < MAX_EXIF_CHARACTERS:
         said["exif"] = Image.Exif()
         said["exif"][ExifTags.Base.ImageDescription] = about.get("comment", "")
-    with complaint(path), atomic_path(path) as temporary:
+    with writing_to(path), atomic_path(path) as temporary:
         Image.fromarray(picture).save(temporary, quality=95, **said)

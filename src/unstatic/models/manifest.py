@@ -53,8 +53,8 @@ class SamplingDefaults:
 
     def shift_at(self, size: Size) -> float:
         """Return the shift for films of a native size."""
-        is_small = self.small_shift is not None and size.width * size.height <= SMALL_AREA
-        return self.small_shift if is_small and self.small_shift is not None else self.shift
+        small = self.small_shift if size.width * size.height <= SMALL_AREA else None
+        return self.shift if small is None else small
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ CPU, or from the computer's memory to an accelerator. What they compute is the s
 
 import copy
 import mmap
-import weakref
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -149,10 +149,10 @@ def locked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     leaves = [leaf for each in state.values() for leaf in _leaves(each)]
     sizes = [-(-leaf.numel() * leaf.element_size() // ALIGNMENT) * ALIGNMENT for leaf in leaves]
-    buffer = mmap.mmap(-1, max(1, sum(sizes)))  # begins with a page, and shares none
+    buffer = _Pages(-1, max(1, sum(sizes)))  # begins with a page, and shares none
     whole = torch.frombuffer(buffer, dtype=torch.uint8)
     lock_pages(whole.data_ptr(), len(buffer))
-    weakref.finalize(buffer, unlock_pages, whole.data_ptr()).atexit = False
+    buffer.locked_at = whole.data_ptr()
     room = iter(whole.split(sizes)) if sizes else iter(())
 
     def placed(leaf: Tensor) -> Tensor:
@@ -160,6 +160,16 @@ def locked(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return there.copy_(leaf)
 
     return {name: _rebuilt(each, placed) for name, each in state.items()}
+
+
+class _Pages(mmap.mmap):
+    """Memory that is unlocked before it is unmapped."""
+
+    locked_at: int | None = None
+
+    def __del__(self) -> None:
+        if self.locked_at is not None and not sys.is_finalizing():
+            unlock_pages(self.locked_at)
 
 
 def lock_pages(address: int, size: int) -> None:

@@ -113,10 +113,8 @@ def looped(make: Make, request: Request, source: Frames, copy: Copy, manifest: M
 
 def recut(make: Make, request: Request, source: Frames, copy: Copy, manifest: Manifest) -> EditedVideo:
     """Keep the middle of the source and make both sides anew."""
-    fps = manifest.fps
-    start, stop, side = 8, 25, fps
-    keep = (start / fps, stop / fps)
-    frames = make(edit.recut(request, source, manifest, keep=keep, before=1, after=1))
+    start, stop, side = 8, 25, manifest.fps
+    frames = make(edit.recut(request, source[start:stop], manifest, before=1, after=1))
     # Of footage in the middle whole latent frames are kept: all but the last frame
     kept = (_kept(side, source[start:stop], copy, until=16),)
     return EditedVideo(task="recut", frames=frames, kept=kept, joints=(side, side + 16))

@@ -190,7 +190,8 @@ def feature_store(todo: EvaluationPlan, device: torch.device) -> FeatureStore:
     """Load I3D, in bfloat16 where the device multiplies it, and return an empty store for its features."""
     network = load_i3d().to(device, compute_dtype(device))
     network = network.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
-    return FeatureStore(partial(clip_features, network), todo.key, todo.folder and todo.folder / "parts")
+    key = f"{todo.key} {compute_dtype(device)}"  # features of two kinds are no set
+    return FeatureStore(partial(clip_features, network), key, todo.folder and todo.folder / "parts")
 
 
 def command_of(todo: EvaluationPlan, model: str) -> str:

@@ -68,7 +68,7 @@ class DiffusionRun:
         if self.captions < 0:
             raise InputError(f"captions={self.captions}: use 0 for fresh ones, or a number like 6")
 
-    def check(self) -> None:
+    def check_text(self) -> None:
         """Raise InputError if the transformer cannot read what the text encoder says."""
         if self.model.text_width != (width := text_width(self.text_encoder)):
             raise InputError(
@@ -81,7 +81,7 @@ class DiffusionRun:
 class FewStepRun:
     """How the finished transformer is distilled; a film then takes `steps` when nobody says otherwise.
 
-    It is guided by `guidance` then, 0 for that of the preset's `sampling`. Distilling makes a guided network
+    It is guided by `guidance` then, or as the preset's `sampling` says. Distilling makes a guided network
     of the plain one, whatever it is asked (docs/log.md): other solvers need less than that.
     """
 
@@ -89,7 +89,7 @@ class FewStepRun:
     step: DistillConfig = field(default_factory=DistillConfig)
     windows: tuple[Window, ...]
     steps: int
-    guidance: float = 0.0
+    guidance: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +119,7 @@ class Preset:
 
     def __post_init__(self) -> None:
         few = self.few_steps
-        own = (few and few.guidance) or self.sampling.guidance
+        own = self.sampling.guidance if few is None or few.guidance is None else few.guidance
         if few and (few.steps < 1 or not 1 <= own <= few.step.max_guidance):
             raise InputError(
                 f"few_steps must take a step or more ({few.steps}) and learn the model's own guidance,"

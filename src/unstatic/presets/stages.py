@@ -93,7 +93,7 @@ def claim_folder(preset: Preset, folder: Path, device: torch.device) -> None:
 
     Everything that can be known to fail later fails here, before hours of work.
     """
-    preset.diffusion.check()
+    preset.diffusion.check_text()
     if preset.diffusion.compile:
         check_compiler(device)
     path = folder / "preset.json"
@@ -392,5 +392,5 @@ def manifest(preset: Preset) -> Manifest:
         max_enlarge=preset.max_enlarge,
         defaults=preset.sampling,
         distilled=few
-        and Distilled(steps=few.steps, max_guidance=few.step.max_guidance, guidance=few.guidance or None),
+        and Distilled(steps=few.steps, max_guidance=few.step.max_guidance, guidance=few.guidance),
     )

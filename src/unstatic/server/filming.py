@@ -18,7 +18,7 @@ from unstatic.generate import edit
 from unstatic.generate.api import EditOptions, Model, Task, repaint_file
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.engine import Frames, Preview, Progress, Warned
-from unstatic.generate.footage import Footage, read_source
+from unstatic.generate.footage import Footage, Span, read_source
 from unstatic.generate.image import open_image
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.storyboard import IN_REQUEST, Card, Storyboard, on_board
@@ -63,7 +63,9 @@ def _plan_of(spec: Spec, model: Model, local: Local) -> Plan:
         return replace(made, warnings=(*said, *made.warnings))
     keys = [key for key in (spec.video, spec.other) if key is not None]
     task = _task(spec, [local(key) for key in keys], local)
-    return model.plan_edit(task, *(local(key) for key in keys), prompt=spec.prompt, **_options(spec))
+    keep = None if spec.keep is None else Span(*spec.keep)
+    films = [local(key) for key in keys]
+    return model.plan_edit(task, *films, prompt=spec.prompt, keep=keep, **_options(spec))
 
 
 def _asked(spec: Spec, manifest: Manifest, local: Local) -> tuple[Request, tuple[str, ...]]:
@@ -150,8 +152,7 @@ def _task(spec: Spec, videos: list[Path], local: Local) -> Task:
         case "blend":
             return partial(edit.blend, seconds=new_s)
         case "recut":
-            assert spec.keep is not None, "a recut keeps something"
-            return partial(edit.recut, keep=spec.keep, before=spec.before, after=spec.after)
+            return partial(edit.recut, before=spec.before, after=spec.after)
         case "repaint":
             assert spec.mask is not None, "what is repainted has a mask"
             strength = 1.0 if spec.strength is None else spec.strength

@@ -3,9 +3,8 @@
 Who sends an Idempotency-Key gets the first answer to it. Who sends none, but says that it is a retry (as the
 official client does, in x-stainless-retry-count), gets the answer to the same body if that was lately, or of
 pictures, which are waited for, if they are still made or lately were. So does who is overtaken by the retry
-of the same body. Both are rows of `remembered`, written
-in the transaction that writes the job; `sweep.py` deletes those of bodies as soon as nothing is a retry of
-them, and those of pictures with the keys.
+of the same body. Both are rows of `remembered`, written in the transaction that writes the job; `sweep.py`
+deletes those of bodies as soon as nothing is a retry of them, and those of pictures with the keys.
 
 What was made may be deleted when its key is sent again. It is not made a second time then: a film is answered
 as it was at first but for its words, which are forgotten, and all else that is gone is 404.

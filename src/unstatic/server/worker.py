@@ -13,6 +13,7 @@ import torch
 from sqlalchemy.exc import SQLAlchemyError
 
 from unstatic.core.errors import InputError, UnstaticError
+from unstatic.core.files import WriteError
 from unstatic.core.memory import give_back_memory, trim_memory
 from unstatic.generate.api import Model, load
 from unstatic.generate.load import find
@@ -160,7 +161,7 @@ class Worker:
         except (LostLeaseError, ReturnedError):
             self._forget(lease)
             raise
-        except OSError as error:  # of the disk of this machine
+        except (OSError, WriteError) as error:  # of the disk of this machine
             self._fail(lease, "storage_failed", "the server could not store it: ask again later", error)
         except UnstaticError as error:
             self._fail(lease, "generation_failed", "it could not be made: ask again later", error)
