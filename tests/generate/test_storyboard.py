@@ -31,6 +31,28 @@ def test_yaml_and_json_say_the_same_and_files_lie_beside_them(tmp_path: Path):
     assert read_storyboard(tmp_path / "a.yaml") == read_storyboard(tmp_path / "a.json") == expected
 
 
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [("8", 8), ("0:08", 8), ("00:08", 8), ("1:30", 90), ("01:30", 90), ("0:02.5", 2.5), ('"1:30"', 90)],
+)
+def test_times_are_seconds_or_minutes_whatever_yaml_takes_them_for(
+    written: str, seconds: float, tmp_path: Path
+):
+    (tmp_path / "a.yaml").write_text(f"cards:\n- at: 0:00\n  prompt: a\n- at: {written}\n  prompt: b\n")
+    assert [card.at for card in read_storyboard(tmp_path / "a.yaml").cards] == [0, seconds]
+    named = {"seconds": written.strip('"'), "cards": [{"at": 0, "prompt": "0:03"}]}
+    (tmp_path / "a.json").write_text(json.dumps(named))
+    board = read_storyboard(tmp_path / "a.json")
+    assert (board.seconds, board.cards[0].prompt) == (seconds, "0:03"), "a prompt stays what it is"
+
+
+@pytest.mark.parametrize("written", ["0:3", "0:61", "soon", "-0:03"])
+def test_what_is_no_time_is_refused_by_the_card(written: str, tmp_path: Path):
+    (tmp_path / "a.yaml").write_text(f"cards:\n- at: {written}\n  prompt: b\n")
+    with pytest.raises(InputError, match=f"card 1: .*at='{written}'"):
+        read_storyboard(tmp_path / "a.yaml")
+
+
 def test_cards_become_cues_pictures_and_videos_at_their_times(
     tmp_path: Path, make_frames, manifest: Manifest
 ):

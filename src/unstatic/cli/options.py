@@ -3,7 +3,6 @@
 Numbers have parsers of their own, so that a mistake names the value: "'soon' is not a number".
 """
 
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -11,13 +10,10 @@ import typer
 
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
+from unstatic.core.times import seconds_of
 
 VIDEO_SUFFIXES = (".mp4",)
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-# 90, 1.5, 1:30 or 1:02:30: behind a colon there are two digits
-_MOMENT = re.compile(
-    r"(?:(?:(\d{1,6}):(?=\d\d:))?(\d{1,6}):(?=[0-5]\d(?!\d)))?(\d{1,6}\.?\d*|\.\d+)", re.ASCII
-)
 
 
 def number(value: str | float | int) -> float:
@@ -54,7 +50,7 @@ def kept_span(text: str) -> tuple[float, float | None]:
     mark = "-" if "-" in text else ":"
     found: list[tuple[float, float | None]] = []
     for at in (at for at, character in enumerate(text) if character == mark):
-        start, end, is_open = _moment(text[:at]), _moment(text[at + 1 :]), at == len(text) - 1
+        start, end, is_open = seconds_of(text[:at]), seconds_of(text[at + 1 :]), at == len(text) - 1
         if start is not None and (end is not None or is_open):
             found.append((start, end))
     if len(found) > 1:
@@ -66,14 +62,6 @@ def kept_span(text: str) -> tuple[float, float | None]:
             f"keep {text!r} is not START:END in seconds, for example 0.5:3, nor 1:30-2:00 or 90: to the end"
         )
     return found[0]
-
-
-def _moment(text: str) -> float | None:
-    """Return the seconds of a time, if it is one."""
-    if (told := _MOMENT.fullmatch(text)) is None:
-        return None
-    hours, minutes, seconds = told.groups(default="0")
-    return 3600.0 * int(hours) + 60 * int(minutes) + float(seconds)
 
 
 def pixels(text: str | None) -> Size | None:

@@ -11,7 +11,7 @@ cards:
     cut: true           # a new scene
   - at: 6
     image: cube.png     # what is seen at this moment
-  - at: 8
+  - at: 0:08          # or 8
     video: waves.mp4    # plays from here on
 """
 
@@ -29,6 +29,7 @@ import yaml
 from unstatic.core.config import from_dict
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
+from unstatic.core.times import seconds_of
 from unstatic.diffusion.condition import Cue
 from unstatic.generate.defaults import DEFAULT_SECONDS
 from unstatic.generate.footage import Footage, Pixels, Source, read_source
@@ -37,6 +38,9 @@ from unstatic.generate.request import Request, native_size
 from unstatic.media.frames import fit
 from unstatic.media.read import read_frames
 from unstatic.models.manifest import Manifest
+
+# What may be written as minutes and seconds
+TIMES = ("at", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +69,7 @@ class Storyboard:
     seconds: float | None = None
 
 
-class Span(NamedTuple):
+class FrameSpan(NamedTuple):
     """The frames of a film in which a card's picture or video is seen: `length` of them, from `first`."""
 
     first: int
@@ -156,10 +160,16 @@ def _named(content: Any) -> Any:
     """
     if isinstance(content, Mapping):
         items = cast(Mapping[Any, Any], content).items()
-        return {str(key): _named(value) for key, value in items}
+        return {str(key): _timed(value) if key in TIMES else _named(value) for key, value in items}
     if isinstance(content, int) and abs(content) > sys.float_info.max:
         return math.copysign(math.inf, content > 0 or -1)
     return [_named(each) for each in cast(list[Any], content)] if isinstance(content, list) else content
+
+
+def _timed(value: Any) -> Any:
+    """Return the seconds of 0:03, which YAML takes for text; 1:30 it takes for 90 by itself."""
+    seconds = seconds_of(value) if isinstance(value, str) else None
+    return _named(value) if seconds is None else seconds
 
 
 def _beside(board: Path, card: Card) -> Card:
@@ -237,7 +247,7 @@ def on_board(
         elif number in sources:
             clip = _clip(sources[number].frames, card.at, manifest)
             footage[number] = replace(clip, frames=clip.frames[: end - clip.first])
-    spans = {number: Span(each.first, len(each.frames)) for number, each in footage.items()}
+    spans = {number: FrameSpan(each.first, len(each.frames)) for number, each in footage.items()}
     _check_lengths(spans, cards, end, manifest, naming)
     check_overlaps(spans, cards, end, manifest, naming=naming)
     last = next((number for number, each in footage.items() if each.stop >= end), None)
@@ -340,12 +350,12 @@ def _still(picture: Pixels, card: Card, end: int, manifest: Manifest) -> Footage
     return Footage(first=first, frames=picture.repeat(length, 0))
 
 
-def span_of_picture(at: float, end: int, manifest: Manifest) -> Span:
+def span_of_picture(at: float, end: int, manifest: Manifest) -> FrameSpan:
     """Return where a picture at `at` seconds is seen in a film of `end` frames."""
     compression = manifest.compression
     first = 0 if at == 0 else compression.frames(compression.latent_frames(end - 1))
     first = min(_snapped(at, manifest), first)
-    return Span(first, min(compression.time, end - first) if first else 1)
+    return FrameSpan(first, min(compression.time, end - first) if first else 1)
 
 
 def _clip(frames: Pixels, at: float, manifest: Manifest) -> Footage:
@@ -354,10 +364,10 @@ def _clip(frames: Pixels, at: float, manifest: Manifest) -> Footage:
     return Footage(first=first, frames=frames[:length])
 
 
-def span_of_clip(at: float, frames: int, manifest: Manifest) -> Span:
+def span_of_clip(at: float, frames: int, manifest: Manifest) -> FrameSpan:
     """Return where a video of `frames` frames at `at` seconds is seen in a film that is long enough."""
     first, compression = _snapped(at, manifest), manifest.compression
-    return Span(first, frames if first else compression.frames(compression.latent_frames(frames)))
+    return FrameSpan(first, frames if first else compression.frames(compression.latent_frames(frames)))
 
 
 def _snapped(at: float, manifest: Manifest) -> int:
@@ -379,7 +389,7 @@ def check_begin(card: Card, number: int, end: int, manifest: Manifest, *, naming
 
 
 def _check_lengths(
-    spans: Mapping[int, Span], cards: Mapping[int, Card], end: int, manifest: Manifest, naming: Naming
+    spans: Mapping[int, FrameSpan], cards: Mapping[int, Card], end: int, manifest: Manifest, naming: Naming
 ) -> None:
     """Raise CardError for a video too short to be kept."""
     fps, group = manifest.fps, manifest.compression.time
@@ -393,7 +403,7 @@ def _check_lengths(
 
 
 def check_overlaps(
-    spans: Mapping[int, Span], cards: Mapping[int, Card], end: int, manifest: Manifest, *, naming: Naming
+    spans: Mapping[int, FrameSpan], cards: Mapping[int, Card], end: int, manifest: Manifest, *, naming: Naming
 ) -> None:
     """Raise CardError for a card whose picture or video begins during another."""
     fps = manifest.fps

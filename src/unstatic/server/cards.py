@@ -6,7 +6,7 @@ from pathlib import Path
 from unstatic.generate.storyboard import (
     IN_REQUEST,
     CardError,
-    Span,
+    FrameSpan,
     check_begin,
     check_cards,
     check_overlaps,
@@ -21,7 +21,7 @@ from unstatic.server.spec import Card
 
 def places(
     cards: Sequence[Card], lengths_s: Sequence[float | None], end: int, manifest: Manifest
-) -> list[Span]:
+) -> list[FrameSpan]:
     """Return where pictures and videos are seen in the film of `end` frames, in order.
 
     `lengths_s` are those of the videos of the cards that have one. Raises ApiError for cards without an
@@ -32,7 +32,7 @@ def places(
         number: Shown(at=card.at, prompt=card.prompt, image=_path(card.image), video=_path(card.video))
         for number, card in enumerate(cards, 1)
     }
-    spans: dict[int, Span] = {}
+    spans: dict[int, FrameSpan] = {}
     try:
         check_cards(list(shown.values()), naming=IN_REQUEST)
         for number, (card, length_s) in enumerate(zip(shown.values(), lengths_s, strict=True), 1):
