@@ -9,7 +9,8 @@ after any shard; one process does not fill a GPU. `base` trains the transformer 
 it: each takes the seconds that it is given, beside those to load the latents, lowers its learning rate
 towards their end however fast the machine is, goes on from its newest checkpoint, and writes FOLDER/teacher
 or FOLDER/model every minute and a half. Autoencoder and manifest are those of a finished model. Beside clips
-of 4 s one shard in eight has livelier ones of 8 s.
+of 4 s one shard in eight has livelier ones of 8 s. What `unstatic train` does last is done by
+`scripts/train_for_length.py FOLDER/model -o FOLDER/longer`.
 
 `unstatic train nano-128` does the same on any machine, from rendering to a model, but reads what it learns
 from off the disk. Further arguments change the preset: `diffusion.model.depth=10`, or, all at once,

@@ -1,10 +1,12 @@
 """Every preset can be built, says what it is, and fits together."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import unstatic
 from unstatic.core.config import from_dict, override, to_dict
 from unstatic.core.errors import InputError
 from unstatic.models.manifest import find_model
@@ -28,6 +30,12 @@ def test_every_preset_builds_without_memory_and_its_parts_fit(name: str):
     assert chosen.compression.latent_frames(chosen.world.frames) >= max(
         window.latent_frames for window in chosen.diffusion.windows
     )
+    if chosen.length:
+        assert chosen.length.world.mix in MIXES
+        assert {*chosen.length.world.sizes} <= {*chosen.world.sizes}
+        for frames in (chosen.world.frames, chosen.length.world.frames):
+            latent_frames = chosen.compression.latent_frames(frames)
+            assert latent_frames >= max(window.latent_frames for window in chosen.length.windows)
     assert (manifest(chosen).name, manifest(chosen).preset) == (chosen.model, name)
 
 
@@ -66,7 +74,9 @@ def test_a_preset_must_teach_the_guidance_that_its_model_uses():
     for change in ("few_steps.step.max_guidance=3", "few_steps.steps=0"):
         with pytest.raises(InputError, match="few_steps must"):
             override(preset("nano-64"), [change])
-    assert override(preset("nano-64"), ["few_steps=none"]).few_steps is None
+    with pytest.raises(InputError, match="give the preset few_steps, or set length=none"):
+        override(preset("nano-64"), ["few_steps=none"])
+    assert override(preset("nano-64"), ["length=none", "few_steps=none"]).few_steps is None
 
 
 def test_few_steps_may_have_a_guidance_of_their_own():
@@ -87,3 +97,15 @@ def test_a_transformer_must_read_what_the_text_encoder_says():
     assert manifest(fitting).text_encoder == "minilm+3"
     with pytest.raises(InputError, match=r"no text encoder 'minilm\+2'"):
         override(preset("nano-64"), ["diffusion.text_encoder=minilm+2"]).diffusion.check_text()
+
+
+def test_the_weights_are_small_enough_to_keep_and_to_carry_to_a_gpu():
+    """15 MiB a file, 60 MiB in all, and as much for what a training is given."""
+    weights = Path(unstatic.__file__).parent / "weights"
+    sizes = {path: path.stat().st_size for path in weights.rglob("*") if path.is_file()}
+    assert max(sizes.values()) <= 15 * 2**20
+    assert sum(size for path, size in sizes.items() if path.parent.name == "nano") <= 60 * 2**20
+    needed = ("minilm", "animals")
+    given = sum(size for path, size in sizes.items() if path.parent.name in needed)
+    given += (weights / "nano" / "autoencoder.safetensors").stat().st_size
+    assert given <= 60 * 2**20

@@ -1,6 +1,7 @@
 """From nothing to a film: the tiny preset, end to end, through every stage."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 from unstatic.core.config import override
 from unstatic.core.errors import InputError
+from unstatic.data.shards import open_shards
 from unstatic.generate.api import load
 from unstatic.models.weights import load_state
 from unstatic.presets.nano import nano_128, tiny
@@ -22,6 +24,7 @@ SHORT = override(
         "autoencoder.training.samples=48",
         "diffusion.training.samples=48",
         "few_steps.training.samples=48",
+        "length.training.samples=48",
     ],
 )
 
@@ -42,12 +45,36 @@ def test_the_finished_model_makes_a_film(folder: Path):
 
 @pytest.mark.slow
 def test_all_networks_learned_and_left_their_metrics(folder: Path):
-    for stage in ("autoencoder", "diffusion", "few-steps"):
+    for stage in ("autoencoder", "diffusion", "few-steps", "length"):
         lines = (folder / stage / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
         losses = [json.loads(line)["loss"] for line in lines]
         assert np.isfinite(losses).all()
         assert json.loads(lines[-1])["samples"] >= 48
         assert list((folder / stage).glob("samples-*.png"))
+
+
+@pytest.mark.slow
+def test_the_last_stage_teaches_the_student_on_windows_of_minutes(folder: Path):
+    (minutes,) = open_shards(folder / "minutes" / "latents", "latents")
+    assert minutes.shapes["openings"][1] == 1
+    assert {int(start) for (start,) in (minutes.read("starts", entry) for entry in range(len(minutes)))} != {
+        0
+    }
+    _, student = load_state(folder / "student" / "transformer.safetensors")
+    _, taught = load_state(folder / "model" / "transformer.safetensors")
+    moved = [float((taught[name].float() - student[name].float()).abs().max()) for name in student]
+    assert 0 < max(moved) < 0.02
+
+
+@pytest.mark.slow
+def test_a_run_without_the_last_stage_ends_with_the_student(folder: Path, tmp_path: Path):
+    shorter = override(SHORT, ["length=none", "few_steps.training.samples=8"])
+    shutil.copytree(folder, tmp_path / "run", ignore=shutil.ignore_patterns("few-steps", "student", "length"))
+    (tmp_path / "run" / "model" / "transformer.safetensors").unlink()
+    (tmp_path / "run" / "preset.json").unlink()
+    assert run_preset(shorter, tmp_path / "run", device="cpu") == tmp_path / "run" / "model"
+    assert (tmp_path / "run" / "model" / "transformer.safetensors").exists()
+    assert not (tmp_path / "run" / "student").exists()
 
 
 @pytest.mark.slow

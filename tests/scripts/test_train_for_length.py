@@ -6,6 +6,7 @@ import train_for_length as script
 
 from unstatic.core.errors import InputError
 from unstatic.data.shards import open_shards
+from unstatic.models.manifest import find_model
 from unstatic.presets.stages import load_transformer
 from unstatic.world.mix import MIXES
 
@@ -28,19 +29,20 @@ def test_a_model_is_taught_by_itself_and_goes_on_where_it_was_stopped(
         ]
         monkeypatch.setattr("sys.argv", [*words, "--windows", "3", "--samples", str(samples), "--share", "1"])
         script.main()
-        return load_transformer(output / "transformer.safetensors").state_dict()
+        return load_transformer(output / "model" / "transformer.safetensors").state_dict()
 
     before = load_transformer(few_step_model / "transformer.safetensors").state_dict()
     after = teach(24)
     assert before.keys() == after.keys()
     assert any(not torch.equal(before[name], after[name]) for name in before)
-    assert len((output / "metrics.jsonl").read_text().splitlines()) == 3
+    assert len((output / "length" / "metrics.jsonl").read_text().splitlines()) == 3
     teach(40)
-    assert len((output / "metrics.jsonl").read_text().splitlines()) == 5
-    (lively,) = open_shards(output / "latents" / "0-clips", "latents")
+    assert len((output / "length" / "metrics.jsonl").read_text().splitlines()) == 5
+    (lively,) = open_shards(output / "minutes" / "latents", "latents")
     assert len(lively) == 3
     assert lively.shapes["openings"][1] == 1
     assert len(open_shards(output / "latents" / "1-clips", "latents")) == 2
+    assert find_model(str(output / "model")).manifest == find_model(str(few_step_model)).manifest
 
 
 def test_a_model_of_many_steps_is_refused(

@@ -394,7 +394,7 @@ def test_plurals(one: str, many: str) -> None:
 
 
 def test_one_scene_is_told_in_more_than_ten_thousand_ways() -> None:
-    """Ways of building the text are counted: captions that differ only in synonyms are one."""
+    """Captions that differ only in synonyms of shapes, colours, floors and materials are one."""
     extra = an_object((1.5, 0.0, 0.4), colour="blue", shape="cube", role="extra")
     spec = a_scene(an_object(direction="left"), extra, event="roll", camera=a_camera("orbit", "left"))
     rng = np.random.default_rng(0)

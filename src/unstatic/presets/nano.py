@@ -12,11 +12,13 @@ from unstatic.data.latents import Window
 from unstatic.models.manifest import SamplingDefaults
 from unstatic.models.tiny_autoencoder import TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig
-from unstatic.presets.preset import AutoencoderRun, DiffusionRun, FewStepRun, Preset, WorldRun
+from unstatic.presets.preset import AutoencoderRun, DiffusionRun, FewStepRun, LengthRun, Preset, WorldRun
 from unstatic.training.autoencoder_step import AutoencoderLossConfig, ViewConfig
 from unstatic.training.diffusion_step import DiffusionConfig
+from unstatic.training.distill_step import DistillConfig
 from unstatic.training.loop import TrainingConfig
 from unstatic.training.optim import OptimiserConfig
+from unstatic.training.recycle import RecycleConfig
 
 NANO_COMPRESSION = Compression(time=4, space=8)
 # Four cells of a latent to a token: a third of the computing time of one, and coarser outlines
@@ -30,6 +32,26 @@ def windows(batch_sizes: tuple[int, ...], shares: tuple[float, ...]) -> tuple[Wi
     """Return nano's windows, stills, two seconds and four, with so many clips in a batch and such shares."""
     parts = zip((1, 9, 17), batch_sizes, shares, strict=True)
     return tuple(Window(latent_frames=n, batch_size=size, share=share) for n, size, share in parts)
+
+
+def for_length(sizes: tuple[Size, ...], *, samples: int = 2_400, minutes: int = 256) -> LengthRun:
+    """Return a training of `samples` chunks for long films, on windows of lively minutes.
+
+    A window is all that a chunk can look back at. 2,400 chunks took 42 minutes of a core at 128 pixels.
+    """
+    return LengthRun(
+        world=WorldRun(clips=minutes, frames=49, simulated=960, sizes=sizes, mix="lively", shard_clips=32),
+        training=TrainingConfig(
+            samples=samples,
+            warm_up=samples // 20,
+            cooldown=0.5,
+            half_lives=(samples / 12,),
+            optimiser=OptimiserConfig(learning_rate=5e-5, matrix_learning_rate=1.5e-4),
+        ),
+        step=DistillConfig(plain=0.1, recycle=RecycleConfig(share=0.75)),
+        windows=(Window(latent_frames=13, batch_size=8, share=1.0),),
+        clips=640,
+    )
 
 
 def tiny() -> Preset:
@@ -78,6 +100,15 @@ def tiny() -> Preset:
             training=replace(short, samples=200),
             windows=(Window(latent_frames=5, batch_size=8, share=1.0),),
             steps=4,
+        ),
+        length=LengthRun(
+            world=WorldRun(
+                clips=8, frames=17, simulated=160, sizes=(Size(64, 64),), mix="lively", shard_clips=8
+            ),
+            training=replace(short, samples=100),
+            step=DistillConfig(plain=0.1, recycle=RecycleConfig(share=0.75)),
+            windows=(Window(latent_frames=5, batch_size=8, share=1.0),),
+            clips=8,
         ),
         sampling=SamplingDefaults(steps=8, guidance=2.0, solver="multistep", shift=1.5, history_sigma=0.0),
         max_seconds=10.0,
@@ -133,6 +164,7 @@ def toybox() -> Preset:
             ),
         ),
         few_steps=None,
+        length=None,
         sampling=SamplingDefaults(steps=24, guidance=3.0, solver="multistep", shift=1.5, history_sigma=0.0),
         max_seconds=10.0,
     )
@@ -203,6 +235,7 @@ def nano_64() -> Preset:
             steps=6,
             guidance=4.0,
         ),
+        length=for_length(NANO_64_SIZES),
         compression=NANO_COMPRESSION,
         sampling=SamplingDefaults(steps=24, guidance=2.0, solver="multistep", shift=1.5, history_sigma=0.1),
     )
@@ -212,11 +245,12 @@ def nano_128() -> Preset:
     """Train the embedded model at 128 pixels in half an hour of one GPU.
 
     Command: `unstatic train nano-128 -o runs/nano-128`. Every stage has its time and rescales itself to it:
-    the world 4 minutes, the autoencoder 4, the transformer 13, few steps 4; encoding takes the rest. A stage
-    that was stopped goes on where it was, so the run may be cut into pieces. The shipped weights have these
-    shapes but were trained by scripts/train_nano_gpu.py: this way has never been gone on a GPU.
+    the world 4 minutes, the autoencoder 4, the transformer 11, few steps 4, length 2 and its minutes 1;
+    encoding takes the rest. A stage that was stopped goes on where it was, so the run may be cut into pieces.
+    The shipped weights have these shapes but were trained by scripts/train_nano_gpu.py and, for length, on
+    two cores: this way has never been gone on a GPU.
     """
-    base = nano_64()
+    base, length = nano_64(), for_length(NANO_128_SIZES, samples=20_000, minutes=2_048)
     assert base.few_steps is not None
     autoencoder, diffusion, few_steps = base.autoencoder, base.diffusion, base.few_steps
     return replace(
@@ -236,7 +270,7 @@ def nano_128() -> Preset:
             training=replace(
                 diffusion.training,
                 samples=2_000_000,
-                seconds=780.0,
+                seconds=660.0,
                 warm_up=20_000,
                 half_lives=(25_000.0, 70_000.0),
                 optimiser=OptimiserConfig(learning_rate=8e-4, matrix_learning_rate=2.2e-3),
@@ -250,6 +284,13 @@ def nano_128() -> Preset:
                 few_steps.training, samples=100_000, seconds=240.0, half_lives=(5_000.0, 15_000.0)
             ),
             windows=windows((256, 96, 72), (0.25, 0.35, 0.4)),
+        ),
+        length=replace(
+            length,
+            world=replace(length.world, seconds=60.0),
+            training=replace(length.training, seconds=120.0),
+            windows=(Window(latent_frames=13, batch_size=64, share=1.0),),
+            clips=4_096,
         ),
         enlarge=3,
     )

@@ -93,12 +93,29 @@ class FewStepRun:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LengthRun:
+    """How a few-step model learns to go on from its own films, being its own teacher.
+
+    A frozen copy lands where it lands beside the real past, and the student shall land there beside a past
+    with its own errors and the first frame of the minute, as in long films (`training/recycle.py`). It sees
+    windows of minutes, `world`, and `clips` of the run's ordinary ones.
+    """
+
+    world: WorldRun
+    training: TrainingConfig
+    step: DistillConfig
+    windows: tuple[Window, ...]
+    clips: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Preset:
     """A whole training run, from nothing to a model that can be used.
 
     `model` is the name of the model it makes. Its manifest gets `summary`, `licence`, `compression`,
     `sampling` and the sizes of the world. `start` names a model whose weights it begins with, or its folder;
-    what is larger here than there is grown (`models/grow.py`). With `few_steps` the transformer is distilled.
+    what is larger here than there is grown (`models/grow.py`). With `few_steps` the transformer is distilled,
+    and with `length` taught to go on from its own films after that.
     """
 
     name: str
@@ -109,6 +126,7 @@ class Preset:
     autoencoder: AutoencoderRun
     diffusion: DiffusionRun
     few_steps: FewStepRun | None = None
+    length: LengthRun | None = None
     compression: Compression
     sampling: SamplingDefaults
     max_seconds: float = 60.0
@@ -125,3 +143,5 @@ class Preset:
                 f"few_steps must take a step or more ({few.steps}) and learn the model's own guidance,"
                 f" {own:g}: set few_steps.step.max_guidance={own:g}"
             )
+        if self.length and few is None:
+            raise InputError("length teaches few-step models: give the preset few_steps, or set length=none")

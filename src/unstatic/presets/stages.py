@@ -1,4 +1,4 @@
-"""The stages of a preset: render, autoencoder, encode, diffusion, few steps, export.
+"""The stages of a preset: render, autoencoder, encode, diffusion, few steps, length, export.
 
 Each goes on where it was stopped.
 
@@ -8,6 +8,7 @@ FOLDER/autoencoder/    checkpoints, metrics, pictures
 FOLDER/latents/        the clips, encoded
 FOLDER/diffusion/      checkpoints, metrics, pictures
 FOLDER/few-steps/      the same of the student, if the preset distills; FOLDER/teacher/ is what it learns from
+FOLDER/length/         the same of FOLDER/student/, taught to go on from its own films, on FOLDER/minutes/
 FOLDER/model/          the finished model: `unstatic video PROMPT --model FOLDER/model`
 """
 
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 EXPANDER = "world"  # what users type is put into the words of the world's captions
 EXAMPLES_PER_SHARD = 8
 RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
+MINUTES_SEED = 50_000_000  # above those of other clips, and below those of the evaluation
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -80,6 +82,7 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     encode(preset, folder, target)
     train_diffusion(preset, folder, target)
     train_few_steps(preset, folder, target)
+    train_length(preset, folder, target)
     return export(preset, folder)
 
 
@@ -258,14 +261,18 @@ def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
     if preset.start and not checkpoints(folder / "diffusion"):
         grow_transformer(model, load_transformer(find_model(preset.start).weights("transformer")))
     run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
-    fit_transformer(preset, folder, "diffusion", model, run, lambda plain: plain)
+    shards = open_shards(folder / "latents", "latents")
+    fit_transformer(preset, folder, "diffusion", model, run, lambda plain: plain, shards)
     target.parent.mkdir(exist_ok=True)
     save_model(target, averaged(run, VideoTransformer(settings.model)), settings.model, "transformer")
 
 
 def train_few_steps(preset: Preset, folder: Path, device: torch.device) -> None:
-    """Distill FOLDER/teacher's transformer, if the preset says so, and write FOLDER/model/transformer."""
-    target, settings = transformer_path(folder, "model"), preset.few_steps
+    """Distill FOLDER/teacher's transformer, if the preset says so, and write that of FOLDER/model.
+
+    If it is to be taught on, write that of FOLDER/student.
+    """
+    target, settings = transformer_path(folder, "student" if preset.length else "model"), preset.few_steps
     if settings is None or target.exists():
         return
     teacher = load_transformer(transformer_path(folder, "teacher"))
@@ -285,8 +292,43 @@ def train_few_steps(preset: Preset, folder: Path, device: torch.device) -> None:
         lambda plain: DistillStep(
             teacher=teacher, plain=plain, config=settings.step, shift=preset.sampling.shift
         ),
+        open_shards(folder / "latents", "latents"),
     )
+    target.parent.mkdir(exist_ok=True)
     save_model(target, averaged(run, VideoTransformer(config)), config, "transformer")
+
+
+def train_length(
+    preset: Preset, folder: Path, device: torch.device, *, others: Sequence[Shard] | None = None
+) -> None:
+    """Teach FOLDER/student's transformer to go on from its own films, and write FOLDER/model/transformer.
+
+    Beside windows of minutes it sees other latents, by default the first of the run's.
+    """
+    target, settings = transformer_path(folder, "model"), preset.length
+    if settings is None or target.exists():
+        return
+    clips, latents = folder / "minutes" / "clips", folder / "minutes" / "latents"
+    render_clips(settings.world, clips, seed=preset.seed + MINUTES_SEED, device=renderer(device))
+    name = f"{preset.name} autoencoder"
+    encode_with(autoencoder_path(folder), clips, latents, preset.compression, device, name=name)
+    if others is None:
+        others = first_clips(open_shards(folder / "latents", "latents"), settings.clips)
+    student, teacher = (load_transformer(transformer_path(folder, "student")) for _ in range(2))
+    teacher = teacher.to(device, compute_dtype(device)).eval().requires_grad_(False)
+    run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
+    fit_transformer(
+        replace(preset, diffusion=replace(preset.diffusion, windows=settings.windows, compile=False)),
+        folder,
+        "length",
+        student,
+        run,
+        lambda plain: DistillStep(
+            teacher=teacher, plain=plain, config=settings.step, shift=preset.sampling.shift
+        ),
+        [*open_shards(latents, "latents"), *others],
+    )
+    save_model(target, averaged(run, VideoTransformer(student.config)), student.config, "transformer")
 
 
 def fit_transformer(
@@ -296,11 +338,12 @@ def fit_transformer(
     model: VideoTransformer,
     run: Run,
     make_step: Callable[[DiffusionStep], Step[LatentBatch]],
+    shards: Sequence[Shard],
 ) -> None:
     """Fit a transformer in FOLDER/stage; `make_step` may make another step of the ordinary one."""
     device, settings = run.device, preset.diffusion
     text_encoder = load_text_encoder(settings.text_encoder)
-    batches = latent_batches(preset, open_shards(folder / "latents", "latents"), text_encoder, device)
+    batches = latent_batches(preset, shards, text_encoder, device)
     step = DiffusionStep(
         model=model,
         config=settings.step,
@@ -322,7 +365,7 @@ def fit_transformer(
 
 
 def transformer_path(folder: Path, owner: str) -> Path:
-    """Name the weights of a run's transformer: that of the finished "model" or of its "teacher"."""
+    """Name the weights of a run's transformer: of the "teacher", the "student" or the finished "model"."""
     return folder / owner / "transformer.safetensors"
 
 
