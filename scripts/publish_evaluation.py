@@ -24,6 +24,8 @@ from typing import Any, cast
 
 from unstatic.core.commit import CHANGED
 from unstatic.core.errors import InputError
+from unstatic.evals.follow import REAL
+from unstatic.evals.intervals import Score
 from unstatic.evals.report import to_markdown
 from unstatic.models.manifest import find_model
 from unstatic.presets.evaluation import DISTRIBUTION, PARTS
@@ -37,6 +39,14 @@ FIGURE = re.compile(r"<!-- figure: ([^>]+?) -->((?:-?\d+(?:\.\d+)?%?|None|\?+)?)
 NO_PARTS = ("bench",)
 SECTION = re.compile(r"^## (.+)\n\n((?:(?!^## ).*\n?)*)", re.MULTILINE)
 LONG = ("answers", "confusions", "parsers_alone", "clips", "figures", "curves", "films")
+PARSERS = """## What each parser alone reads in the real renders
+
+At the model's size, where {place} says what the suites' own small renders give; the aim is 95%.
+
+| suite | atom | prompts | network | classical |
+|---|---|---|---|---|
+{rows}
+"""
 HEAD = """# Evaluation of {model}
 
 What `{command}` measures, as explained in [how we know what a
@@ -131,10 +141,13 @@ def sections(text: str) -> dict[str, str]:
 
 
 def shortened(facts: Any) -> Any:
-    """Return facts without what is long."""
+    """Return facts without what is long; what single parsers read is kept of real renders."""
     if not isinstance(facts, Mapping):
         return facts
-    return {name: shortened(value) for name, value in facts.items() if name not in LONG}
+    short = {name: shortened(value) for name, value in facts.items() if name not in LONG}
+    if "parsers_alone" in (real := facts.get(REAL, {})):
+        short[REAL] |= {"parsers_alone": real["parsers_alone"]}
+    return short
 
 
 def films(paths: Sequence[Path]) -> dict[str, Any]:
@@ -149,7 +162,29 @@ def page(facts: Mapping[str, Any], parts: Mapping[str, str]) -> str:
     said = {key: facts[key] for key in ("model", "command", "digest", "machine")}
     head = HEAD.format(table=table, commit=commits(facts), **said)
     sections = [f"## {name}\n\n{parts[name].strip()}\n" for name in facts if name in parts]
-    return "\n".join([head, *sections])
+    return "\n".join([head, *sections, *parsers_alone(facts)])
+
+
+def parsers_alone(facts: Mapping[str, Any]) -> list[str]:
+    """Return the table of what each parser alone reads in real renders, if suites were measured."""
+    columns = {
+        name: each.get("columns", {}).get(REAL, {}) for name, each in facts.items() if is_part(name, each)
+    }
+    rows = [
+        f"| {name} | {atom} | {scores[0]['total']} | {' | '.join(map(told, scores))} |"
+        for name, column in columns.items()
+        for atom, scores in column.get("parsers_alone", {}).items()
+        if scores[0]["total"]
+    ]
+    place = (
+        "[how far parsers can be trusted](../explanation/evaluation.md#how-far-the-parsers-can-be-trusted)"
+    )
+    return [PARSERS.format(rows="\n".join(rows), place=place)] if rows else []
+
+
+def told(score: Mapping[str, Any]) -> str:
+    """Return a score as the tables say it."""
+    return str(Score(score["right"], score["total"]))
 
 
 def commits(facts: Mapping[str, Any]) -> str:

@@ -93,6 +93,24 @@ def test_the_page_has_a_section_for_every_part_in_order():
     assert "weights `abc`, at commit 1234567" in text
 
 
+def test_what_each_parser_alone_reads_in_real_renders_is_said():
+    alone = {
+        "colour": [SCORES["colour"], SCORES["colour"] | {"right": 10}],
+        "shape": [{"right": 0, "total": 0}],
+    }
+    columns = {name: {"scores": SCORES, "parsers_alone": alone} for name in ("real render", "nano")}
+    short = shortened(FACTS | {"objects": {"columns": columns, "prompts": 10}})
+    assert short["objects"]["columns"] == {
+        "real render": {"scores": SCORES, "parsers_alone": alone},
+        "nano": {"scores": SCORES},
+    }
+    text = page(short, {"objects": "| A |"})
+    assert "| objects | colour | 10 | 90.0% [60%, 98%] | 100.0% [72%, 100%] |\n" in text
+    assert "| objects | shape |" not in text
+    assert sections(page(short, sections(text)))["objects"] == "| A |", "nothing piles up"
+    assert page(short, sections(text)) == text
+
+
 def test_parts_of_another_commit_are_named():
     assert commits(FACTS) == "1234567"
     one, other = {"commit": "1111111"}, {"commit": "2222222"}

@@ -25,7 +25,7 @@ PROMPTS = (
     "a purple ring rolls to the right on a grey floor",
     "a white metal ball falls onto the sand",
     "a fox gallops to the right over snow at sunset while the camera follows it",
-    "a white horse eats on the grass in daylight",
+    "a horse walks on grass on a sunny day, the camera following it",
 )
 SECONDS = 2.0
 ENLARGE = 2
