@@ -5,6 +5,7 @@ passes is not good, one that fails is broken.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from unstatic.presets import evaluation
 from unstatic.presets.evaluation import EvaluationPlan, run_evaluation, write_report
 
 PROMPTS, SLOW_PROMPTS, CASES = 10, 4, 12
-MINUTES, EDITS, LAWS = 1, 2, 4
+MINUTES, EDITS, LAWS, CLIPS = 1, 2, 4, 6
 RETOLD = {"remixes": 4, "cards": 2}
 # Decibels that kept frames may lose to the autoencoder alone, which decodes them after other frames than most
 # edits do; where a film goes on, after the same
@@ -25,11 +26,12 @@ LEAST = {
     "objects": {"colour": 0.6, "shape": 0.2, "event": 0.5},
     "animals": {"animal": 0.3, "motion": 0.2},
 }
+LEAST_CAMERA = 0.3
 LEAST_POSSIBLE = 0.6
 LEAPS = ("permanence", "continuity", "colour", "shape")  # what anybody notices who sees two frames
 FEW = "nano, 6 steps distilled"
 
-# Twenty films of four seconds as the model makes them, and eight with 48 passes for each chunk
+# Thirty films of four seconds as the model makes them, and nine with 48 passes for each chunk
 pytestmark = [pytest.mark.plain, pytest.mark.timeout(1800)]
 
 
@@ -46,9 +48,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict:
     facts: dict = {"model": "nano", "folder": folder, "engine": engine, "plan": following}
     longer = [
         EvaluationPlan(parts=(part,), prompts=prompts, **common)
-        for part, prompts in (("minutes", MINUTES), ("edits", EDITS), ("physics", LAWS), *RETOLD.items())
+        for part, prompts in (
+            ("minutes", MINUTES),
+            ("edits", EDITS),
+            ("physics", LAWS),
+            ("reconstruction", CLIPS),
+            *RETOLD.items(),
+        )
     ]
-    for todo in (following, physics, *longer):
+    moving = replace(following, parts=("cameras",), slow_prompts=1)
+    for todo in (following, moving, physics, *longer):
         for name, table, found in run_evaluation(engine, todo):
             facts[name] = {"table": table, **found}
     return facts
@@ -65,6 +74,13 @@ def test_it_follows_prompts(report: dict, suite: str, atom: str) -> None:
 
 
 @pytest.mark.slow
+def test_it_moves_the_camera_as_asked(report: dict) -> None:
+    few = report["cameras"]["columns"][FEW]
+    assert few["scores"]["camera"]["share"] >= LEAST_CAMERA, few["answers"]
+    assert few["scores"]["camera"]["total"] == PROMPTS
+
+
+@pytest.mark.slow
 def test_many_steps_see_what_is_asked_for_too(report: dict) -> None:
     many = report["objects"]["columns"]["nano, 24 steps"]
     assert many["scores"]["colour"]["right"] >= 2, many["answers"]
@@ -76,6 +92,14 @@ def test_impossible_films_surprise_it(report: dict) -> None:
     assert possible["all"]["share"] >= LEAST_POSSIBLE
     assert sum(possible[law]["right"] for law in LEAPS) >= len(LEAPS) * CASES // 6 - 1
     assert all(possible["copying"][law]["share"] == 1 for law in LEAPS)
+
+
+@pytest.mark.slow
+def test_the_autoencoder_gives_pictures_back(report: dict) -> None:
+    found = report["reconstruction"]
+    assert found["whole"]["per_clip"] >= 31
+    assert found["inside"]["per_clip"] >= 23
+    assert 0.9 <= found["edge_width"] <= 1.35
 
 
 @pytest.mark.slow
