@@ -4,6 +4,7 @@
     unstatic bench --json > native.json
     unstatic bench --json --seconds 5 --size 384x384 > default.json
     unstatic bench --json --seconds 5 --size 1280x720 > 720p.json
+    unstatic bench --json --seconds 60 --size 1280x720 > minute-720p.json
     unstatic bench --json --seconds 5 --size 1920x1080 --fps 32 > 1080p.json
     python scripts/publish_evaluation.py report --machine "two cores of a Xeon with AMX" --bench *.json
 
