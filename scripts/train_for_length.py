@@ -24,13 +24,14 @@ from unstatic.core.memory import keep_freed_memory  # noqa: E402
 from unstatic.data.shards import Shard, open_shards  # noqa: E402
 from unstatic.diffusion.distilled import SCALARS  # noqa: E402
 from unstatic.models.manifest import InstalledModel, find_model, write_manifest  # noqa: E402
+from unstatic.models.weights import find_files, is_saved, load_state  # noqa: E402
 from unstatic.presets.nano import for_length, preset  # noqa: E402
-from unstatic.presets.preset import Preset  # noqa: E402
+from unstatic.presets.preset import LengthRun, Preset  # noqa: E402
 from unstatic.presets.stages import (  # noqa: E402
     autoencoder_path,
     encode_with,
     load_transformer,
-    train_length,
+    teach_length,
     transformer_path,
 )
 from unstatic.training.recycle import RecycleConfig  # noqa: E402
@@ -38,28 +39,38 @@ from unstatic.training.recycle import RecycleConfig  # noqa: E402
 
 def settings_of(
     model: InstalledModel, recycle: RecycleConfig, *, samples: int, minutes: int, seed: int
-) -> Preset:
-    """Return the model's preset with another last stage."""
-    chosen = preset(model.manifest.preset)
+) -> tuple[Preset, LengthRun]:
+    """Return the model's preset as its manifest says it was changed, and what is to be learned."""
+    about, chosen = model.manifest, preset(model.manifest.preset)
     length = for_length(chosen.world.sizes, samples=samples, minutes=minutes)
     length = replace(
         length,
         training=replace(length.training, seed=seed),
         step=replace(length.step, recycle=recycle),
     )
-    return replace(chosen, seed=seed, length=length)
+    diffusion = replace(chosen.diffusion, text_encoder=about.text_encoder)
+    diffusion = replace(diffusion, step=replace(diffusion.step, prediction=about.prediction))
+    world = {"seed": seed, "compression": about.compression, "sampling": about.defaults}
+    return replace(chosen, diffusion=diffusion, length=None, **world), length
 
 
 def lay_out(model: InstalledModel, folder: Path) -> None:
-    """Lay a model into a run's folder, as the run before its last stage leaves it."""
+    """Lay a model into a run's folder, as the run before its last stage leaves it.
+
+    Raises InputError if another model lies there.
+    """
     for name, path in (
         ("autoencoder", autoencoder_path(folder)),
         ("transformer", transformer_path(folder, "student")),
     ):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            with atomic_path(path) as temporary:
-                shutil.copy(model.weights(name), temporary)
+        source = model.weights(name)
+        if not is_saved(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for file in find_files(source):
+                with atomic_path(path.parent / file.name) as temporary:
+                    shutil.copy(file, temporary)
+        elif load_state(path)[0].digest != load_state(source)[0].digest:
+            raise InputError(f"{folder} was begun with another {name}: take another folder")
 
 
 def encoded(model: InstalledModel, folders: Sequence[Path], output: Path) -> list[Shard]:
@@ -90,11 +101,12 @@ def main() -> None:
     if not set(SCALARS) <= set(load_transformer(model.weights("transformer")).config.scalars):
         raise InputError(f"{options.model} was not distilled: this teaches few-step models")
     recycle = RecycleConfig(share=options.share, rounds=options.rounds)
-    chosen = settings_of(model, recycle, samples=options.samples, minutes=options.windows, seed=options.seed)
+    chosen, length = settings_of(
+        model, recycle, samples=options.samples, minutes=options.windows, seed=options.seed
+    )
     lay_out(model, options.output)
     others = encoded(model, options.clips, options.output)
-    transformer_path(options.output, "model").unlink(missing_ok=True)
-    train_length(chosen, options.output, pick_device(), others=others)
+    teach_length(chosen, length, options.output, pick_device(), others)
     write_manifest(options.output / "model", model.manifest)
 
 

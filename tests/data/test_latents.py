@@ -94,6 +94,23 @@ def test_kept_captions_do_not_depend_on_what_was_drawn_before(shards):
     assert torch.equal(first.at(7).text, resumed.at(7).text)
 
 
+def test_clips_of_two_folders_whose_shards_have_the_same_names_keep_their_own_captions(tmp_path, shards):
+    values = np.random.default_rng(1).normal(size=(len(shards[0]), 5, 2, 4, 4)).astype(np.float16)
+    lines = [f'{{"seed": {number}}}' for number in range(90, 90 + len(shards[0]))]
+    write_shard(tmp_path / "other", "latents", 0, {"latents": values}, lines)
+    (other,) = open_shards(tmp_path / "other", "latents")
+    assert other.path.name == shards[0].path.name
+    batches = batches_of([*shards, other], STILL, captions=2)
+    for index in range(80):
+        batch = batches.at(index)
+        for latent, prompt in zip(batch.latent, batch.prompts, strict=True):
+            seed = int(prompt.split("}")[0].split()[-1])
+            shard, entry = (other, seed - 90) if seed >= 90 else (shards[seed // 10], seed % 10)
+            assert torch.equal(
+                latent, torch.as_tensor(shard.read("latents", entry, 0, 1)).float().movedim(1, 0)
+            )
+
+
 def test_clips_that_are_too_short_are_refused(shards):
     with pytest.raises(InputError, match="5 latent frames, fewer than the 17 asked for"):
         batches_of(shards, STILL, replace(CLIP, latent_frames=17))

@@ -12,7 +12,14 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from unstatic.core.errors import InputError
-from unstatic.models.weights import count_parameters, find_files, load_model, load_state, save_model
+from unstatic.models.weights import (
+    count_parameters,
+    find_files,
+    is_saved,
+    load_model,
+    load_state,
+    save_model,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,6 +81,16 @@ def test_round_trip_keeps_the_numbers_and_the_layout(tmp_path: Path) -> None:
 def test_weights_are_saved_and_loaded_in_bfloat16(saved: Path) -> None:
     assert {parameter.dtype for parameter in load(saved).parameters()} == {torch.bfloat16}
     assert load(saved).steps.dtype == torch.int64
+
+
+def test_weights_are_saved_when_all_their_files_are_there_once(sharded: Path, tmp_path: Path) -> None:
+    assert is_saved(sharded)
+    assert not is_saved(tmp_path / "other.safetensors")
+    first, *_ = find_files(sharded)
+    first.rename(sharded)
+    assert not is_saved(sharded), "of two saves"
+    sharded.unlink()
+    assert not is_saved(sharded), "one is missing"
 
 
 def test_the_header_says_what_the_file_is(saved: Path) -> None:

@@ -13,9 +13,16 @@ from unstatic.core.config import override
 from unstatic.core.errors import InputError
 from unstatic.data.shards import open_shards
 from unstatic.generate.api import load
-from unstatic.models.weights import load_state
+from unstatic.models.weights import find_files, load_state, save_model
 from unstatic.presets.nano import nano_128, tiny
-from unstatic.presets.stages import check_start, claim_folder, run_preset
+from unstatic.presets.stages import (
+    as_teacher,
+    check_start,
+    claim_folder,
+    load_transformer,
+    manifest,
+    run_preset,
+)
 
 SHORT = override(
     tiny(),
@@ -64,6 +71,26 @@ def test_the_last_stage_teaches_the_student_on_windows_of_minutes(folder: Path):
     _, taught = load_state(folder / "model" / "transformer.safetensors")
     moved = [float((taught[name].float() - student[name].float()).abs().max()) for name in student]
     assert 0 < max(moved) < 0.02
+
+
+@pytest.mark.slow
+def test_finished_stages_in_several_files_are_not_done_again_and_a_lost_end_comes_back(
+    folder: Path, tmp_path: Path
+):
+    again = tmp_path / "run"
+    shutil.copytree(folder, again)
+    for owner in ("teacher", "student"):
+        path = again / owner / "transformer.safetensors"
+        kept = load_transformer(path)
+        save_model(path, kept, kept.config, "transformer", max_shard_bytes=2**14)
+        assert len(find_files(path)) > 1
+    (again / "model" / "transformer.safetensors").unlink()
+    before = {path: path.stat().st_mtime_ns for path in again.glob("*/transformer-*.safetensors")}
+    run_preset(SHORT, again, device="cpu")
+    assert {path: path.stat().st_mtime_ns for path in again.glob("*/transformer-*.safetensors")} == before
+    _, lost = load_state(folder / "model" / "transformer.safetensors")
+    _, found = load_state(again / "model" / "transformer.safetensors")
+    assert all(torch.equal(found[name], lost[name]) for name in lost)
 
 
 @pytest.mark.slow
@@ -154,3 +181,9 @@ def test_a_start_that_predicts_something_else_is_refused():
     check_start(override(nano_128(), ["start=nano"]))
     with pytest.raises(InputError, match="prediction 'x0', nano-128 has 'velocity'"):
         check_start(override(nano_128(), ["start=nano", "diffusion.step.prediction=velocity"]))
+
+
+def test_a_teacher_is_guided_as_its_student_will_be():
+    assert (as_teacher(nano_128()).defaults.guidance, manifest(nano_128()).defaults.guidance) == (4.0, 2.0)
+    assert as_teacher(nano_128()).distilled is None
+    assert as_teacher(tiny()).defaults == manifest(tiny()).defaults

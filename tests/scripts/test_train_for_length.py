@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import train_for_length as script
 from unstatic.core.errors import InputError
 from unstatic.data.shards import open_shards
 from unstatic.models.manifest import find_model
+from unstatic.models.weights import save_model
 from unstatic.presets.stages import load_transformer
 from unstatic.world.mix import MIXES
 
@@ -43,6 +45,27 @@ def test_a_model_is_taught_by_itself_and_goes_on_where_it_was_stopped(
     assert lively.shapes["openings"][1] == 1
     assert len(open_shards(output / "latents" / "1-clips", "latents")) == 2
     assert find_model(str(output / "model")).manifest == find_model(str(few_step_model)).manifest
+
+
+@pytest.mark.slow
+def test_a_model_in_several_files_is_laid_out_whole_and_no_other_takes_its_place(
+    few_step_model: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "sharded"
+    shutil.copytree(few_step_model, model)
+    student = load_transformer(model / "transformer.safetensors")
+    files = save_model(
+        model / "transformer.safetensors", student, student.config, "transformer", max_shard_bytes=2**14
+    )
+    assert len(files) > 1
+    script.lay_out(find_model(str(model)), tmp_path / "run")
+    script.lay_out(find_model(str(model)), tmp_path / "run")
+    laid = load_transformer(tmp_path / "run" / "student" / "transformer.safetensors").state_dict()
+    assert all(torch.equal(laid[name], value) for name, value in student.state_dict().items())
+    next(student.parameters()).data.add_(1)
+    save_model(model / "transformer.safetensors", student, student.config, "transformer")
+    with pytest.raises(InputError, match="was begun with another transformer: take another folder"):
+        script.lay_out(find_model(str(model)), tmp_path / "run")
 
 
 def test_a_model_of_many_steps_is_refused(

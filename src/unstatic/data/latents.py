@@ -95,7 +95,7 @@ class LatentBatches:
         self.sizes = clips_by_size(shards, "latents")
         self.caption, self.encode_text = caption, encode_text
         self.windows, self.captions, self.seed = windows, captions, seed
-        self._kept: dict[tuple[str, int], list[EncodedCaption]] = {}
+        self._kept: dict[str, list[EncodedCaption]] = {}
         self.shares = np.array([window.share for window in windows]) / sum(window.share for window in windows)
         longest = max(window.latent_frames for window in windows)
         for shard in shards:
@@ -142,16 +142,19 @@ class LatentBatches:
         return tuple(caption.prompt for caption in chosen), text
 
     def _captions_of(self, shard: Shard, entry: int) -> list[EncodedCaption]:
-        """Write and encode the captions of a clip together, once: their bits depend on nothing else."""
-        key = (shard.path.name, entry)
-        if key not in self._kept:
-            rng = numpy_generator("captions", self.seed, *key)
-            prompts = [self.caption(shard.lines[entry], rng) for _ in range(self.captions)]
-            self._kept[key] = [
+        """Write and encode the captions of a scene together, once: their bits depend on nothing else.
+
+        Shards of several folders may have the same names, so it is the scene that tells clips apart.
+        """
+        scene = shard.lines[entry]
+        if scene not in self._kept:
+            rng = numpy_generator("captions", self.seed, scene)
+            prompts = [self.caption(scene, rng) for _ in range(self.captions)]
+            self._kept[scene] = [
                 EncodedCaption(prompt, states[states.any(-1)].to(torch.bfloat16), len(states))
                 for prompt, states in zip(prompts, self.encode_text(prompts), strict=True)
             ]
-        return self._kept[key]
+        return self._kept[scene]
 
 
 def _objects(entries: Sequence[tuple[Shard, int]], window: Window) -> Bool[Tensor, "b 1 t h w"] | None:

@@ -3,10 +3,10 @@
     follow({"nano": make}, load_suite("objects"), [load_parser()])
 
 The real renders' column is the ceiling: what the parsers miss there is their own mistake. Every atom is read
-without knowing the prompt, and it is right only if all parsers, which share nothing, read the right answer.
-"action" is right when the event (or the animal's motion) is, and the direction too where the prompt names
-one; "all" when everything is that the prompt asks for; "unseen" is the same, of prompts that ask for a pair
-which training never showed.
+without knowing the prompt, and it is right only if all parsers, which share no features and no weights, read
+the right answer. "action" is right when the event (or the animal's motion) is, and the direction too where
+the prompt names one; "all" when everything is that the prompt asks for; "unseen" is the same, of prompts that
+ask for a pair which training never showed.
 """
 
 from collections import Counter

@@ -199,6 +199,14 @@ def find_files(path: Path) -> list[Path]:
     return files
 
 
+def is_saved(path: Path) -> bool:
+    """Tell whether the weights called `path` are there, in full and once."""
+    try:
+        return bool(find_files(path))
+    except InputError:
+        return False
+
+
 def _files_named(path: Path) -> list[Path]:
     numbered = re.compile(re.escape(path.stem) + r"-\d{5}-of-\d{5}" + re.escape(path.suffix))
     shards = sorted(file for file in path.parent.glob("*") if numbered.fullmatch(file.name))

@@ -115,7 +115,8 @@ class Preset:
     `model` is the name of the model it makes. Its manifest gets `summary`, `licence`, `compression`,
     `sampling` and the sizes of the world. `start` names a model whose weights it begins with, or its folder;
     what is larger here than there is grown (`models/grow.py`). With `few_steps` the transformer is distilled,
-    and with `length` taught to go on from its own films after that.
+    and with `length` taught to go on from its own films after that. `sampling` is then what suits the
+    distilled weights: a run without these stages wants the stronger `few_steps.guidance`.
     """
 
     name: str

@@ -44,9 +44,9 @@ from unstatic.models.manifest import Distilled, Manifest, find_model, write_mani
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
-from unstatic.models.weights import load_model, save_model
+from unstatic.models.weights import is_saved, load_model, save_model
 from unstatic.presets.fit import fit
-from unstatic.presets.preset import Preset
+from unstatic.presets.preset import LengthRun, Preset
 from unstatic.presets.render import render_clips
 from unstatic.presets.show import reconstruction_sheet, sample_sheet
 from unstatic.training.autoencoder_step import AutoencoderStep, prepare
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 EXPANDER = "world"  # what users type is put into the words of the world's captions
 EXAMPLES_PER_SHARD = 8
 RENDERED_AT_ONCE, ENCODED_AT_ONCE = 32, 16
-MINUTES_SEED = 50_000_000  # above those of other clips, and below those of the evaluation
+MINUTES_SEED = 50_000_000  # above those of a run's other clips; evaluation begins at 900 million
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -150,7 +150,7 @@ def check_start(preset: Preset) -> None:
 def train_autoencoder(preset: Preset, folder: Path, device: torch.device) -> None:
     """Train the autoencoder on the first clips, measure its latents and write FOLDER/model/autoencoder."""
     target = autoencoder_path(folder)
-    if target.exists():
+    if is_saved(target):
         return
     settings = preset.autoencoder
     shards = first_clips(open_shards(folder / "clips", "clips"), settings.clips)
@@ -254,7 +254,7 @@ def encode_scenes(
 def train_diffusion(preset: Preset, folder: Path, device: torch.device) -> None:
     """Train the transformer on the latents and write FOLDER/model/transformer, or FOLDER/teacher's."""
     target = transformer_path(folder, "teacher" if preset.few_steps else "model")
-    if target.exists():
+    if is_saved(target):
         return
     settings = preset.diffusion
     model = VideoTransformer(settings.model, generator=generator("transformer", preset.seed))
@@ -273,7 +273,7 @@ def train_few_steps(preset: Preset, folder: Path, device: torch.device) -> None:
     If it is to be taught on, write that of FOLDER/student.
     """
     target, settings = transformer_path(folder, "student" if preset.length else "model"), preset.few_steps
-    if settings is None or target.exists():
+    if settings is None or is_saved(target):
         return
     teacher = load_transformer(transformer_path(folder, "teacher"))
     config = replace(teacher.config, scalars=("sigma", *SCALARS))
@@ -298,22 +298,22 @@ def train_few_steps(preset: Preset, folder: Path, device: torch.device) -> None:
     save_model(target, averaged(run, VideoTransformer(config)), config, "transformer")
 
 
-def train_length(
-    preset: Preset, folder: Path, device: torch.device, *, others: Sequence[Shard] | None = None
-) -> None:
-    """Teach FOLDER/student's transformer to go on from its own films, and write FOLDER/model/transformer.
-
-    Beside windows of minutes it sees other latents, by default the first of the run's.
-    """
-    target, settings = transformer_path(folder, "model"), preset.length
-    if settings is None or target.exists():
+def train_length(preset: Preset, folder: Path, device: torch.device) -> None:
+    """Teach FOLDER/student's transformer to go on from its own films, if the preset says so."""
+    if preset.length is None or is_saved(transformer_path(folder, "model")):
         return
+    others = first_clips(open_shards(folder / "latents", "latents"), preset.length.clips)
+    teach_length(preset, preset.length, folder, device, others)
+
+
+def teach_length(
+    preset: Preset, settings: LengthRun, folder: Path, device: torch.device, others: Sequence[Shard]
+) -> None:
+    """Teach FOLDER/student's transformer on windows of minutes and others, and write FOLDER/model's."""
     clips, latents = folder / "minutes" / "clips", folder / "minutes" / "latents"
     render_clips(settings.world, clips, seed=preset.seed + MINUTES_SEED, device=renderer(device))
     name = f"{preset.name} autoencoder"
     encode_with(autoencoder_path(folder), clips, latents, preset.compression, device, name=name)
-    if others is None:
-        others = first_clips(open_shards(folder / "latents", "latents"), settings.clips)
     student, teacher = (load_transformer(transformer_path(folder, "student")) for _ in range(2))
     teacher = teacher.to(device, compute_dtype(device)).eval().requires_grad_(False)
     run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
@@ -328,7 +328,8 @@ def train_length(
         ),
         [*open_shards(latents, "latents"), *others],
     )
-    save_model(target, averaged(run, VideoTransformer(student.config)), student.config, "transformer")
+    finished = averaged(run, VideoTransformer(student.config))
+    save_model(transformer_path(folder, "model"), finished, student.config, "transformer")
 
 
 def fit_transformer(
@@ -358,7 +359,7 @@ def fit_transformer(
         dtype = compute_dtype(device)
         finished = averaged(run, VideoTransformer(model.config))
         parts = (finished.to(device, dtype), autoencoder.to(device, dtype))
-        about = replace(manifest(preset), distilled=None) if stage == "diffusion" else manifest(preset)
+        about = as_teacher(preset) if stage == "diffusion" else manifest(preset)
         return sample_sheet(NativeEngine(about, *parts, text_encoder, device))
 
     fit(stage, run, make_step(step), batches, folder / stage, picture=picture)
@@ -412,6 +413,14 @@ def export(preset: Preset, folder: Path) -> Path:
     """Write the manifest beside the weights: from here on the folder is a model like any other."""
     write_manifest(folder / "model", manifest(preset))
     return folder / "model"
+
+
+def as_teacher(preset: Preset) -> Manifest:
+    """Return the manifest of a transformer that is not distilled yet: guided as its student will be."""
+    finished = manifest(preset)
+    baked = finished.distilled and finished.distilled.guidance
+    defaults = replace(finished.defaults, guidance=baked) if baked else finished.defaults
+    return replace(finished, distilled=None, defaults=defaults)
 
 
 def manifest(preset: Preset) -> Manifest:
