@@ -1,6 +1,7 @@
 """What every test may rely on: quiet threads, no network, a small moving clip."""
 
 import os
+import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,10 @@ from hypothesis import settings  # noqa: E402
 from jaxtyping import UInt8  # noqa: E402
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+# Under nohup every process that tests start would ignore that its terminal closes.
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Processes of tests side by side share the cores.
 torch.set_num_threads(
