@@ -183,6 +183,8 @@ def _check_fields(cards: list[Any]) -> None:
     for number, card in enumerate(cards, 1):
         if not isinstance(card, dict):
             raise InputError(f"card {number} is {card!r}: give it a time, at: 0, and a prompt")
+        if isinstance(at := cast(dict[str, Any], card).get("at"), str):
+            raise InputError(f"card {number}: at={at!r} is no time: give seconds, like 3, or 0:03")
         try:
             from_dict(Card, cast(dict[str, Any], card))
         except InputError as error:

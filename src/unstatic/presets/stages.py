@@ -46,7 +46,7 @@ from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderCon
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.weights import is_saved, load_model, save_model
 from unstatic.presets.fit import fit
-from unstatic.presets.preset import LengthRun, Preset
+from unstatic.presets.preset import FewStepRun, LengthRun, Preset
 from unstatic.presets.render import render_clips
 from unstatic.presets.show import reconstruction_sheet, sample_sheet
 from unstatic.training.autoencoder_step import AutoencoderStep, prepare
@@ -279,23 +279,10 @@ def train_few_steps(preset: Preset, folder: Path, device: torch.device) -> None:
     config = replace(teacher.config, scalars=("sigma", *SCALARS))
     student = VideoTransformer(config, generator=generator("student", preset.seed))
     grow_transformer(student, teacher)
-    teacher = teacher.to(device, compute_dtype(device)).eval()
-    run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
-    # Its many shapes of passes would take longer to compile than they save
-    at_work = replace(preset, diffusion=replace(preset.diffusion, windows=settings.windows, compile=False))
-    fit_transformer(
-        at_work,
-        folder,
-        "few-steps",
-        student,
-        run,
-        lambda plain: DistillStep(
-            teacher=teacher, plain=plain, config=settings.step, shift=preset.sampling.shift
-        ),
-        open_shards(folder / "latents", "latents"),
-    )
+    shards = open_shards(folder / "latents", "latents")
+    finished = fit_student(preset, settings, folder, "few-steps", teacher, student, device, shards)
     target.parent.mkdir(exist_ok=True)
-    save_model(target, averaged(run, VideoTransformer(config)), config, "transformer")
+    save_model(target, finished, config, "transformer")
 
 
 def train_length(preset: Preset, folder: Path, device: torch.device) -> None:
@@ -315,21 +302,36 @@ def teach_length(
     name = f"{preset.name} autoencoder"
     encode_with(autoencoder_path(folder), clips, latents, preset.compression, device, name=name)
     student, teacher = (load_transformer(transformer_path(folder, "student")) for _ in range(2))
+    shards = [*open_shards(latents, "latents"), *others]
+    finished = fit_student(preset, settings, folder, "length", teacher, student, device, shards)
+    save_model(transformer_path(folder, "model"), finished, student.config, "transformer")
+
+
+def fit_student(
+    preset: Preset,
+    settings: FewStepRun | LengthRun,
+    folder: Path,
+    stage: str,
+    teacher: VideoTransformer,
+    student: VideoTransformer,
+    device: torch.device,
+    shards: Sequence[Shard],
+) -> VideoTransformer:
+    """Let a student learn in FOLDER/stage to land where its teacher does, and return its average."""
     teacher = teacher.to(device, compute_dtype(device)).eval().requires_grad_(False)
     run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
+    shift = preset.sampling.shift
     fit_transformer(
+        # Its many shapes of passes would take longer to compile than they save
         replace(preset, diffusion=replace(preset.diffusion, windows=settings.windows, compile=False)),
         folder,
-        "length",
+        stage,
         student,
         run,
-        lambda plain: DistillStep(
-            teacher=teacher, plain=plain, config=settings.step, shift=preset.sampling.shift
-        ),
-        [*open_shards(latents, "latents"), *others],
+        lambda plain: DistillStep(teacher=teacher, plain=plain, config=settings.step, shift=shift),
+        shards,
     )
-    finished = averaged(run, VideoTransformer(student.config))
-    save_model(transformer_path(folder, "model"), finished, student.config, "transformer")
+    return averaged(run, VideoTransformer(student.config))
 
 
 def fit_transformer(
