@@ -50,8 +50,8 @@ def settings_of(
     )
     diffusion = replace(chosen.diffusion, text_encoder=about.text_encoder)
     diffusion = replace(diffusion, step=replace(diffusion.step, prediction=about.prediction))
-    world = {"seed": seed, "compression": about.compression, "sampling": about.defaults}
-    return replace(chosen, diffusion=diffusion, length=None, **world), length
+    others = {"seed": seed, "compression": about.compression, "sampling": about.defaults}
+    return replace(chosen, diffusion=diffusion, length=None, **others), length
 
 
 def lay_out(model: InstalledModel, folder: Path) -> None:
