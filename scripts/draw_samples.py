@@ -1,4 +1,7 @@
-"""Draw the README's films, with defaults and seed 0: `python scripts/draw_samples.py -o FILE`."""
+"""Draw the README's films: `python scripts/draw_samples.py -o FILE`.
+
+With defaults and seed 0, but for the one that `make video` makes by itself: that has its own seed.
+"""
 
 import argparse
 from pathlib import Path
@@ -6,7 +9,7 @@ from pathlib import Path
 import unstatic
 from unstatic.media.frames import contact_sheet
 from unstatic.media.write import write_picture
-from unstatic.presets.show import PROMPTS
+from unstatic.presets.show import DEFAULT_PROMPT, DEFAULT_SEED, PROMPTS
 
 SIZE = "128x128"  # the model's own
 
@@ -17,7 +20,9 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, required=True)
     options = parser.parse_args()
     model = unstatic.load("nano")
-    films = [model.generate(prompt, size=SIZE).frames for prompt in PROMPTS]
+    seeds = [DEFAULT_SEED if prompt == DEFAULT_PROMPT else 0 for prompt in PROMPTS]
+    asked = zip(PROMPTS, seeds, strict=True)
+    films = [model.generate(prompt, seed=seed, size=SIZE).frames for prompt, seed in asked]
     write_picture(options.output, contact_sheet(films, PROMPTS))
 
 

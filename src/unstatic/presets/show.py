@@ -17,6 +17,9 @@ from unstatic.media.enlarge import enlarge
 from unstatic.media.frames import contact_sheet, to_frames
 from unstatic.models.tiny_autoencoder import TinyAutoencoder
 
+# What `make video` films by itself: this seed was chosen, of sixty.
+DEFAULT_PROMPT = "a white horse walks to the left over the snow at sunset, the camera following it"
+DEFAULT_SEED = 3
 PROMPTS = (
     "a red ball bounces on a wooden floor",
     "a blue cube slides to the right on grass",
@@ -25,7 +28,7 @@ PROMPTS = (
     "a purple ring rolls to the right on a grey floor",
     "a white metal ball falls onto the sand",
     "a fox gallops to the right over snow at sunset while the camera follows it",
-    "a horse walks on grass on a sunny day, the camera following it",
+    DEFAULT_PROMPT,
 )
 SECONDS = 2.0
 ENLARGE = 2
