@@ -51,7 +51,7 @@ from unstatic.presets.stages import (  # noqa: E402
 )
 from unstatic.training.autoencoder_step import AutoencoderStep, prepare  # noqa: E402
 from unstatic.training.diffusion_step import DiffusionStep  # noqa: E402
-from unstatic.training.loop import Run, TrainingConfig  # noqa: E402
+from unstatic.training.loop import Run  # noqa: E402
 from unstatic.training.optim import kernel_weights, linear_weights  # noqa: E402
 
 HELD_OUT_CLIPS = 24
@@ -113,11 +113,6 @@ def main() -> None:
         print(json.dumps({"change": name, "seconds": time.monotonic() - started_s, **figures}), flush=True)
 
 
-def shortened(training: TrainingConfig, samples: int) -> TrainingConfig:
-    """Return a training of so many samples: a preset's average would still remember the first weights."""
-    return replace(training, samples=samples, warm_up=samples // 20, half_lives=(samples / 12,))
-
-
 # --------------------------------------------------------------------------------------------- autoencoder
 
 
@@ -126,7 +121,7 @@ def autoencoder(shards: list[Shard], sizes: Mapping[str, Any], samples: int) -> 
     settings, device = nano_64().autoencoder, pick_device()
     config = replace(settings.model, **sizes)
     model = TinyAutoencoder(config, generator=generator("recipe"))
-    training = shortened(settings.training, samples)
+    training = replace(settings.training, samples=samples, warm_up=samples // 20)
     run = Run(model, training, matrices=kernel_weights(model), device=device)
     batches = AutoencoderBatches(
         shards,
@@ -190,7 +185,7 @@ def changed(preset: Preset, change: Change, samples: int) -> Preset:
         diffusion=replace(
             diffusion,
             step=step,
-            training=shortened(diffusion.training, samples),
+            training=replace(diffusion.training, samples=samples, warm_up=samples // 20),
             windows=(Window(latent_frames=1, batch_size=128, share=1.0),),
             captions=2,
         ),
