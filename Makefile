@@ -24,7 +24,7 @@ export PROMPT SEED
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-video: $(INSTALLED)  ## Make a clip: make video PROMPT="a blue cube falls onto grass"
+video: $(INSTALLED)  ## Make a clip: make video PROMPT="a blue cube falls onto grass" SEED=7
 	@$(BIN)/unstatic video --seed "$$SEED" "$$PROMPT"
 
 # A process for every core, but no more than memory is sure to be there for; a file of tests stays in one.

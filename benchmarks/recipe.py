@@ -76,12 +76,21 @@ TRANSFORMERS = {
     "AdamW alone": Change(muon=False),
     "objects as all else": Change(object_weight=1.0),
 }
+# One stage more, which halves height and width but merges no frames
+DEEPER = {
+    "encoder_widths": (32, 64, 96, 128),
+    "encoder_blocks": (1, 1, 1),
+    "encoder_merges": (2, 2, 1),
+    "decoder_widths": (128, 128, 64, 32),
+    "decoder_blocks": (2, 2, 2, 1),
+    "decoder_growths": (1, 2, 2),
+}
 AUTOENCODERS = {
     "f8, 16 channels": {"latent_channels": 16},
     "f8, 24 channels": {"latent_channels": 24},
     "f8, 40 channels": {"latent_channels": 40},
-    "f16, 64 channels": {"latent_channels": 64, "encoder_patch": 4, "decoder_patch": 4},
-    "f16, 96 channels": {"latent_channels": 96, "encoder_patch": 4, "decoder_patch": 4},
+    "f16, 64 channels": {"latent_channels": 64, **DEEPER},
+    "f16, 160 channels": {"latent_channels": 160, **DEEPER},
 }
 
 

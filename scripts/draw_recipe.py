@@ -26,7 +26,7 @@ class Panel(NamedTuple):
 
 
 PANELS = (
-    Panel("PSNR in objects, dB (more is better)", "psnr_in_objects", 15, 25, "{:.2f}"),
+    Panel("PSNR in objects, dB (more is better)", "psnr_in_objects", 5, 25, "{:.2f}"),
     Panel("width of edges, that of the render = 1 (less is better)", "edge_width", 1, 3, "{:.2f}"),
     Panel("stills whose colour the parser reads right", "colour", 0, 1, "{:.0%}"),
     Panel("stills whose shape the parser reads right", "shape", 0, 1, "{:.0%}"),
