@@ -22,7 +22,9 @@ MAKEFILE = Path(__file__).parents[2] / "Makefile"
 )
 def test_make_video_films_what_is_shown_or_what_is_said(said: list[str], prompt: str, seed: int):
     show = 'show:\n\t@echo "$$PROMPT|$$SEED"\n'
-    environment = {name: value for name, value in os.environ.items() if name not in ("PROMPT", "SEED")}
+    # Whoever tests may have said something to a make of their own
+    theirs = ("PROMPT", "SEED", "MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES")
+    environment = {name: value for name, value in os.environ.items() if name not in theirs}
     done = subprocess.run(
         ["make", "--no-print-directory", "-f", MAKEFILE, "-f", "-", "show", *said],
         input=show,
