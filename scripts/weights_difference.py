@@ -1,4 +1,4 @@
-"""Keep trained weights as their difference from others, a fifth as large and without loss.
+"""Keep trained weights as their difference from others: smaller, and without loss.
 
     python scripts/weights_difference.py write OLD NEW FILE
     python scripts/weights_difference.py apply OLD FILE NEW
@@ -54,7 +54,11 @@ def apply_difference(old: Path, file: Path, new: Path) -> None:
     about, before = load_state(old)
     if about.digest != digests["old"]:
         raise InputError(f"{old} has the digest {about.digest}, but {file} begins at {digests['old']}")
-    planes = np.frombuffer(lzma.decompress(packed), np.uint8).reshape(2, -1)
+    try:
+        unpacked = lzma.decompress(packed)
+    except lzma.LZMAError as error:
+        raise InputError(f"{file} is damaged ({error}): fetch it again") from error
+    planes = np.frombuffer(unpacked, np.uint8).reshape(2, -1)
     folded = np.ascontiguousarray(planes.T).view("<u2").ravel()
     numbers = ((folded >> 1) ^ (0 - (folded & 1))).astype("<u2").view("<i2")
     model = load_model(old, KIND, TransformerConfig, VideoTransformer)
@@ -66,9 +70,7 @@ def apply_difference(old: Path, file: Path, new: Path) -> None:
         start += tensor.numel()
     model.to(torch.bfloat16).load_state_dict(state)
     save_model(new, model, model.config, KIND)
-    found = load_state(new)[0].digest
-    if found != digests["new"]:
-        raise InputError(f"{new} came out with the digest {found} instead of {digests['new']}: {file} broke")
+    assert load_state(new)[0].digest == digests["new"], "xz checks what it unpacks, and OLD was checked"
 
 
 def _as_integers(tensor: Tensor) -> Int16[np.ndarray, "..."]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from unstatic.presets.show import DEFAULT_PROMPT, DEFAULT_SEED, PROMPTS
+from unstatic.presets.show import DEFAULT_PROMPT, DEFAULT_SEED
 
 MAKEFILE = Path(__file__).parents[2] / "Makefile"
 
@@ -34,7 +34,3 @@ def test_make_video_films_what_is_shown_or_what_is_said(said: list[str], prompt:
         env=environment,
     )
     assert done.stdout == f"{prompt}|{seed}\n"
-
-
-def test_the_film_that_make_video_makes_by_default_is_among_those_shown():
-    assert DEFAULT_PROMPT in PROMPTS

@@ -51,6 +51,18 @@ def test_what_is_no_difference_is_refused(tmp_path: Path):
         apply_difference(old, old, tmp_path / "transformer.safetensors")
 
 
+def test_a_damaged_difference_is_refused_and_nothing_is_written(tmp_path: Path):
+    old, new = saved(tmp_path / "old"), saved(tmp_path / "new", moved=1e-3)
+    file, again = tmp_path / "difference.xz", tmp_path / "transformer.safetensors"
+    write_difference(old, new, file)
+    whole = file.read_bytes()
+    for broken in (whole[:-100], whole[:2000] + bytes([whole[2000] ^ 1]) + whole[2001:]):
+        file.write_bytes(broken)
+        with pytest.raises(InputError, match="damaged"):
+            apply_difference(old, file, again)
+        assert not again.exists()
+
+
 def test_another_network_is_refused(tmp_path: Path):
     old, new = saved(tmp_path / "old"), saved(tmp_path / "new", config=replace(CONFIG, depth=3))
     with pytest.raises(InputError, match="another network"):

@@ -58,7 +58,7 @@ class Size:
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
-            raise InputError(f"size {self} must be positive on both sides, for example 64x48")
+            raise InputError(f"size {self} must be positive on both sides, for example 1280x720")
 
     def __str__(self) -> str:
         return f"{self.width}x{self.height}"
@@ -68,7 +68,7 @@ class Size:
         """Read `64x48` as width 64, height 48. Raises InputError for anything else."""
         match = re.fullmatch(r"([0-9]{1,6})x([0-9]{1,6})", text.strip().lower())
         if match is None:
-            raise InputError(f"size {text!r} is not WIDTHxHEIGHT, for example 64x48")
+            raise InputError(f"size {text!r} is not WIDTHxHEIGHT, for example 1280x720")
         return cls(int(match[1]), int(match[2]))
 
 
