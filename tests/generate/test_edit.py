@@ -33,6 +33,15 @@ def encoded(engine: NativeEngine, frames: np.ndarray) -> torch.Tensor:
         return engine.autoencoder.encode(to_tensor(frames)[None]).float()
 
 
+def assert_same_film(shown: np.ndarray, expected: np.ndarray):
+    """Compare a film made in chunks with one decoded as a whole, whose sums some processors order otherwise.
+
+    Where that moves a value over the border between two levels, the levels are neighbours.
+    """
+    np.testing.assert_allclose(shown.astype(int), expected, atol=1, rtol=0)
+    assert np.mean(shown != expected) < 1e-3
+
+
 def copied(engine: NativeEngine, frames: np.ndarray) -> np.ndarray:
     """Return what the autoencoder makes of frames."""
     with torch.inference_mode():
@@ -48,7 +57,7 @@ def test_an_extended_video_begins_with_what_was_given(engine: NativeEngine, make
     assert torch.equal(latents(engine, planned)[:, :, : (len(kept) - 1) // 4 + 1], encoded(engine, kept))
     shown = made(engine, asked)
     assert len(shown) == count + 16
-    assert np.array_equal(shown[:count], copied(engine, kept)[planned.skip :])
+    assert_same_film(shown[:count], copied(engine, kept)[planned.skip :])
 
 
 @pytest.mark.parametrize("count", [16, 18])
@@ -76,7 +85,7 @@ def test_a_loop_flows_into_its_beginning_and_shows_that_one(engine: NativeEngine
     assert torch.equal(latent[:, :, end - groups : end], again)
     with torch.inference_mode():
         whole = to_frames(engine.autoencoder.decode(latent))[0]
-    assert np.array_equal(shown, whole[planned.skip : planned.made])
+    assert_same_film(shown, whole[planned.skip : planned.made])
     assert planned.skip - asked.lead in range(4)
 
 
@@ -138,7 +147,7 @@ def test_a_recut_says_what_of_its_span_it_makes_anew(
 def test_a_remix_of_no_strength_is_the_copy_and_one_of_some_is_not(engine: NativeEngine, make_frames):
     video = make_frames(17, 32, 32)
     same, new = (made(engine, edit.remix(ASKED, video, engine.manifest, strength=s)) for s in (0, 0.9))
-    assert np.array_equal(same, copied(engine, video))
+    assert_same_film(same, copied(engine, video))
     assert len(new) == 17
     assert not np.array_equal(new, same)
 
