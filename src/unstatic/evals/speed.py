@@ -1,17 +1,14 @@
 """How long films take to make, and their stages."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
-
-Asked = TypeVar("Asked")
-Made = TypeVar("Made")
 
 
 @dataclass(slots=True)
@@ -21,16 +18,9 @@ class FilmTimes:
     lasting: float
     seconds: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
 
-    def timed(self, column: str, make: Callable[[Asked], Made]) -> Callable[[Asked], Made]:
-        """Return what makes the same films, and counts their time for a column."""
-
-        def measured(asked: Asked) -> Made:
-            started = time.perf_counter()
-            made = make(asked)
-            self.seconds.setdefault(column, []).append(time.perf_counter() - started)
-            return made
-
-        return measured
+    def add(self, column: str, seconds: float) -> None:
+        """Count a film of a column."""
+        self.seconds.setdefault(column, []).append(seconds)
 
     @property
     def medians(self) -> dict[str, float]:

@@ -1,6 +1,7 @@
 """Everything that is measured of a model, part by part; what a folder already holds is not measured again.
 
 FOLDER/parts/NAME.json     one part: a suite of prompts, or one of PARTS
+FOLDER/films/NAME/         films of a part that is not done yet
 FOLDER/clips/              clips that the report shows
 FOLDER/evaluation.json     all parts together
 FOLDER/report.html         the report
@@ -48,6 +49,7 @@ from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
 from unstatic.presets.edit_evaluation import check_edits, edit_prompts, edited_videos
 from unstatic.presets.feature_store import COMPARED, OTHERS, FeatureStore, another
+from unstatic.presets.film_store import FilmStore
 from unstatic.presets.retelling import (
     CARD_NAMES,
     CARDS,
@@ -118,6 +120,11 @@ class EvaluationPlan:
         return f"{counts} {self.networks} {MEASURES}"
 
     @property
+    def films(self) -> FilmStore:
+        """Where films are until their part is done."""
+        return FilmStore(self.folder and self.folder / "films", self.key)
+
+    @property
     def about(self) -> dict[str, str]:
         """What every part's facts say of their origin."""
         return {"commit": self.commit, "how": self.how}
@@ -139,6 +146,7 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
                 kept["facts"]["speed"] = times.to_json()
                 kept["markdown"] += f"\n\n{times.to_markdown()}"
             _keep(todo, name, kept)
+            todo.films.forget(name)
         yield name, kept["markdown"], kept["facts"]
     if store and store.features:
         table = store.measure()
@@ -277,7 +285,7 @@ def _measure_physics(engine: NativeEngine, todo: EvaluationPlan, times: FilmTime
     """Measure films as the model makes them when nobody says otherwise."""
     suite, columns = load_suite(PHYSICS).first(todo.prompts), ways_of_sampling(engine.manifest, todo)
     column = usual(engine.manifest, columns)
-    makers = {column: times.timed(column, partial(film, engine, way=columns[column]))}
+    makers = {column: todo.films.keeping(PHYSICS, column, partial(film, engine, way=columns[column]), times)}
     with progress(PHYSICS, len(suite.prompts)) as bar:
         enlarge = enlargement(engine.manifest)
         return measure_physics(makers, suite, load_classical().tables, enlarge=enlarge, advance=bar.advance)
@@ -290,7 +298,7 @@ def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes)
     column = usual(engine.manifest, columns)
     with progress(MINUTES, len(suite.prompts)) as bar:
         return watch_minutes(
-            {column: times.timed(column, partial(film, engine, way=columns[column]))},
+            {column: todo.films.keeping(MINUTES, column, partial(film, engine, way=columns[column]), times)},
             suite,
             [load_parser(), load_classical()],
             enlarge=enlargement(engine.manifest),
@@ -304,7 +312,10 @@ def _follow(
     suite = load_suite(name).first(todo.prompts)
     columns = ways_of_sampling(engine.manifest, todo)
     shown = usual(engine.manifest, columns)
-    makers = {column: times.timed(column, partial(film, engine, way=way)) for column, way in columns.items()}
+    makers = {
+        column: todo.films.keeping(name, column, partial(film, engine, way=way), times)
+        for column, way in columns.items()
+    }
     own = engine.manifest.distilled
     only = {each: todo.slow_prompts for each in columns if each != shown} if own else {}
     fewer = {each for each, most in only.items() if most < len(suite.prompts)}
