@@ -49,7 +49,7 @@ def evaluate(
     device: Device = None,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="A folder for the report; parts that are in it are kept."),
+        typer.Option("-o", "--output", help="A folder for the report; what is in it is not measured again."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
