@@ -24,7 +24,6 @@ from unstatic.generate.native import load_native  # noqa: E402
 from unstatic.generate.ways import DISTILLED  # noqa: E402
 from unstatic.models.manifest import find_model  # noqa: E402
 from unstatic.presets.evaluation import SECONDS, Way, enlargement, film  # noqa: E402
-from unstatic.presets.film_store import FilmStore  # noqa: E402
 
 STEPS = (1, 2, 3, 4, 6, 8, 12)
 SUITES = ("objects", "animals")
@@ -44,7 +43,7 @@ def main() -> None:
         times, makers = FilmTimes(SECONDS), {}
         for steps in options.steps:
             column, way = f"{steps} steps", Way(steps=steps, solver=DISTILLED)
-            makers[column] = FilmStore(None, "").keeping(name, column, partial(film, engine, way=way), times)
+            makers[column] = times.timed(column, partial(film, engine, way=way))
         suite = load_suite(name).first(options.prompts)
         found = follow(makers, suite, readers, enlarge=enlargement(engine.manifest))
         print(f"{found.to_markdown()}\n\n{times.to_markdown()}\n", flush=True)

@@ -23,6 +23,7 @@ from jaxtyping import Float  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from unstatic.core.errors import InputError  # noqa: E402
+from unstatic.core.files import ensure_writable, make_folders  # noqa: E402
 from unstatic.core.log import progress  # noqa: E402
 from unstatic.data.encode import to_video  # noqa: E402
 from unstatic.data.shards import open_shards  # noqa: E402
@@ -33,6 +34,7 @@ from unstatic.nn.causal import Convolution  # noqa: E402
 from unstatic.presets.stages import load_autoencoder  # noqa: E402
 
 REACH = 2  # pixels to each side that the mask's blur sees
+MOST_SIGMA = 1.0  # pixels; a wider blur is cut off
 PULL = 1e-5  # towards the old weights, beside the mean square of what the convolution reads
 
 
@@ -103,14 +105,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Let an autoencoder's decoder sharpen what it decodes.")
     parser.add_argument("model", help="a model's name or folder")
     parser.add_argument("--clips", type=Path, required=True, help="a folder of rendered clips")
-    parser.add_argument("--count", type=int, default=192, help="clips to look at, of every shard as many")
+    parser.add_argument("--count", type=int, default=192, help="clips, at most, as many of every shard")
     parser.add_argument("--frames", type=int, default=17, help="frames of each, from its first")
     parser.add_argument("--amount", type=float, default=0.25, help="how much is added of what a blur takes")
     parser.add_argument("--sigma", type=float, default=0.6, help="pixels of the blur")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a file for the weights")
     options = parser.parse_args()
-    if options.amount < 0 or options.sigma <= 0 or options.count < 1 or options.frames < 1:
-        raise InputError("--amount must be 0 or more, --sigma, --count and --frames above 0")
+    if not (options.amount >= 0 and 0 < options.sigma <= MOST_SIGMA):
+        raise InputError(f"--amount must be 0 or more, --sigma above 0 and at most {MOST_SIGMA:g}")
+    if options.count < 1 or options.frames < 1:
+        raise InputError("--count and --frames must be 1 or more")
+    make_folders(options.output.parent)
+    ensure_writable(options.output)
     model = load_autoencoder(find_model(options.model).weights("autoencoder")).float()
     shards = open_shards(options.clips, "clips")
     each = -(-options.count // len(shards))
@@ -123,7 +129,6 @@ def main() -> None:
                 bar.advance()
 
         crispen(model, videos(), amount=options.amount, sigma=options.sigma)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
     save_model(options.output, model, model.config, "tiny_autoencoder")
 
 

@@ -3,7 +3,7 @@
     python scripts/weights_difference.py write OLD NEW FILE
     python scripts/weights_difference.py apply OLD FILE NEW
 
-OLD and NEW are weights of one transformer, such as nano/transformer.safetensors. A training that was broken
+OLD and NEW are weights of one network, such as nano/transformer.safetensors. A training that was broken
 off, or whose weights are not evaluated yet, can be kept so and handed on. A bfloat16 and its neighbour differ
 by one as whole numbers, and a short training moves most weights by a few: FILE has these numbers, compressed,
 and the digests of both ends, so that it only ever gives NEW back.
@@ -21,16 +21,18 @@ from torch import Tensor
 
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
-from unstatic.models.transformer import TransformerConfig, VideoTransformer
-from unstatic.models.weights import load_model, load_state, save_model
+from unstatic.models.weights import load_state, save_model
+from unstatic.presets.stages import load_autoencoder, load_transformer
 
 MAGIC = b"unstatic weights difference 1\n"
-KIND = "transformer"
+LOAD = {"transformer": load_transformer, "tiny_autoencoder": load_autoencoder}
 
 
 def write_difference(old: Path, new: Path, file: Path) -> None:
     """Write what `new` has beyond `old`. Raises InputError if they are not weights of one network."""
     (about_old, before), (about_new, after) = load_state(old), load_state(new)
+    if about_old.kind not in LOAD:
+        raise InputError(f"{old} holds a {about_old.kind!r}: differences are of {' and '.join(LOAD)}")
     if {name: each.shape for name, each in before.items()} != {
         name: each.shape for name, each in after.items()
     }:
@@ -61,7 +63,7 @@ def apply_difference(old: Path, file: Path, new: Path) -> None:
     planes = np.frombuffer(unpacked, np.uint8).reshape(2, -1)
     folded = np.ascontiguousarray(planes.T).view("<u2").ravel()
     numbers = ((folded >> 1) ^ (0 - (folded & 1))).astype("<u2").view("<i2")
-    model = load_model(old, KIND, TransformerConfig, VideoTransformer)
+    model = LOAD[about.kind](old)
     start, state = 0, {}
     for name in sorted(before):
         tensor = before[name]
@@ -69,7 +71,7 @@ def apply_difference(old: Path, file: Path, new: Path) -> None:
         state[name] = torch.from_numpy(_as_integers(tensor) + difference).view(torch.bfloat16)
         start += tensor.numel()
     model.to(torch.bfloat16).load_state_dict(state)
-    save_model(new, model, model.config, KIND)
+    save_model(new, model, model.config, about.kind)
     assert load_state(new)[0].digest == digests["new"], "xz checks what it unpacks, and OLD was checked"
 
 

@@ -21,7 +21,7 @@ MAX_FUNCTION_LINES = 80
 MAX_ROOM_LINES = {
     "cli": 2_700,
     "server": 9_500,
-    "presets": 2_450,
+    "presets": 2_500,
     "training": 2_000,
     "generate": 6_600,
     "evals": 4_200,

@@ -41,6 +41,25 @@ def test_all_parts_are_measured_and_shown(unstatic: Run, tiny_model: Path, quick
     assert "objects 1/1" not in again.err
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("-o", "results"), "stopped; the same command goes on at the film where it was"),
+        ((), "stopped, nothing was written"),
+    ],
+)
+def test_ctrl_c_says_what_is_kept(
+    unstatic: Run, tiny_model: Path, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], said: str
+):
+    def stop(*_: object):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("unstatic.presets.evaluation.whole_film", stop)
+    ran = unstatic("eval", tiny_model, "--suite", "objects", "--prompts", 1, *options)
+    assert ran.code == 130
+    assert ran.complaint == f"unstatic: {said}"
+
+
 def test_one_suite_as_json(unstatic: Run, tiny_model: Path):
     ran = unstatic("eval", tiny_model, "--suite", "reconstruction", "--prompts", 1, "--json")
     assert (ran.code, ran.files) == (0, [])

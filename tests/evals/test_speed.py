@@ -1,3 +1,5 @@
+import time
+
 import pytest
 import torch
 from torch import nn
@@ -24,6 +26,14 @@ def test_a_film_counts_for_its_column() -> None:
         times.add("slow", seconds)
     times.add("few", 0.5)
     assert times.medians == {"slow": 2.0, "few": 0.5}
+
+
+def test_what_is_timed_stays_as_it_is_and_counts_for_its_column() -> None:
+    times = FilmTimes(4.0)
+    make = times.timed("slow", lambda number: time.sleep(0.01) or number + 1)
+    assert [make(1), make(2)] == [2, 3]
+    assert len(times.seconds["slow"]) == 2
+    assert min(times.seconds["slow"]) >= 0.01
 
 
 def test_a_stopwatch_adds_up_and_lets_go():

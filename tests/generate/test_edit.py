@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from same_film import assert_same_film
 
 from unstatic.core.errors import InputError
 from unstatic.generate import edit
@@ -31,15 +32,6 @@ def latents(engine: NativeEngine, planned: Plan) -> torch.Tensor:
 def encoded(engine: NativeEngine, frames: np.ndarray) -> torch.Tensor:
     with torch.inference_mode():
         return engine.autoencoder.encode(to_tensor(frames)[None]).float()
-
-
-def assert_same_film(shown: np.ndarray, expected: np.ndarray):
-    """Compare a film made in chunks with one decoded as a whole, whose sums some processors order otherwise.
-
-    Where that moves a value over the border between two levels, the levels are neighbours.
-    """
-    np.testing.assert_allclose(shown.astype(int), expected, atol=1, rtol=0)
-    assert np.mean(shown != expected) < 1e-3
 
 
 def copied(engine: NativeEngine, frames: np.ndarray) -> np.ndarray:

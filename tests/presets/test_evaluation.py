@@ -1,6 +1,7 @@
 """What a folder holds is measured again exactly when it is of other weights or of another plan."""
 
 import json
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,11 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.evals.follow import REAL, Answer
 from unstatic.evals.prompts import load_suite
-from unstatic.generate.native import NativeEngine
-from unstatic.models.manifest import Distilled, find_model
-from unstatic.presets import evaluation
+from unstatic.generate.engine import Engine, whole_film
+from unstatic.generate.native import NativeEngine, load_native
+from unstatic.generate.request import Plan
+from unstatic.models.manifest import Distilled, find_model, open_model
+from unstatic.presets import edit_evaluation, evaluation, retelling
 from unstatic.presets.evaluation import (
     PARTS,
     EvaluationPlan,
@@ -198,3 +201,71 @@ def test_renders_are_as_large_as_the_films_of_the_model(side: int, times: int) -
 def test_steps_that_no_model_takes_are_refused_before_anything_is_loaded() -> None:
     with pytest.raises(InputError, match="steps is 0"):
         check_plan(find_model("nano").manifest, EvaluationPlan(steps=0))
+
+
+# ----------------------------------------------------------------------------------------- stopped, and again
+
+FILMED = {"objects": 2, "physics": 2, "edits": 1, "remixes": 1, "cards": 2}  # and how many prompts of each
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, most: float = math.inf) -> list[Plan]:
+    """Note every film that is made; stop, as Ctrl-C does, instead of the one after `most`."""
+    made: list[Plan] = []
+
+    def noted(engine: Engine, asked: Plan) -> np.ndarray:
+        if len(made) >= most:
+            raise KeyboardInterrupt
+        made.append(asked)
+        return whole_film(engine, asked)
+
+    for module in (evaluation, retelling, edit_evaluation):
+        monkeypatch.setattr(module, "whole_film", noted)
+    return made
+
+
+def measured(tiny_model: Path, part: str, folder: Path, **changes: Any) -> dict[str, Any]:
+    todo = EvaluationPlan(
+        parts=(part,), prompts=FILMED[part], steps=1, few_steps=0, folder=folder, digest="A"
+    )
+    engine = load_native(open_model(tiny_model), device="cpu")
+    (found,) = [facts for _, _, facts in run_evaluation(engine, replace(todo, **changes))]
+    return {name: fact for name, fact in found.items() if name != "speed"}
+
+
+@pytest.mark.parametrize("part", FILMED)
+def test_a_stopped_part_goes_on_at_its_film_and_ends_as_if_it_was_not_stopped(
+    part: str, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    films = counted(monkeypatch)
+    expected = measured(tiny_model, part, tmp_path / "whole")
+    first = counted(monkeypatch, most=len(films) - 1)
+    with pytest.raises(KeyboardInterrupt):
+        measured(tiny_model, part, tmp_path / "stopped")
+    assert len(list((tmp_path / "stopped" / "films" / part).iterdir())) == len(first)
+    rest = counted(monkeypatch)
+    assert measured(tiny_model, part, tmp_path / "stopped") == expected
+    assert len(rest) == 1
+    assert not (tmp_path / "stopped" / "films").exists()
+
+
+@pytest.mark.parametrize("changes", [{"digest": "B"}, {"commit": "other"}])
+def test_films_of_other_weights_and_other_code_are_made_again(
+    changes: dict[str, str], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted(monkeypatch, most=1)
+    with pytest.raises(KeyboardInterrupt):
+        measured(tiny_model, "objects", tmp_path)
+    films = counted(monkeypatch)
+    measured(tiny_model, "objects", tmp_path, **changes)
+    assert len(films) == 2
+
+
+def test_more_prompts_take_the_films_of_fewer(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted(monkeypatch, most=1)
+    with pytest.raises(KeyboardInterrupt):
+        measured(tiny_model, "objects", tmp_path)
+    films = counted(monkeypatch)
+    measured(tiny_model, "objects", tmp_path, prompts=3)
+    assert len(films) == 2

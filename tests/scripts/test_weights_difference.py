@@ -7,6 +7,7 @@ from weights_difference import apply_difference, write_difference
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
+from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.weights import load_state, save_model
 
@@ -36,6 +37,31 @@ def test_what_was_written_comes_back_to_the_byte(tmp_path: Path, moved: float):
     apply_difference(old, file, again)
     assert again.read_bytes() == new.read_bytes()
     assert file.stat().st_size < (0.7 if moved < 1 else 1.1) * new.stat().st_size
+
+
+def test_autoencoders_come_back_to_the_byte(tmp_path: Path):
+    config = TinyAutoencoderConfig(
+        latent_channels=4,
+        encoder_widths=(8, 8, 8),
+        encoder_blocks=(1, 1),
+        decoder_widths=(8, 8, 8),
+        decoder_blocks=(1, 1, 1),
+    )
+    model = TinyAutoencoder(config, generator=generator("difference"))
+    old, new, again = (tmp_path / f"{name}.safetensors" for name in ("old", "new", "again"))
+    save_model(old, model, config, "tiny_autoencoder")
+    with torch.no_grad():
+        next(model.decoder[-1].parameters()).mul_(1.1)
+    save_model(new, model, config, "tiny_autoencoder")
+    write_difference(old, new, tmp_path / "difference.xz")
+    apply_difference(old, tmp_path / "difference.xz", again)
+    assert again.read_bytes() == new.read_bytes() != old.read_bytes()
+
+
+def test_networks_of_other_kinds_are_refused(tmp_path: Path):
+    save_model(tmp_path / "old.safetensors", torch.nn.Linear(3, 2), CONFIG, "upscaler")
+    with pytest.raises(InputError, match="transformer and tiny_autoencoder"):
+        write_difference(tmp_path / "old.safetensors", tmp_path / "old.safetensors", tmp_path / "difference")
 
 
 def test_a_difference_is_refused_by_other_weights(tmp_path: Path):

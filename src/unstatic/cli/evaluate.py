@@ -1,19 +1,24 @@
 """`unstatic eval`: what a model can do, in numbers, each beside what the real renders score."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from unstatic.cli.options import AsJson, Device, Steps
+from unstatic.cli.output import StoppedError
 from unstatic.core.errors import InputError
 from unstatic.core.files import ensure_writable
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
 if TYPE_CHECKING:
     from unstatic.models.manifest import Manifest
+    from unstatic.presets.evaluation import EvaluationPlan
+
+Part = tuple[str, str, dict[str, Any]]
+"""Its name, its table in Markdown and its facts."""
 
 
 def evaluate(
@@ -88,7 +93,7 @@ def evaluate(
         "commit": todo.commit,
         "command": evaluation.command_of(todo, installed.manifest.name),
     }
-    for name, table, found in evaluation.run_evaluation(engine, todo):
+    for name, table, found in _going_on(evaluation.run_evaluation(engine, todo), todo):
         facts[name] = found
         if not as_json:
             typer.echo(f"{table}\n")
@@ -96,6 +101,16 @@ def evaluate(
             evaluation.write_report(engine, todo, facts)
     if as_json:
         typer.echo(json.dumps(facts))
+
+
+def _going_on(parts: Iterator[Part], todo: "EvaluationPlan") -> Iterator[Part]:
+    """Yield what is measured; after Ctrl-C, say that what has a folder goes on."""
+    try:
+        yield from parts
+    except KeyboardInterrupt:
+        if todo.folder is None:
+            raise
+        raise StoppedError("stopped; the same command goes on at the film where it was") from None
 
 
 def _parts(asked: Sequence[str], manifest: "Manifest") -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import count
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from unstatic.generate.native import NativeEngine
 from unstatic.generate.request import Request, plan
 from unstatic.media.frames import fit, nearest_shape
 from unstatic.models.manifest import Manifest
+from unstatic.presets.film_store import Keep
 from unstatic.world.clip import make_clip
 
 SOURCE_FRAMES, NEW_SECONDS = 33, 2  # 1 + a multiple of 4 frames: nothing of it is left over
@@ -32,14 +34,20 @@ def edit_prompts(count: int) -> list[Prompt]:
 
 
 def edited_videos(
-    engine: NativeEngine, prompts: list[Prompt], copy: Copy, *, enlarge: int, advance: Callable[[], object]
+    engine: NativeEngine,
+    prompts: list[Prompt],
+    copy: Copy,
+    *,
+    enlarge: int,
+    keep: Keep = lambda _, make: make,
+    advance: Callable[[], object],
 ) -> Iterator[EditedVideo]:
     """Edit the beginning of every prompt's real render in every way; `copy` is the autoencoder alone."""
     before: Frames | None = None
     for prompt in prompts:
         uncut = source_of(prompt, engine.manifest, enlarge=enlarge)
         source = uncut[:SOURCE_FRAMES]
-        make = partial(_made, engine)
+        make = _numbered(engine, prompt, keep)
         for edited in edits_of(make, engine.manifest, prompt, source, before, copy):
             yield replace(edited, uncut=uncut)
         before = source
@@ -81,8 +89,15 @@ def source_of(prompt: Prompt, manifest: Manifest, *, enlarge: int) -> Frames:
     return frames if size_of(frames[0]) == native else fit(frames, native)
 
 
-def _made(engine: NativeEngine, request: Request) -> Frames:
-    return whole_film(engine, plan(request, engine.manifest))
+def _numbered(engine: NativeEngine, prompt: Prompt, keep: Keep) -> Make:
+    """Return what makes a prompt's edits; they come in one order, so a number names each."""
+    numbers = count()
+
+    def made(request: Request) -> Frames:
+        film = partial(whole_film, engine, plan(request, engine.manifest))
+        return keep(f"edit {next(numbers)}", lambda _: film())(prompt)
+
+    return made
 
 
 def extended(

@@ -49,7 +49,7 @@ from unstatic.media.write import write_animation, write_picture
 from unstatic.models.manifest import Manifest
 from unstatic.presets.edit_evaluation import check_edits, edit_prompts, edited_videos
 from unstatic.presets.feature_store import COMPARED, OTHERS, FeatureStore, another
-from unstatic.presets.film_store import FilmStore
+from unstatic.presets.film_store import FilmStore, Keep
 from unstatic.presets.retelling import (
     CARD_NAMES,
     CARDS,
@@ -65,6 +65,7 @@ POSSIBLE, DISTRIBUTION, EDITS = "possible", "distribution", "edits"
 # Autoencoders are measured on clips of a mix each.
 RECONSTRUCTIONS = {"reconstruction": "first-light", "reconstruction-whole": "whole"}
 PARTS = (*SUITES[1:], POSSIBLE, PHYSICS, MINUTES, EDITS, REMIXES, CARDS, *RECONSTRUCTIONS)
+UNTIMED = (EDITS, REMIXES, CARDS)  # films of many lengths
 MEASURES = 5  # goes up when a part measures more or otherwise, so that none of before is taken for it
 SECONDS, MINUTE = 4.0, 60.0
 FEW_STEPS = 6
@@ -119,10 +120,10 @@ class EvaluationPlan:
         counts = f"{self.prompts} {self.slow_prompts} {self.steps} {self.few_steps}"
         return f"{counts} {self.networks} {MEASURES}"
 
-    @property
-    def films(self) -> FilmStore:
-        """Where films are until their part is done."""
-        return FilmStore(self.folder and self.folder / "films", self.key)
+    def films_on(self, device: torch.device) -> FilmStore:
+        """Return where films are until their part is done; how many are wanted makes no film another."""
+        key = f"{self.digest} {self.commit} {device} {compute_dtype(device)}"
+        return FilmStore(self.folder and self.folder / "films", key)
 
     @property
     def about(self) -> dict[str, str]:
@@ -136,17 +137,19 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
     Raises InputError if `networks` are asked for and can not be had.
     """
     store = feature_store(todo, engine.device) if todo.networks else None
+    films = todo.films_on(engine.device)
     for name in todo.parts:
         kept = _kept(todo, name)
         if kept is None or (store and not store.has(name)):
-            times = FilmTimes(SECONDS)
-            result = _measure(engine, todo, name, times, store)
+            times = FilmTimes(MINUTE if name == MINUTES else SECONDS)
+            keep = films.keeping(name, None if name in UNTIMED else times)
+            result = _measure(engine, todo, name, keep, store)
             kept = {"markdown": result.to_markdown(), "facts": result.to_json() | todo.about}
             if times.seconds:
                 kept["facts"]["speed"] = times.to_json()
                 kept["markdown"] += f"\n\n{times.to_markdown()}"
             _keep(todo, name, kept)
-            todo.films.forget(name)
+        films.forget(name)
         yield name, kept["markdown"], kept["facts"]
     if store and store.features:
         table = store.measure()
@@ -234,7 +237,7 @@ def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str,
 
 
 def _measure(
-    engine: NativeEngine, todo: EvaluationPlan, name: str, times: FilmTimes, store: FeatureStore | None
+    engine: NativeEngine, todo: EvaluationPlan, name: str, keep: Keep, store: FeatureStore | None
 ) -> Result:
     enlarge = enlargement(engine.manifest)
     if name in RECONSTRUCTIONS:
@@ -254,51 +257,53 @@ def _measure(
     if name == EDITS:
         prompts = edit_prompts(min(todo.prompts, EDITED_CLIPS))
         with progress(name, len(prompts)) as bar:
-            return measure_edits(
-                edited_videos(engine, prompts, engine.reconstruct, enlarge=enlarge, advance=bar.advance)
+            videos = edited_videos(
+                engine, prompts, engine.reconstruct, enlarge=enlarge, keep=keep, advance=bar.advance
             )
+            return measure_edits(videos)
     if name in (REMIXES, CARDS):
-        return _retell(engine, todo, name)
+        return _retell(engine, todo, name, keep)
     if name == PHYSICS:
-        return _measure_physics(engine, todo, times)
+        return _measure_physics(engine, todo, keep)
     if name == MINUTES:
-        return _watch_minutes(engine, todo, times)
-    return _follow(engine, todo, name, times, store)
+        return _watch_minutes(engine, todo, keep)
+    return _follow(engine, todo, name, keep, store)
 
 
-def _retell(engine: NativeEngine, todo: EvaluationPlan, name: str) -> FollowResult:
+def _retell(engine: NativeEngine, todo: EvaluationPlan, name: str, keep: Keep) -> FollowResult:
     """Measure remixes or cards, films as the model makes them when nobody says otherwise."""
     count, readers = min(todo.prompts, RETOLD_CLIPS), [load_parser(), load_classical()]
     shown = f"strength {edit.STRENGTH:g}" if name == REMIXES else CARD_NAMES[1]
-    keep = _keeper(todo, name, shown)
+    watch = _keeper(todo, name, shown)
     with progress(name, count) as bar:
         if name == REMIXES:
-            enlarge = enlargement(engine.manifest)
-            result = measure_remixes(engine, count, readers, enlarge=enlarge, watch=keep, advance=bar.advance)
+            size = enlargement(engine.manifest)
+            result = measure_remixes(
+                engine, count, readers, enlarge=size, keep=keep, watch=watch, advance=bar.advance
+            )
         else:
-            result = measure_cards(engine, count, readers, watch=keep, advance=bar.advance)
+            result = measure_cards(engine, count, readers, keep=keep, watch=watch, advance=bar.advance)
     _draw_answers(todo, name, result, shown)
     return result
 
 
-def _measure_physics(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes) -> PhysicsResult:
+def _measure_physics(engine: NativeEngine, todo: EvaluationPlan, keep: Keep) -> PhysicsResult:
     """Measure films as the model makes them when nobody says otherwise."""
     suite, columns = load_suite(PHYSICS).first(todo.prompts), ways_of_sampling(engine.manifest, todo)
     column = usual(engine.manifest, columns)
-    makers = {column: todo.films.keeping(PHYSICS, column, partial(film, engine, way=columns[column]), times)}
+    makers = {column: keep(column, partial(film, engine, way=columns[column]))}
     with progress(PHYSICS, len(suite.prompts)) as bar:
         enlarge = enlargement(engine.manifest)
         return measure_physics(makers, suite, load_classical().tables, enlarge=enlarge, advance=bar.advance)
 
 
-def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes) -> MinuteResult:
+def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, keep: Keep) -> MinuteResult:
     """Film minutes in the way that the model films when nobody says otherwise."""
-    suite, times.lasting = load_suite(MINUTES).first(todo.prompts), MINUTE
-    columns = ways_of_sampling(engine.manifest, todo)
+    suite, columns = load_suite(MINUTES).first(todo.prompts), ways_of_sampling(engine.manifest, todo)
     column = usual(engine.manifest, columns)
     with progress(MINUTES, len(suite.prompts)) as bar:
         return watch_minutes(
-            {column: todo.films.keeping(MINUTES, column, partial(film, engine, way=columns[column]), times)},
+            {column: keep(column, partial(film, engine, way=columns[column]))},
             suite,
             [load_parser(), load_classical()],
             enlarge=enlargement(engine.manifest),
@@ -307,15 +312,12 @@ def _watch_minutes(engine: NativeEngine, todo: EvaluationPlan, times: FilmTimes)
 
 
 def _follow(
-    engine: NativeEngine, todo: EvaluationPlan, name: str, times: FilmTimes, store: FeatureStore | None
+    engine: NativeEngine, todo: EvaluationPlan, name: str, keep: Keep, store: FeatureStore | None
 ) -> FollowResult:
     suite = load_suite(name).first(todo.prompts)
     columns = ways_of_sampling(engine.manifest, todo)
     shown = usual(engine.manifest, columns)
-    makers = {
-        column: todo.films.keeping(name, column, partial(film, engine, way=way), times)
-        for column, way in columns.items()
-    }
+    makers = {column: keep(column, partial(film, engine, way=way)) for column, way in columns.items()}
     own = engine.manifest.distilled
     only = {each: todo.slow_prompts for each in columns if each != shown} if own else {}
     fewer = {each for each, most in only.items() if most < len(suite.prompts)}

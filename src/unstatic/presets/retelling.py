@@ -24,6 +24,7 @@ from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.texts import chunk_starts
 from unstatic.media.frames import pick_evenly, retime
 from unstatic.presets.edit_evaluation import source_of
+from unstatic.presets.film_store import Keep
 from unstatic.world.held_out import held_out
 from unstatic.world.mix import contrast, floor_colours, lost_at_night
 from unstatic.world.relations import hero
@@ -77,6 +78,7 @@ def measure_remixes(
     readers: Sequence[Reader],
     *,
     enlarge: int,
+    keep: Keep = lambda _, make: make,
     watch: Watch = lambda *_: None,
     advance: Callable[[], object] = lambda: None,
 ) -> FollowResult:
@@ -91,9 +93,8 @@ def measure_remixes(
     def original(prompt: Prompt) -> Frames:
         return rendered(prompt.spec.seed)
 
-    makers: dict[str, Make] = {SOURCE: original} | {
-        f"strength {strength:g}": partial(_remixed, engine, original, strength) for strength in STRENGTHS
-    }
+    made = {f"strength {strength:g}": partial(_remixed, engine, original, strength) for strength in STRENGTHS}
+    makers: dict[str, Make] = {SOURCE: original} | {name: keep(name, make) for name, make in made.items()}
     suite = Suite(REMIXES, tuple(told for _, told in pairs))
     return follow(makers, suite, readers, enlarge=enlarge, watch=watch, advance=advance)
 
@@ -129,6 +130,7 @@ def measure_cards(
     count: int,
     readers: Sequence[Reader],
     *,
+    keep: Keep = lambda _, make: make,
     watch: Watch = lambda *_: None,
     advance: Callable[[], object] = lambda: None,
 ) -> FollowResult:
@@ -141,7 +143,8 @@ def measure_cards(
     cards, fps = list(card_prompts(count)), engine.manifest.fps
     for first, second in cards:
         made = plan(two_cards(first, second), engine.manifest)
-        frames, begin = whole_film(engine, made), seen_from(made, engine.manifest.compression)
+        begin = seen_from(made, engine.manifest.compression)
+        frames = keep(second.text, lambda _, made=made: whole_film(engine, made))(first)
         halves = frames[: min(begin, CARD_SECONDS * fps)], frames[begin:]
         shown = [retime(half, 0, fps, first.spec.fps) for half in halves]
         for name, prompt, part in zip(CARD_NAMES, (first, second), shown, strict=True):
