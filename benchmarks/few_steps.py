@@ -40,10 +40,13 @@ def main() -> None:
     engine = load_native(find_model(options.model), device=options.device)
     readers = [load_parser(), load_classical()]
     for name in SUITES:
-        times, makers = FilmTimes(SECONDS), {}
-        for steps in options.steps:
-            column, way = f"{steps} steps", Way(steps=steps, solver=DISTILLED)
-            makers[column] = times.timed(column, partial(film, engine, way=way))
+        times = FilmTimes(SECONDS)
+        makers = {
+            f"{steps} steps": times.timed(
+                f"{steps} steps", partial(film, engine, way=Way(steps=steps, solver=DISTILLED))
+            )
+            for steps in options.steps
+        }
         suite = load_suite(name).first(options.prompts)
         found = follow(makers, suite, readers, enlarge=enlargement(engine.manifest))
         print(f"{found.to_markdown()}\n\n{times.to_markdown()}\n", flush=True)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from crispen_autoencoder import crispen, main, unsharp
+from small_autoencoder import SMALL_AUTOENCODER
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
@@ -13,21 +14,13 @@ from unstatic.data.shards import open_shards
 from unstatic.evals.sharpness import edge_width
 from unstatic.media.frames import to_frames
 from unstatic.models.manifest import find_model
-from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.presets.stages import load_autoencoder
 from unstatic.world.mix import MIXES
 
-CONFIG = TinyAutoencoderConfig(
-    latent_channels=4,
-    encoder_widths=(8, 8, 8),
-    encoder_blocks=(1, 1),
-    decoder_widths=(8, 8, 8),
-    decoder_blocks=(1, 1, 1),
-)
-
 
 def an_autoencoder() -> TinyAutoencoder:
-    return TinyAutoencoder(CONFIG, generator=generator("autoencoder"))
+    return TinyAutoencoder(SMALL_AUTOENCODER, generator=generator("autoencoder"))
 
 
 def some_videos(count: int = 3, frames: int = 5) -> list[torch.Tensor]:

@@ -3,28 +3,22 @@ from pathlib import Path
 import pytest
 import torch
 from sharpen_autoencoder import AdversarialConfig, AdversarialStep, Contest, Critic, sharpen
+from small_autoencoder import SMALL_AUTOENCODER
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.data.shards import open_shards
-from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.training.autoencoder_step import AutoencoderBatch
 from unstatic.training.loop import Run, TrainingConfig, train
 from unstatic.training.optim import OptimiserConfig, kernel_weights
 from unstatic.world.mix import MIXES
 
-TINY = TinyAutoencoderConfig(
-    latent_channels=4,
-    encoder_widths=(8, 8, 8),
-    encoder_blocks=(1, 1),
-    decoder_widths=(8, 8, 8),
-    decoder_blocks=(1, 1, 1),
-)
-
 
 def a_contest() -> Contest:
     return Contest(
-        TinyAutoencoder(TINY, generator=generator("autoencoder")), Critic(8, generator=generator("critic"))
+        TinyAutoencoder(SMALL_AUTOENCODER, generator=generator("autoencoder")),
+        Critic(8, generator=generator("critic")),
     )
 
 
@@ -83,7 +77,7 @@ def test_both_learn() -> None:
 
 def test_a_decoder_is_sharpened_on_clips_and_keeps_its_encoder(tmp_path: Path, store_clips) -> None:
     store_clips(tmp_path / "clips", [MIXES["first-light"]] * 6, 17)
-    model = TinyAutoencoder(TINY, generator=generator("autoencoder"))
+    model = TinyAutoencoder(SMALL_AUTOENCODER, generator=generator("autoencoder"))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     after = sharpen(
         model, open_shards(tmp_path / "clips", "clips"), tmp_path / "run", 48, AdversarialConfig()
@@ -91,6 +85,6 @@ def test_a_decoder_is_sharpened_on_clips_and_keeps_its_encoder(tmp_path: Path, s
     changed = {name for name, value in before.items() if not torch.equal(value, after[name])}
     assert changed
     assert all(name.startswith("decoder") for name in changed)
-    other = TinyAutoencoder(TINY, generator=generator("another"))
+    other = TinyAutoencoder(SMALL_AUTOENCODER, generator=generator("another"))
     with pytest.raises(InputError, match="begun with another model"):
         sharpen(other, open_shards(tmp_path / "clips", "clips"), tmp_path / "run", 48, AdversarialConfig())

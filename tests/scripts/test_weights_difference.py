@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_autoencoder import SMALL_AUTOENCODER
 from weights_difference import apply_difference, write_difference
 
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
-from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
+from unstatic.models.tiny_autoencoder import TinyAutoencoder
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.weights import load_state, save_model
 
@@ -40,13 +41,7 @@ def test_what_was_written_comes_back_to_the_byte(tmp_path: Path, moved: float):
 
 
 def test_autoencoders_come_back_to_the_byte(tmp_path: Path):
-    config = TinyAutoencoderConfig(
-        latent_channels=4,
-        encoder_widths=(8, 8, 8),
-        encoder_blocks=(1, 1),
-        decoder_widths=(8, 8, 8),
-        decoder_blocks=(1, 1, 1),
-    )
+    config = SMALL_AUTOENCODER
     model = TinyAutoencoder(config, generator=generator("difference"))
     old, new, again = (tmp_path / f"{name}.safetensors" for name in ("old", "new", "again"))
     save_model(old, model, config, "tiny_autoencoder")

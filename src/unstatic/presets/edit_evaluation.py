@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import count
 
 import numpy as np
@@ -94,8 +93,8 @@ def _numbered(engine: NativeEngine, prompt: Prompt, keep: Keep) -> Make:
     numbers = count()
 
     def made(request: Request) -> Frames:
-        film = partial(whole_film, engine, plan(request, engine.manifest))
-        return keep(f"edit {next(numbers)}", lambda _: film())(prompt)
+        planned = plan(request, engine.manifest)
+        return keep(f"edit {next(numbers)}", lambda _: whole_film(engine, planned))(prompt)
 
     return made
 

@@ -139,7 +139,7 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
     store = feature_store(todo, engine.device) if todo.networks else None
     films = todo.films_on(engine.device)
     for name in todo.parts:
-        kept = _kept(todo, name)
+        kept = _saved(todo, name)
         if kept is None or (store and not store.has(name)):
             times = FilmTimes(MINUTE if name == MINUTES else SECONDS)
             keep = films.keeping(name, None if name in UNTIMED else times)
@@ -148,14 +148,14 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
             if times.seconds:
                 kept["facts"]["speed"] = times.to_json()
                 kept["markdown"] += f"\n\n{times.to_markdown()}"
-            _keep(todo, name, kept)
+            _save(todo, name, kept)
         films.forget(name)
         yield name, kept["markdown"], kept["facts"]
     if store and store.features:
         table = store.measure()
         about = todo.about | {"how": f"{todo.how} of {', '.join(sorted(store.features))}"}
         kept = {"markdown": table.to_markdown(), "facts": table.to_json() | about}
-        _keep(todo, DISTRIBUTION, kept)
+        _save(todo, DISTRIBUTION, kept)
         yield DISTRIBUTION, kept["markdown"], kept["facts"]
 
 
@@ -274,7 +274,7 @@ def _retell(engine: NativeEngine, todo: EvaluationPlan, name: str, keep: Keep) -
     """Measure remixes or cards, films as the model makes them when nobody says otherwise."""
     count, readers = min(todo.prompts, RETOLD_CLIPS), [load_parser(), load_classical()]
     shown = f"strength {edit.STRENGTH:g}" if name == REMIXES else CARD_NAMES[1]
-    watch = _keeper(todo, name, shown)
+    watch = _showing(todo, name, shown)
     with progress(name, count) as bar:
         if name == REMIXES:
             size = enlargement(engine.manifest)
@@ -329,7 +329,7 @@ def _follow(
             reconstruct=engine.reconstruct,
             only=only,
             enlarge=enlargement(engine.manifest),
-            watch=_watcher(_keeper(todo, name, shown), name, store, fewer),
+            watch=_watcher(_showing(todo, name, shown), name, store, fewer),
             advance=bar.advance,
         )
     if store is not None:
@@ -364,7 +364,7 @@ def _watcher(keep: Watch, suite: str, store: FeatureStore | None, fewer: Collect
     return watch
 
 
-def _keeper(todo: EvaluationPlan, suite: str, shown: str) -> Watch:
+def _showing(todo: EvaluationPlan, suite: str, shown: str) -> Watch:
     """Return a function that keeps the first clips of one column for the report."""
     count = 0
 
@@ -423,7 +423,7 @@ def surprise_of(engine: NativeEngine, frames: Frames, prompt: str, seed: int) ->
     return surprise(engine.transformer, latent, text, engine.manifest.prediction, seed=seed)
 
 
-def _kept(todo: EvaluationPlan, name: str) -> dict[str, Any] | None:
+def _saved(todo: EvaluationPlan, name: str) -> dict[str, Any] | None:
     """Return a part that was measured before, of the same weights and plan."""
     path = None if todo.folder is None else todo.folder / "parts" / f"{name}.json"
     if path is None or not path.exists():
@@ -432,7 +432,7 @@ def _kept(todo: EvaluationPlan, name: str) -> dict[str, Any] | None:
     return found if found["key"] == todo.key else None
 
 
-def _keep(todo: EvaluationPlan, name: str, part: dict[str, Any]) -> None:
+def _save(todo: EvaluationPlan, name: str, part: dict[str, Any]) -> None:
     if todo.folder is None:
         return
     path = todo.folder / "parts" / f"{name}.json"
