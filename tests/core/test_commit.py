@@ -35,7 +35,8 @@ def test_a_further_work_tree_has_a_head_of_its_own(tmp_path: Path, monkeypatch: 
     (own.parent.parent / "packed-refs").write_text(f"{DIGITS} refs/heads/other\n")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / ".git").write_text("gitdir: ../main/.git/worktrees/other\n")
-    monkeypatch.setattr(commit, "__file__", str(tmp_path / "other" / "src" / "commit.py"))
+    file = tmp_path / "other" / "src" / "unstatic" / "core" / "commit.py"
+    monkeypatch.setattr(commit, "__file__", str(file))
     assert commit.current_commit() == DIGITS[:7]
 
 
@@ -62,5 +63,16 @@ def no_git(*_: object, **__: object) -> None:
 
 
 def test_outside_a_checkout_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(commit, "__file__", str(tmp_path / "commit.py"))
+    monkeypatch.setattr(commit, "__file__", str(tmp_path / "src" / "unstatic" / "core" / "commit.py"))
     assert commit.current_commit() == ""
+
+
+def test_the_commit_of_a_project_that_has_it_installed_is_not_its_own(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (checkout / "HEAD").write_text(DIGITS + "\n")
+    assert commit.current_commit() == DIGITS[:7]
+    packages = checkout.parent / ".venv" / "lib" / "python3" / "site-packages"
+    for place in (packages, checkout.parent / "packages"):
+        monkeypatch.setattr(commit, "__file__", str(place / "unstatic" / "core" / "commit.py"))
+        assert commit.current_commit() == commit.current_version() == ""

@@ -99,6 +99,32 @@ def test_an_optional_config_can_be_changed_or_left_out_as_a_whole():
         override(outer, ["inner=some"])
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    low: int = 0
+    high: int = 1
+
+    def __post_init__(self) -> None:
+        if self.low >= self.high:
+            raise InputError(f"low={self.low} must be below high={self.high}")
+
+
+@pytest.mark.parametrize("pairs", [["low=5", "high=9"], ["high=9", "low=5"]])
+def test_what_several_fields_obey_is_asked_when_all_are_set(pairs: list[str]):
+    assert override(Span(), pairs) == Span(low=5, high=9)
+    with pytest.raises(InputError, match="low=5 must be below high=1"):
+        override(Span(), ["low=5"])
+
+
+def test_nothing_is_set_in_what_was_left_out():
+    @dataclass(frozen=True, kw_only=True, slots=True)
+    class Outer:
+        inner: Optimiser | None = None
+
+    with pytest.raises(InputError, match=r"inner.rate: nothing can be set in what was set to none"):
+        override(Outer(inner=Optimiser()), ["inner=none", "inner.rate=1"])
+
+
 @pytest.mark.parametrize(
     ("pair", "message"),
     [

@@ -28,30 +28,50 @@ def test_the_length_is_what_fits_into_the_rest_of_the_time(tmp_path: Path) -> No
     clock = Clock()
     budget = Budget(tmp_path, CONFIG, clock)
     assert budget.decided() is None
-    clock.now += 9.0
-    assert budget.decide(900, 100.0) is None, "a tenth of the time is not over"
+    clock.now += 2.0
+    assert budget.decide(100) is None
+    clock.now += 7.0
+    assert budget.decide(900) is None, "a tenth of the time is not over"
     clock.now += 1.0
-    assert budget.decide(1_000, None) is None, "no speed is known"
-    length = budget.decide(1_000, 100.0)
+    length = budget.decide(900)
     assert length is not None
-    assert length.samples == 1_000 + 100 * 90
-    assert length.warm_up == 500
-    assert json.loads((tmp_path / "length.json").read_text()) == {"samples": 10_000}
+    assert length.samples == 900 + 100 * 90, "100 a second since the first step, which took longer"
+    assert length.warm_up == 495
+    assert json.loads((tmp_path / "length.json").read_text()) == {"samples": 9_900}
+
+
+def test_batches_that_differ_mend_the_length_until_two_fifths_of_the_time_are_over(tmp_path: Path) -> None:
+    clock = Clock()
+    budget = Budget(tmp_path, CONFIG, clock)
+    samples, lengths = 0, dict[float, int]()
+    for step in range(100):
+        # Ten quick batches of stills by chance, then one of two
+        clock.now += 1.0
+        samples += 150 if step < 10 or step % 2 else 50
+        if length := budget.decide(samples):
+            lengths[clock.now - 50.0] = length.samples
+    assert sorted(lengths) == [10.0, 20.0, 30.0, 40.0]
+    assert lengths[10.0] == 1_500 + 150 * 90
+    assert samples == 10_500
+    assert abs(lengths[40.0] / samples - 1) < 0.02
 
 
 def test_a_resumed_run_keeps_the_decision(tmp_path: Path) -> None:
     clock = Clock()
     budget = Budget(tmp_path, CONFIG, clock)
     clock.now += 20.0
-    length = budget.decide(500, 10.0)
-    assert Budget(tmp_path, CONFIG, clock).decided() == length
+    length = budget.decide(500)
+    resumed = Budget(tmp_path, CONFIG, clock)
+    assert resumed.decided() == length
+    clock.now += 30.0
+    assert resumed.decide(9_000) is None
 
 
 def test_the_time_may_be_over_before_anything_was_measured(tmp_path: Path) -> None:
     clock = Clock()
     budget = Budget(tmp_path, CONFIG, clock)
     clock.now += 400.0
-    length = budget.decide(64, 0.2)
+    length = budget.decide(64)
     assert length is not None
     assert length.samples == 64
 
@@ -63,6 +83,6 @@ def test_measuring_takes_a_tenth_of_the_time_but_never_more_than_a_minute(
     clock = Clock()
     budget = Budget(tmp_path, TrainingConfig(samples=10, seconds=seconds), clock)
     clock.now += measured - 0.01
-    assert budget.decide(1, 1.0) is None
+    assert budget.decide(1) is None
     clock.now += 0.02
-    assert budget.decide(1, 1.0) is not None
+    assert budget.decide(1) is not None

@@ -269,3 +269,18 @@ def test_more_prompts_take_the_films_of_fewer(
     films = counted(monkeypatch)
     measured(tiny_model, "objects", tmp_path, prompts=3)
     assert len(films) == 2
+
+
+def test_clips_of_a_report_are_of_its_weights_alone(tiny_model: Path, tmp_path: Path) -> None:
+    measured(tiny_model, "objects", tmp_path)
+    shown = tmp_path / "clips"
+    assert sorted(path.name for path in shown.glob("*.json")) == ["objects-000.json", "objects-001.json"]
+    (shown / "held-out-000.json").touch()
+    before = (shown / "objects-000.json").stat().st_mtime_ns
+    measured(tiny_model, "objects", tmp_path, digest="B", prompts=1)
+    assert sorted(path.name for path in shown.iterdir()) == [
+        "held-out-000.json",
+        "objects-000.json",
+        "objects-000.webp",
+    ]
+    assert (shown / "objects-000.json").stat().st_mtime_ns > before

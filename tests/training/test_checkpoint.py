@@ -64,6 +64,14 @@ def test_keeps_the_last_two_and_nothing_half_written(tmp_path):
     ]
 
 
+def test_a_run_that_is_behind_keeps_its_own_checkpoint(tmp_path):
+    ahead, behind = build(), build()
+    ahead.clock.samples, behind.clock.samples = 600, 300
+    save_checkpoint(tmp_path, ahead, keep=1)
+    path = save_checkpoint(tmp_path, behind, keep=1)
+    assert path.exists()
+
+
 def test_weights_and_clock_come_back(tmp_path):
     run = build()
     run.clock.samples, run.clock.batches = 48, 3

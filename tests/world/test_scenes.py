@@ -5,14 +5,30 @@ import numpy as np
 import pytest
 
 from unstatic.core.errors import InputError
-from unstatic.world import animals
+from unstatic.world import animals, scenes
 from unstatic.world.camera import project
 from unstatic.world.casting import UNMARKED_FLOORS
 from unstatic.world.geometry import bounding_radius, rotation_matrices
 from unstatic.world.happened import happened
-from unstatic.world.mix import DEFAULT_MIX, FIRST_LIGHT_MIX, LIVELY_MIX, WHOLE_MIX, contrast, floor_colours
+from unstatic.world.mix import (
+    DEFAULT_MIX,
+    FIRST_LIGHT_MIX,
+    LIVELY_MIX,
+    MIXES,
+    WHOLE_MIX,
+    contrast,
+    floor_colours,
+)
 from unstatic.world.physics import simulate
-from unstatic.world.scenes import BUILDERS, Sample, flaw, illegible, sample_clip, sample_scene
+from unstatic.world.scenes import (
+    BUILDERS,
+    Sample,
+    SceneNotFoundError,
+    flaw,
+    illegible,
+    sample_clip,
+    sample_scene,
+)
 from unstatic.world.spec import ANIMALS, CAMERAS, EVENTS, FORMAT_VERSION, MOTIONS, SceneSpec
 from unstatic.world.staging import COATS, lowest
 from unstatic.world.visibility import heights, in_frame, in_the_open, in_view
@@ -260,3 +276,17 @@ def test_no_animal_takes_part_in_a_crowd_of_objects(event: str) -> None:
     for seed in range(4):
         spec = sample_scene(seed, frames=33, width=64, height=64, mix=mix)
         assert not any(each.is_animal for each in spec.objects)
+
+
+@pytest.mark.parametrize(("name", "event"), [("first-light", "walk"), ("toybox", "gallop")])
+def test_an_event_that_nothing_in_the_mix_can_play_is_refused(name: str, event: str):
+    mix = dataclasses.replace(MIXES[name], events={event: 1.0})
+    with pytest.raises(InputError, match=f"nothing in this mix can {event}"):
+        sample_scene(0, frames=33, width=64, height=64, mix=mix)
+
+
+def test_of_a_very_wide_frame_the_size_is_the_reason(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scenes, "MOST_PROPOSALS", 3)
+    mix = dataclasses.replace(MIXES["whole"], events={"slide": 1.0})
+    with pytest.raises(SceneNotFoundError, match="256x24 is very wide"):
+        sample_scene(0, frames=17, width=256, height=24, mix=mix)

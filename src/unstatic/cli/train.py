@@ -55,5 +55,5 @@ def train(
         model = run_preset(chosen, folder, device=device)
     except KeyboardInterrupt:
         again = shlex.join(["unstatic", "train", preset, *(settings or []), "-o", str(folder)])
-        raise StoppedError(f"stopped and saved; go on with: {again}") from None
+        raise StoppedError(f"stopped; go on from what is saved with: {again}") from None
     report(model, {"preset": chosen.name}, as_json=as_json)

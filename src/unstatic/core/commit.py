@@ -20,15 +20,17 @@ def current_commit() -> str:
 
     It is the commit that HEAD names, whether or not files were changed since.
     """
-    for folder in Path(__file__).parents:
-        git = folder / ".git"
-        if git.is_dir():
-            return _head(git, git)[:7]
-        if git.is_file():  # a further work tree: it has a HEAD of its own, and shares the branches
-            own = folder / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
-            common = own / "commondir"
-            shared = own / common.read_text(encoding="utf-8").strip() if common.is_file() else own
-            return _head(own, shared)[:7] if (own / "HEAD").is_file() else ""
+    *_, source, checkout = Path(__file__).parents[:4]
+    git = checkout / ".git"
+    if source.name != "src":  # installed, perhaps among the packages of another project's checkout
+        return ""
+    if git.is_dir():
+        return _head(git, git)[:7]
+    if git.is_file():  # a further work tree: it has a HEAD of its own, and shares the branches
+        own = checkout / git.read_text(encoding="utf-8").removeprefix("gitdir: ").strip()
+        common = own / "commondir"
+        shared = own / common.read_text(encoding="utf-8").strip() if common.is_file() else own
+        return _head(own, shared)[:7] if (own / "HEAD").is_file() else ""
     return ""
 
 

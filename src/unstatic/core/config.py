@@ -37,16 +37,18 @@ def override(config: Config, pairs: Sequence[str]) -> Config:
 
     Configs in a tuple are named by their place: "windows.0.share=0.5".
     Text is read by the type of the field: none for an optional field, true or false, commas in a tuple.
+    Rules that several fields obey together are asked when all are set: pairs may come in any order.
     Raises InputError for an unknown key and for text that the type does not accept.
     """
+    keys, values = _keys(config), to_dict(config)
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals:
             raise InputError(f"{pair!r} is not KEY=VALUE, for example steps=200")
-        if key not in _keys(config):
-            raise InputError(_unknown(key, _keys(config)))
-        config = _replace(config, key.split("."), text, where=key)
-    return config
+        if key not in keys:
+            raise InputError(_unknown(key, keys))
+        _set(values, config, key, text)
+    return from_dict(type(config), values) if pairs else config
 
 
 # -------------------------------------------------------------------------------------------------- structure
@@ -93,17 +95,18 @@ def _list(names: Sequence[object]) -> str:
     return ", ".join(str(name) for name in names)
 
 
-def _replace(config: Config, path: Sequence[str], text: str, *, where: str) -> Config:
-    name, *rest = path
-    if rest:
-        value = _replace(_parts(config)[name], rest, text, where=where)
-    else:
-        kind = _field_types(type(config))[name]
-        value = _check(_parse(text, kind), kind, where)
-    if isinstance(config, tuple):
-        changed = (value if place == name else each for place, each in _parts(config).items())
-        return cast(Config, tuple(changed))
-    return cast(Config, dataclasses.replace(cast(Any, config), **{name: value}))
+def _set(values: dict[str, Any], config: object, key: str, text: str) -> None:
+    """Read text as the field `key` of `config` and put it into `values`, the plain form of it."""
+    *above, name = key.split(".")
+    within: Any = values
+    for part in above:
+        config = _parts(config)[part]
+        place: Any = int(part) if part.isdecimal() else part
+        within = within[place]
+        if within is None:
+            raise InputError(f"{key}: nothing can be set in what was set to none")
+    kind = _field_types(type(config))[name]
+    within[name] = _plain(_check(_parse(text, kind), kind, key))
 
 
 def _build(cls: type[Config], mapping: Mapping[str, Any], *, where: str) -> Config:

@@ -5,9 +5,12 @@ of one that was killed claims nothing.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+
+from unstatic.core.errors import InputError
 
 _claims: dict[Path, int] = {}
 
@@ -33,9 +36,23 @@ def release_names() -> None:
     _claims.clear()
 
 
+@contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """Keep other processes out of `folder` during the block. Raises InputError if one is in it."""
+    path = folder / "in-use"
+    if not _claim(path):
+        raise InputError(f"another process works in {folder}: wait until it ends, or take another folder")
+    try:
+        yield
+    finally:
+        if (handle := _claims.pop(_beside(path), None)) is not None:
+            _beside(path).unlink(missing_ok=True)
+            os.close(handle)
+
+
 def _claim(path: Path) -> bool:
     """Return whether a name is this process's now; where nothing can be written, others will say so."""
-    claim = path.absolute().with_name(f".{path.name}.claim")
+    claim = _beside(path)
     if claim in _claims:
         return True
     try:
@@ -48,6 +65,10 @@ def _claim(path: Path) -> bool:
         os.close(_claims.pop(claim))
         return False
     return not path.exists()  # whoever held the name before may have used it
+
+
+def _beside(path: Path) -> Path:
+    return path.absolute().with_name(f".{path.name}.claim")
 
 
 def _lock(handle: int) -> bool:

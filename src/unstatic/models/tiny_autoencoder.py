@@ -61,9 +61,21 @@ class TinyAutoencoderConfig:
 
     def __post_init__(self) -> None:
         stages, growths = len(self.encoder_merges), len(self.decoder_growths)
-        assert len(self.encoder_blocks) == len(self.encoder_widths) - 1 == stages, self
-        assert len(self.decoder_blocks) == len(self.decoder_widths) == growths + 1, self
-        assert math.prod(self.encoder_merges) == math.prod(self.decoder_growths), self
+        if not len(self.encoder_blocks) == len(self.encoder_widths) - 1 == stages:
+            raise InputError(
+                f"encoder_blocks={self.encoder_blocks} must have as many entries as encoder_merges, {stages},"
+                f" encoder_widths={self.encoder_widths} one more"
+            )
+        if not len(self.decoder_blocks) == len(self.decoder_widths) == growths + 1:
+            raise InputError(
+                f"decoder_blocks={self.decoder_blocks} and decoder_widths={self.decoder_widths} must have one"
+                f" entry more than the {growths} decoder_growths"
+            )
+        if math.prod(self.encoder_merges) != math.prod(self.decoder_growths):
+            raise InputError(
+                f"decoder_growths={self.decoder_growths} must give back the frames that"
+                f" encoder_merges={self.encoder_merges} merge"
+            )
 
     @property
     def compression(self) -> Compression:

@@ -1,12 +1,15 @@
-"""Training for a stretch of time: how many samples fit is decided by the run's own speed, once, and kept.
+"""Training for a stretch of time: how many samples fit is decided by the run's own speed, and kept.
 
 On lent machines time is fixed and speed is not known. A run with `TrainingConfig.seconds` begins with the
 samples of its config, measures itself, and then takes as many as the rest of the time allows, so that the
-learning rate still comes down to its end. The decision is written beside the checkpoints: a resumed run keeps
-it, whatever machine it goes on.
+learning rate still comes down to its end. Batches differ (a still takes a fraction of a film), so few steps
+tell the speed badly: until two fifths of the time are over it is measured over ever more of them, and the
+length mended. The decision is written beside the checkpoints: a resumed run keeps it, whatever machine it
+goes on.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,7 +18,8 @@ from pathlib import Path
 from unstatic.core.files import atomic_path
 from unstatic.training.loop import TrainingConfig
 
-MEASURED_SHARE = 0.1  # of the time is over before its length is decided
+MEASURED_SHARE = 0.1  # of the time is over before its length is decided, and between any two decisions
+SETTLED_SHARE = 0.4  # of the time is over when the last decision is made: learning rates fall after that
 LONGEST_MEASURED_S = 60.0
 LONGEST_WARM_UP = 0.05  # of all samples
 
@@ -28,9 +32,12 @@ class Budget:
     config: TrainingConfig
     clock: Callable[[], float] = time.monotonic
     started_s: float = 0.0
+    due_s: float = 0.0  # when the next decision is made, on the clock
+    mark: tuple[float, int] | None = None  # the speed is measured from this time and these samples on
 
     def __post_init__(self) -> None:
         self.started_s = self.clock()
+        self.due_s = self.started_s + min(MEASURED_SHARE * self.config.seconds, LONGEST_MEASURED_S)
 
     @property
     def path(self) -> Path:
@@ -38,20 +45,29 @@ class Budget:
         return self.folder / "length.json"
 
     def decided(self) -> TrainingConfig | None:
-        """Return the config with the decided length, None while it is open; without a limit as it is."""
+        """Return the config with the length that was decided before, if one was; without a limit as it is."""
         if not self.config.seconds:
             return self.config
         if not self.path.exists():
             return None
+        self.due_s = math.inf
         return self._of_length(json.loads(self.path.read_text(encoding="utf-8"))["samples"])
 
-    def decide(self, samples: int, samples_per_s: float | None) -> TrainingConfig | None:
-        """Decide, once enough was measured: `samples` are done, at so many a second; None before that."""
-        elapsed_s = self.clock() - self.started_s
-        enough_s = min(MEASURED_SHARE * self.config.seconds, LONGEST_MEASURED_S)
-        if samples_per_s is None or elapsed_s < enough_s:
+    def decide(self, samples: int) -> TrainingConfig | None:
+        """Note that `samples` are done; return the config with a new length if one is due, else None."""
+        now_s = self.clock()
+        if self.mark is None:
+            self.mark = (now_s, samples)  # the first step also warms up
+        if not self.config.seconds or now_s < self.due_s:
             return None
-        total = samples + round(samples_per_s * max(0.0, self.config.seconds - elapsed_s))
+        marked_s, marked = self.mark if self.mark[1] < samples else (self.started_s, 0)
+        speed = (samples - marked) / max(now_s - marked_s, 1e-9)
+        total = samples + round(speed * max(0.0, self.started_s + self.config.seconds - now_s))
+        if not self.path.exists():
+            self.mark = (now_s, samples)  # what is slow at first, as compiling is, does not count again
+        self.due_s = now_s + MEASURED_SHARE * self.config.seconds
+        if self.due_s > self.started_s + SETTLED_SHARE * self.config.seconds:
+            self.due_s = math.inf
         with atomic_path(self.path) as temporary:
             temporary.write_text(json.dumps({"samples": total}) + "\n", encoding="utf-8")
         return self._of_length(total)

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from unstatic import __version__
 from unstatic.core.device import compute_dtype
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
@@ -122,7 +123,7 @@ class EvaluationPlan:
 
     def films_on(self, device: torch.device) -> FilmStore:
         """Return where films are until their part is done; how many are wanted makes no film another."""
-        key = f"{self.digest} {self.commit} {device} {compute_dtype(device)}"
+        key = f"{self.digest} {self.commit or __version__} {device} {compute_dtype(device)}"
         return FilmStore(self.folder and self.folder / "films", key)
 
     @property
@@ -365,8 +366,11 @@ def _watcher(keep: Watch, suite: str, store: FeatureStore | None, fewer: Collect
 
 
 def _showing(todo: EvaluationPlan, suite: str, shown: str) -> Watch:
-    """Return a function that keeps the first clips of one column for the report."""
+    """Return a function that keeps the first clips of one column for the report, instead of those before."""
     count = 0
+    if todo.folder is not None:
+        for stale in (todo.folder / "clips").glob(f"{suite}-[0-9]*"):
+            stale.unlink(missing_ok=True)
 
     def keep(column: str, answer: FollowAnswer, frames: Frames) -> None:
         nonlocal count
@@ -377,7 +381,8 @@ def _showing(todo: EvaluationPlan, suite: str, shown: str) -> Watch:
         write_animation(path, frames, fps=answer.prompt.spec.fps)
         right = answer.verdicts["all"]
         fields = {"suite": suite, "column": column, "text": remark(answer), "right": right}
-        path.with_suffix(".json").write_text(json.dumps(fields), encoding="utf-8")
+        with atomic_path(path.with_suffix(".json")) as temporary:
+            temporary.write_text(json.dumps(fields), encoding="utf-8")
         count += 1
 
     return keep

@@ -54,8 +54,7 @@ def fit(
     if saved:
         load_checkpoint(saved[-1], run)
     budget = Budget(folder, run.config)
-    length = budget.decided()
-    run.config = length or run.config
+    run.config = budget.decided() or run.config
     start, total = run.clock.samples, run.config.samples
     if start >= total:
         return
@@ -70,7 +69,7 @@ def fit(
     ):
         for metrics in train(run, step, batches):
             pace = logbook.log(metrics)
-            if length is None and (length := budget.decide(metrics.samples, pace.samples_per_s)):
+            if length := budget.decide(metrics.samples):
                 run.config = length
                 bar.resize(length.samples)
                 logbook.pacer.total = length.samples

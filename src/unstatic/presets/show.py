@@ -38,12 +38,12 @@ RECONSTRUCTED_FRAMES = 33
 
 def reconstruction_sheet(model: TinyAutoencoder, shards: Sequence[Shard]) -> UInt8[ndarray, "h w 3"]:
     """Draw clips above what the autoencoder makes of them."""
-    frames = np.stack(
-        [shards[0].read("frames", entry)[:RECONSTRUCTED_FRAMES] for entry in range(NUM_RECONSTRUCTIONS)]
-    )
+    shown = range(min(NUM_RECONSTRUCTIONS, len(shards[0])))
+    frames = np.stack([shards[0].read("frames", entry)[:RECONSTRUCTED_FRAMES] for entry in shown])
     with torch.inference_mode():
         video = to_video(torch.as_tensor(frames)).to(model.latent_mean.device)
         decoded = to_frames(model.decode(model.encode(video)))
+    frames = frames[:, : decoded.shape[1]]  # what fills no latent frame is not encoded
     pairs = [np.concatenate(pair, axis=1) for pair in zip(frames, decoded, strict=True)]
     return contact_sheet(
         [enlarge(pair, ENLARGE) for pair in pairs], ["clip above, reconstruction below"] * len(pairs)

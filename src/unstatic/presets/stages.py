@@ -12,7 +12,6 @@ FOLDER/length/         the same of FOLDER/student/, taught to go on from its own
 FOLDER/model/          the finished model: `unstatic video PROMPT --model FOLDER/model`
 """
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
@@ -25,12 +24,10 @@ from jaxtyping import Bool, Float, Float16, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from unstatic.core.config import from_dict, to_dict
 from unstatic.core.device import compute_dtype, pick_device
-from unstatic.core.errors import InputError
-from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
 from unstatic.core.memory import keep_freed_memory
+from unstatic.core.names import alone_in
 from unstatic.core.seeds import generator
 from unstatic.core.shapes import Compression
 from unstatic.data.encode import SCENERY, encode_clips, object_cells, to_video
@@ -39,12 +36,13 @@ from unstatic.data.loader import AutoencoderBatches
 from unstatic.data.shards import Shard, open_shards
 from unstatic.diffusion.distilled import SCALARS
 from unstatic.generate.native import NativeEngine
-from unstatic.models.grow import check_autoencoder, check_transformer, grow_autoencoder, grow_transformer
+from unstatic.models.grow import grow_autoencoder, grow_transformer
 from unstatic.models.manifest import Distilled, Manifest, find_model, write_manifest
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.weights import is_saved, load_model, save_model
+from unstatic.presets.claim import check_preset, claim_folder
 from unstatic.presets.fit import fit
 from unstatic.presets.preset import FewStepRun, LengthRun, Preset
 from unstatic.presets.render import render_clips
@@ -53,7 +51,7 @@ from unstatic.training.autoencoder_step import AutoencoderStep, prepare
 from unstatic.training.checkpoint import checkpoints
 from unstatic.training.diffusion_step import DiffusionStep
 from unstatic.training.distill_step import DistillStep
-from unstatic.training.fuse import check_compiler, fuse
+from unstatic.training.fuse import fuse
 from unstatic.training.loop import Run
 from unstatic.training.optim import kernel_weights, linear_weights
 from unstatic.training.step import Step
@@ -72,76 +70,27 @@ Model = TypeVar("Model", bound=nn.Module)
 def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Path:
     """Run all stages of `preset` in `folder` and return the folder of the model.
 
-    Raises InputError if the folder is another preset's; KeyboardInterrupt after Ctrl-C, when all is saved.
+    Raises InputError if the folder is another preset's, another process works in it, or the settings cannot
+    work together; KeyboardInterrupt after Ctrl-C, when all is saved.
     """
     keep_freed_memory()
     target = pick_device(device)
-    claim_folder(preset, folder, target)
-    render_clips(preset.world, folder / "clips", seed=preset.seed, device=renderer(target))
-    train_autoencoder(preset, folder, target)
-    encode(preset, folder, target)
-    train_diffusion(preset, folder, target)
-    train_few_steps(preset, folder, target)
-    train_length(preset, folder, target)
-    return export(preset, folder)
+    check_preset(preset, folder, target)
+    folder.mkdir(parents=True, exist_ok=True)
+    with alone_in(folder):
+        claim_folder(preset, folder)
+        render_clips(preset.world, folder / "clips", seed=preset.seed, device=renderer(target))
+        train_autoencoder(preset, folder, target)
+        encode(preset, folder, target)
+        train_diffusion(preset, folder, target)
+        train_few_steps(preset, folder, target)
+        train_length(preset, folder, target)
+        return export(preset, folder)
 
 
 def renderer(device: torch.device) -> str:
     """Name the Warp device on which clips are rendered: the processor, or the first NVIDIA card."""
     return "cuda:0" if device.type == "cuda" else "cpu"
-
-
-def claim_folder(preset: Preset, folder: Path, device: torch.device) -> None:
-    """Write down what is run in `folder`, or check that it is the same as before.
-
-    Everything that can be known to fail later fails here, before hours of work.
-    """
-    preset.diffusion.check_text()
-    if preset.diffusion.compile:
-        check_compiler(device)
-    path = folder / "preset.json"
-    if path.exists():
-        begun = _read_preset(path)
-        if begun is None or _decisive(begun) != _decisive(preset):
-            raise InputError(
-                f"{folder} was begun with other settings ({path.name}):"
-                " take another folder, or the same settings"
-            )
-        return
-    if preset.start:
-        check_start(preset)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(to_dict(preset), indent=2) + "\n", encoding="utf-8")
-
-
-def _read_preset(path: Path) -> Preset | None:
-    """Read what a run was begun with; None if this version cannot know it."""
-    try:
-        return from_dict(Preset, json.loads(path.read_text(encoding="utf-8")))
-    except (InputError, ValueError):
-        return None
-
-
-def _decisive(preset: Preset) -> Preset:
-    """Leave out what may change on the way: it decides how fast a run is, not what it makes."""
-    return replace(preset, diffusion=replace(preset.diffusion, compile=False))
-
-
-def check_start(preset: Preset) -> None:
-    """Check that the run can begin with the model `preset.start`. Raises InputError saying what is wrong."""
-    model = find_model(preset.start)
-    check_autoencoder(preset.autoencoder.model, load_autoencoder(model.weights("autoencoder")).config)
-    check_transformer(preset.diffusion.model, load_transformer(model.weights("transformer")).config)
-    facts = {
-        "prediction": (model.manifest.prediction, preset.diffusion.step.prediction),
-        "text encoder": (model.manifest.text_encoder, preset.diffusion.text_encoder),
-    }
-    for name, (theirs, ours) in facts.items():
-        if theirs != ours:
-            raise InputError(
-                f"{preset.start} has {name} {theirs!r}, {preset.name} has {ours!r}: start from another"
-            )
 
 
 # --------------------------------------------------------------------------------------------- autoencoder

@@ -31,7 +31,8 @@ def save_checkpoint(folder: Path, run: Run, *, keep: int = 2) -> Path:
     with atomic_path(path) as temporary:
         save_file(tensors, temporary, metadata={"unstatic": json.dumps(about)})
     for old in checkpoints(folder)[:-keep]:
-        old.unlink()
+        if old != path:
+            old.unlink(missing_ok=True)
     return path
 
 
@@ -51,7 +52,9 @@ def load_checkpoint(path: Path, run: Run) -> None:
             about = _about(path, file.metadata())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise InputError(f"{path} is damaged ({error}); use an earlier checkpoint") from error
+        raise InputError(
+            f"{path} is damaged ({error}); delete it: the run goes on from the one before"
+        ) from error
     _check_same_run(path, tensors, run.state_dict())
     run.load_state_dict(tensors)
     run.clock = Clock(**about["clock"])

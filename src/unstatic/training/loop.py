@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from unstatic.core.device import compute_dtype
 from unstatic.core.errors import UnstaticError
+from unstatic.core.processes import ENDS
 from unstatic.core.seeds import generator
 from unstatic.data.loader import prefetch
 from unstatic.training.ema import Average
@@ -171,7 +172,8 @@ def train(run: Run, step: Step[BatchT], batches: Batches[BatchT]) -> Iterator[St
             if clock.skipped >= config.patience:
                 raise TrainingDivergedError(
                     f"loss {loss}, gradient norm {norm}: {clock.skipped} bad steps in a row at"
-                    f" {clock.samples} samples; lower the learning rate or resume from an earlier checkpoint"
+                    f" {clock.samples} samples; run it again with a lower learning rate, and if that does not"
+                    " help delete the newest checkpoint first"
                 )
             yield StepMetrics(
                 samples=clock.samples,
@@ -217,9 +219,10 @@ def gather_gradients(run: Run, step: Step[BatchT], stream: Iterator[tuple[int, B
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Let the first Ctrl-C (or SIGTERM) only make the yielded function true; a second one interrupts.
+    """Let the first Ctrl-C (or SIGTERM, or a terminal that closes) only make the yielded function true.
 
-    A step is never cut in half, and the caller decides what to save. For the main thread only.
+    A second one interrupts. A step is never cut in half, and the caller decides what to save. For the main
+    thread only. The end of a terminal is ignored where it was before, as under `nohup`.
     """
     received: list[int] = []
 
@@ -228,7 +231,9 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
         if len(received) > 1:
             raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    ignored = [number for number in ENDS[1:] if signal.getsignal(number) is signal.SIG_IGN]
+    heard = [number for number in (signal.SIGINT, *ENDS) if number not in ignored]
+    previous = {number: signal.signal(number, note) for number in heard}
     try:
         yield lambda: bool(received)
     finally:

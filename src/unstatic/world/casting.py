@@ -53,6 +53,12 @@ def draw_cast(rng: np.random.Generator, mix: Mix) -> Cast:
     return Cast(_draw_count(rng, mix), bool(rng.random() < mix.companions))
 
 
+def can_play(event: str, mix: Mix) -> bool:
+    """Tell whether anything in a mix can be the hero of an event."""
+    actors = _able(event, mix) if event in MOTIONS else _shapes(event, 0, mix)
+    return any(weight > 0 for weight in actors.values())
+
+
 def _draw_count(rng: np.random.Generator, mix: Mix) -> int:
     return 1 + int(rng.choice(len(mix.num_objects), p=np.array(mix.num_objects) / sum(mix.num_objects)))
 
@@ -101,16 +107,21 @@ def _bystander(rng: np.random.Generator, mix: Mix) -> Look:
 
 def _animals(rng: np.random.Generator, event: str, mix: Mix, cast: Cast | None) -> list[Look]:
     """Draw the animal whose motion is the event, and sometimes a companion that can do the same."""
-    able = {
-        kind: weight
-        for kind, weight in mix.animals.items()
-        if event in motions(kind) and not (mix.held_out == "avoid" and held_out_motion(kind, event))
-    }
+    able = _able(event, mix)
     hero = draw(rng, able)
     kinds = [hero]
     if rng.random() < mix.companions if cast is None else cast.accompanied:
         kinds.append(hero if rng.random() < 0.5 else draw(rng, able))
     return [_animal(rng, kind) for kind in kinds]
+
+
+def _able(event: str, mix: Mix) -> dict[str, float]:
+    """Return the weights of the animals that move like that."""
+    return {
+        kind: weight
+        for kind, weight in mix.animals.items()
+        if event in motions(kind) and not (mix.held_out == "avoid" and held_out_motion(kind, event))
+    }
 
 
 def _animal(rng: np.random.Generator, kind: str) -> Look:

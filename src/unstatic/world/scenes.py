@@ -16,7 +16,15 @@ import numpy as np
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.seeds import numpy_generator
 from unstatic.world import events_air, events_animals, events_ground, events_lively
-from unstatic.world.casting import Cast, draw_camera_kind, draw_cast, draw_light, draw_looks, draw_setting
+from unstatic.world.casting import (
+    Cast,
+    can_play,
+    draw_camera_kind,
+    draw_cast,
+    draw_light,
+    draw_looks,
+    draw_setting,
+)
 from unstatic.world.framing import Shot, frame_shot
 from unstatic.world.furnishing import furnish
 from unstatic.world.geometry import half_extents, length, product, rotation_matrices
@@ -42,6 +50,7 @@ LEAST_SHOWN = 0.8  # of everything but the hero, in the first frame
 LEAST_RING, MOST_END_ON = 0.12, 0.85  # cosines of the angle between an axis and the line of sight
 CAST_PROPOSALS = 12  # with one cast, where it is drawn first: some can hardly be shown
 SHORTEST_CLIP_S = 1.0
+WIDE_SHARE = 0.6  # of the frame's height for a hero at least: hardly any scene has it so large
 LONGEST_FRAMED_S = 6.0  # of a longer clip, a camera that does not follow frames the beginning
 
 BUILDERS: dict[str, Callable[[np.random.Generator, Brief], Action]] = {
@@ -107,8 +116,8 @@ def sample_scene(
 ) -> SceneSpec:
     """Draw a scene in which its event visibly happens within `frames`; equal arguments give equal scenes.
 
-    Raises InputError for clips under a second (a still is the first frame of a longer clip),
-    SceneNotFoundError for a mix in which nothing of the kind is found.
+    Raises InputError for clips under a second (a still is the first frame of a longer clip) and for a mix in
+    which nothing can play the event, SceneNotFoundError for one in which nothing of the kind is found.
     """
     return sample_clip(seed, frames=frames, fps=fps, width=width, height=height, mix=mix).spec
 
@@ -122,6 +131,10 @@ def sample_clip(
             f"{frames} frames cannot show an event: use at least {math.ceil(SHORTEST_CLIP_S * fps)}"
         )
     event, outside = draw(numpy_generator("event", seed), mix.events), Format(frames, fps, width, height)
+    if not can_play(event, mix):
+        raise InputError(
+            f"nothing in this mix can {event}: take another, for example whole, or another event"
+        )
     for proposal in range(MOST_PROPOSALS):
         rng = numpy_generator("scene", seed, proposal)
         spec = _propose(rng, seed, event, _cast(seed, proposal, mix), outside, mix)
@@ -130,7 +143,9 @@ def sample_clip(
         trajectory = simulate(spec)
         if not flaw(spec, trajectory) and not (mix.legible and illegible(spec, trajectory)):
             return Sample(_with_directions(spec, trajectory), trajectory, proposal + 1)
-    raise SceneNotFoundError(f"no {event} found for seed {seed} in {MOST_PROPOSALS} draws: loosen the mix")
+    is_wide = smallest_share(event, outside.aspect) > WIDE_SHARE
+    fix = f"{width}x{height} is very wide, take a higher size" if is_wide else "loosen the mix"
+    raise SceneNotFoundError(f"no {event} found for seed {seed} in {MOST_PROPOSALS} draws: {fix}")
 
 
 def flaw(spec: SceneSpec, trajectory: Trajectory) -> str:
