@@ -1,6 +1,7 @@
 """`unstatic admin`, and what it lets clients of the server do."""
 
 import json
+import os
 import re
 import sqlite3
 import sys
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import postgres
 import pytest
 from serving import application, begin, client_of, fail
 from starlette.testclient import TestClient
@@ -140,8 +142,9 @@ def test_an_invite_makes_an_account_of_its_tier(operate: Command, read: Command,
     code = operate("invite", "new", "--tier", "viewer", "--credits", 3, "--days", 1)
     app = application(data.parent)
     database = app.state.server.database
+    now = database.now()
     with database.writing() as session:
-        made, _ = accounts.redeem(session, code, "dave", database.now())
+        made, _ = accounts.redeem(session, code, "dave", now, arrived=now, window_s=0)
     database.close()
     (row,) = read("invite", "list")
     assert (row["account_id"], row["tier"], row["credits"]) == (made.id, "viewer", 3)
@@ -172,6 +175,23 @@ def test_credits_are_given_taken_and_shown(
         ("job", "reserved", 4),
     ]
     assert operate("credits", "show", account).splitlines()[-1] == "8 to spend, 4 put aside for jobs"
+
+
+def test_what_only_looks_works_on_postgresql_which_lets_it_lock_nothing(
+    operate: Command, refused: Command, monkeypatch: pytest.MonkeyPatch
+):
+    if (programs := postgres.found()) is None:
+        if os.environ.get("CI"):
+            pytest.fail("PostgreSQL is not installed: .ci/run installs it")
+        pytest.skip("PostgreSQL is not installed")
+    with postgres.running(programs) as folder:
+        monkeypatch.setenv("UNSTATIC_SERVE_DATABASE", postgres.url(folder, "postgres"))
+        account = operate("account", "new", "alice", "--credits", 10)
+        assert operate("credits", "show", account).splitlines()[-1] == "10 to spend, 0 put aside for jobs"
+        assert "is unknown" in refused("credits", "show", "acct_none")
+        for group in ("account", "key", "invite", "jobs", "endpoint"):
+            operate(group, "list")
+        operate("report")
 
 
 # ------------------------------------------------------------------------------------------------------ jobs

@@ -250,9 +250,13 @@ def invited(database: Database, **more: Any) -> str:
         return accounts.invite(session, "viewer", database.now(), **more)[1]
 
 
-def redeem(database: Database, code: str, name: str = "Ada") -> tuple[Account, str]:
+def redeem(
+    database: Database, code: str, name: str = "Ada", *, arrived: int | None = None
+) -> tuple[Account, str]:
+    now = database.now()
+    arrived = now if arrived is None else arrived
     with database.writing() as session:
-        return accounts.redeem(session, code, name, database.now())
+        return accounts.redeem(session, code, name, now, arrived=arrived, window_s=120)
 
 
 def test_an_invite_makes_an_account_with_credits_and_a_key(database: Database):
@@ -287,7 +291,7 @@ def test_unknown_used_and_expired_invites_look_alike(database: Database, clock: 
     answers = []
     for code in (used, late, "invite-x", "", "\ud800", "x" * 100_000):
         with pytest.raises(ApiError) as caught:
-            redeem(database, code)
+            redeem(database, code, "Eve")
         answers.append(str(caught.value.body))
         assert (caught.value.status, caught.value.code) == (404, "invalid_invite")
     assert len(set(answers)) == 1
@@ -298,3 +302,40 @@ def test_a_name_that_cannot_be_does_not_use_the_invite_up(database: Database):
     with pytest.raises(InputError):
         redeem(database, code, "\n")
     assert redeem(database, code)[0].name == "Ada"
+
+
+def test_f19_an_invite_whose_answer_got_lost_is_answered_again_with_another_key(
+    database: Database, clock: Any
+):
+    code = invited(database, lasts_s=60)
+    account, lost = redeem(database, code)
+    clock.now_s += 119
+    again, secret = redeem(database, code, " Ada")
+    assert again.id == account.id
+    assert refused(database, f"Bearer {lost}").status == 401
+    with database.reading() as session:
+        assert session.get_one(Account, account.id).balance == TIERS["viewer"].credits
+        assert len(session.scalars(select(Key)).all()) == 1
+    assert let_in(database, f"Bearer {secret}").account_id == account.id
+    with pytest.raises(ApiError):  # whoever has the key has used it
+        redeem(database, code)
+
+
+@pytest.mark.parametrize("why", ["late", "another name", "revoked", "a second key", "overtaken"])
+def test_f19_a_used_invite_gives_nobody_else_a_key(database: Database, clock: Any, why: str):
+    code, arrived = invited(database), database.now()
+    clock.now_s += 1
+    account, secret = redeem(database, code)
+    with database.writing() as session:
+        key = session.scalars(select(Key)).one()
+        if why == "revoked":
+            accounts.revoke_key(session, key.id, database.now())
+        if why == "a second key":
+            accounts.make_key(session, account.id, "laptop", database.now())
+    if why != "overtaken":
+        clock.now_s, arrived = clock.now_s + (121 if why == "late" else 1), None
+    with pytest.raises(ApiError) as caught:
+        redeem(database, code, "Eve" if why == "another name" else "Ada", arrived=arrived)
+    assert caught.value.code == "invalid_invite"
+    if why != "revoked":
+        assert let_in(database, f"Bearer {secret}").account_id == account.id

@@ -33,6 +33,29 @@ def test_a_name_says_whether_its_process_lives():
     assert not is_dead_here("by hand")
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_f1_a_process_that_has_the_number_of_a_dead_one_is_not_taken_for_it(tmp_path: Path):
+    """As after a restart of a container, in which every server and worker is process 1."""
+    place, process, word = worker_name().rsplit("-", 2)
+    number, _, began = process.partition(".")
+    before = f"{place}-{number}.{int(began) - 1}-{word}"
+    assert number == str(os.getpid())
+    assert is_dead_here(before)
+    assert not is_dead_here(f"{place}-{number}.{began}-{word}")
+    assert not is_dead_here(named(os.getpid()))  # a name as older versions gave it
+    (tmp_path / SCRATCH / before / "attempt").mkdir(parents=True)
+    clear_scratch(tmp_path)
+    assert list((tmp_path / SCRATCH).iterdir()) == []
+
+
+def test_a_name_needs_no_proc(monkeypatch: pytest.MonkeyPatch):
+    with_proc = worker_name()
+    monkeypatch.setattr("unstatic.server.processes._beginning_of", lambda _: None)
+    assert worker_name().rsplit("-", 2)[1] == str(os.getpid())
+    assert not is_dead_here(worker_name())
+    assert not is_dead_here(with_proc)
+
+
 def test_a_process_number_of_another_container_says_nothing(monkeypatch: pytest.MonkeyPatch):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -61,15 +84,17 @@ def test_a_folder_is_gone_after_an_attempt_and_those_of_dead_workers_are_cleared
     assert not folder.parent.exists()
 
 
-def test_what_a_worker_left_before_the_machine_was_started_goes_after_a_day(tmp_path: Path):
+def test_what_nobody_touches_goes_after_a_day_wherever_it_is_from(tmp_path: Path):
     before, fresh, mine = "host-0123abcd-77-0123abcd", "host-0123abcd-78-0123abcd", worker_name()
-    for name in (before, fresh, mine):
+    old = named(os.getpid())
+    for name in (before, fresh, mine, old):
         (tmp_path / SCRATCH / name / "attempt").mkdir(parents=True)
         (tmp_path / SCRATCH / name / "attempt/film.mp4").write_bytes(b"half")
-    for name in (before, mine):
+    for name in (before, old):
         os.utime(tmp_path / SCRATCH / name, (time.time() - 90_000,) * 2)
     clear_scratch(tmp_path)
     assert {path.name for path in (tmp_path / SCRATCH).iterdir()} == {fresh, mine}
+    os.utime(tmp_path / SCRATCH / mine, (time.time() - 90_000,) * 2)
     with scratch_of(tmp_path, mine) as folder:
         assert time.time() - folder.parent.stat().st_mtime < 60
 

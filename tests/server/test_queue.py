@@ -16,8 +16,9 @@ from unstatic.server.tables import Account, Job
 MakeAccount = Callable[..., Account]
 
 
-def ask(database: Database, account: Account, *, cost: int = 4) -> str:
-    asked = Asked(kind="video", model="nano", prompt="p", spec={}, size="128x128", seconds=4.0, cost=cost)
+def ask(database: Database, account: Account, *, cost: int = 4, seconds: float = 4) -> str:
+    about = {"kind": "video", "model": "nano", "prompt": "p", "spec": {}, "size": "128x128"}
+    asked = Asked(**about, seconds=float(seconds), cost=cost)
     with database.writing() as session:
         held = session.get_one(Account, account.id)
         queue.join_in(session, held)
@@ -258,6 +259,44 @@ def test_f27_one_that_is_held_back_by_its_own_limit_lets_no_newcomer_begin_behin
         served.append(owner_of(database, lease))
         complete(database, lease)
     assert served.count(busy.id) == served.count(new.id) == 4
+
+
+def test_f27_an_account_saves_nothing_up_while_a_film_of_it_is_made(
+    database: Database, make_account: MakeAccount
+):
+    slow, busy = make_account(), make_account()
+    ask(database, slow)
+    must_claim(database)  # takes long
+    for _ in range(30):
+        ask(database, busy)
+    for _ in range(20):
+        complete(database, must_claim(database))
+    for _ in range(10):
+        ask(database, slow)
+    served: list[str] = []
+    for _ in range(8):
+        lease = must_claim(database)
+        served.append(owner_of(database, lease))
+        complete(database, lease)
+    assert served.count(slow.id) in (4, 5)
+
+
+def test_f27_what_an_edit_keeps_counts_as_a_part_of_the_work(database: Database, make_account: MakeAccount):
+    account = make_account()
+
+    def turn(*, cost: int, seconds: float) -> float:
+        with database.writing() as session:
+            before = session.get_one(Account, account.id).virtual_time
+        ask(database, account, cost=cost, seconds=seconds)
+        complete(database, must_claim(database))
+        with database.reading() as session:
+            return session.get_one(Account, account.id).virtual_time - before
+
+    assert turn(cost=4, seconds=4) == 4  # all is made
+    assert turn(cost=12, seconds=4) == 12  # in three times the steps
+    assert turn(cost=1, seconds=0) == 1  # a picture
+    assert turn(cost=4, seconds=24) == pytest.approx(4 + 20 * queue.KEPT_SHARE)
+    assert turn(cost=1, seconds=60) == pytest.approx(1 + 59 * queue.KEPT_SHARE)
 
 
 def test_f27_an_attempt_that_broke_off_costs_an_account_no_turn(

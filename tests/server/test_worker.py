@@ -19,7 +19,7 @@ from serving import write_film
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
-from unstatic.core.errors import UnstaticError
+from unstatic.core.errors import InputError, UnstaticError
 from unstatic.generate.api import Model
 from unstatic.media.probe import probe
 from unstatic.server import jobs
@@ -374,6 +374,63 @@ def test_a_model_on_another_server_is_offered_like_one_of_this_machine(
     job = row(database)
     assert (job.status, job.error_message) == ("completed", None)
     assert storage.exists(f"{job.output}/video.mp4")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InputError("there are no weights at /srv/other: reinstall the model"),
+        UnstaticError("http://10.0.0.7/v1 does not answer"),
+        OSError(5, "Input/output error", "/srv/other"),
+    ],
+)
+def test_f13_f24_a_model_that_cannot_be_loaded_fails_no_job_at_once_and_says_nothing_to_clients(
+    database: Database, storage: Storage, make_account: MakeAccount, tmp_path: Path, error: Exception
+):
+    """Else a worker whose disk or whose server is gone would fail the whole queue in a moment."""
+
+    def broken(_: str) -> Model:
+        raise error
+
+    settings = Settings(data=tmp_path, attempts=2)
+    worker = Worker(settings, database, storage, name="worker", find_model=broken)
+    ask(database, make_account())
+    for seen in (("in_progress", None, 1), ("failed", "worker_lost", 2)):
+        with pytest.raises(SystemExit) as left:
+            worker.work_once()
+        assert left.value.code == OUT_OF_ORDER
+        job = row(database)
+        assert (job.status, job.error_code, job.attempts) == seen
+        assert (job.worker, job.error_message) in ((None, None), (None, "the work on it broke off 2 times"))
+
+
+@pytest.mark.parametrize(
+    ("code", "seen"), [(401, "is kept"), (403, "is kept"), (404, "is kept"), (400, "fails"), (422, "fails")]
+)
+def test_f13_f24_what_another_server_refuses_is_said_to_the_operator_only(
+    database: Database,
+    storage: Storage,
+    make_account: MakeAccount,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    code: int,
+    seen: str,
+):
+    with serving(FakeServer("sglang", lambda _: b"", faults=[("POST /videos", code)])) as other:
+        worker = Worker(Settings(data=tmp_path, models=(other.url,)), database, storage, name="worker")
+        ask(database, make_account(), model=MODEL)
+        if seen == "is kept":  # the next job would be refused too
+            with pytest.raises(SystemExit):
+                worker.work_once()
+        else:
+            assert worker.work_once()
+    job = row(database)
+    assert other.url in caplog.text
+    if seen == "is kept":
+        assert (job.status, job.worker, job.error_message) == ("in_progress", None, None)
+    else:
+        message = "the model refused it: ask for another size, length or prompt"
+        assert (job.status, job.error_code, job.error_message) == ("failed", "generation_failed", message)
 
 
 def test_a_job_goes_on_with_the_trace_that_its_row_carries(

@@ -236,7 +236,8 @@ def show_credits(account: AccountId, as_json: AsJson = False, data: Data = None)
         from unstatic.server import accounts, ledger
         from unstatic.server.tables import Entry
 
-        balance, pots = accounts.account_of(session, account).balance, ledger.pots(session, account)
+        balance = accounts.account_of(session, account, lock=False).balance
+        pots = ledger.pots(session, account)
         # What an account can spend or has put aside; the other side of a movement is not its own
         mine = select(Entry).where(Entry.account_id == account, Entry.pot != ledger.HOUSE)
         rows = facts(session.scalars(mine.order_by(Entry.number)), "created_at reason pot amount job_id")

@@ -163,9 +163,9 @@ def enable(session: Session, account_id: str) -> Account:
     return account
 
 
-def account_of(session: Session, account_id: str) -> Account:
-    """Return an account, to be changed. Raises InputError for one that there is not."""
-    account = session.get(Account, account_id, with_for_update={"key_share": True})
+def account_of(session: Session, account_id: str, *, lock: bool = True) -> Account:
+    """Return an account, to be changed if it is locked. Raises InputError for one that there is not."""
+    account = session.get(Account, account_id, with_for_update={"key_share": True} if lock else None)
     if account is None:
         raise InputError(f"account {account_id[:80]!r} is unknown: `unstatic admin account list` shows all")
     return account
@@ -310,17 +310,42 @@ def invite(
     return made, code
 
 
-def redeem(session: Session, code: str, name: str, now: int) -> tuple[Account, str]:
-    """Make the account of an invite, once, and return it with a key. Raises ApiError for another code."""
+def redeem(
+    session: Session, code: str, name: str, now: int, *, arrived: int, window_s: float
+) -> tuple[Account, str]:
+    """Make the account of an invite, once, and return it with a key. Raises ApiError for another code.
+
+    Whoever has `arrived` with the same code and name within `window_s` after that is taken for a retry.
+    """
     wanted = select(Invite).where(Invite.digest == _digest(code)).with_for_update()
     found = session.scalars(wanted).one_or_none()
-    over = found is None or found.account_id is not None
-    if found is None or over or (found.expires_at is not None and now >= found.expires_at):
+    if found is not None and found.account_id is not None:
+        account = _redeemed(session, found.account_id, name, arrived, window_s)
+    elif found is not None and (found.expires_at is None or now < found.expires_at):
+        account = open_account(session, name, found.tier, now, credits_=found.credits)
+        found.account_id = account.id
+    else:
+        account = None
+    if account is None:
         raise ApiError(404, "this invite is unknown, used or over: ask for another", code="invalid_invite")
-    account = open_account(session, name, found.tier, now, credits_=found.credits)
-    found.account_id = account.id
     _, text = make_key(session, account.id, "first", now)
     return account, text
+
+
+def _redeemed(session: Session, account_id: str, name: str, arrived: int, window_s: float) -> Account | None:
+    """Return the account of a used invite without its key, if the answer with that seems to be lost.
+
+    The key opens nothing any more, so that whoever else has the code shares no account with its owner. One
+    that was used, or was made for a request that came after this one, is not lost.
+    """
+    account = account_of(session, account_id)
+    keys = session.scalars(select(Key).where(Key.account_id == account_id).with_for_update()).all()
+    if len(keys) != 1 or account.name != name.strip() or arrived - account.created_at > window_s:
+        return None
+    if keys[0].used_at is not None or keys[0].revoked_at is not None or keys[0].created_at > arrived:
+        return None
+    session.delete(keys[0])
+    return account
 
 
 def _digest(text: str) -> str:

@@ -25,8 +25,8 @@ from unstatic.server.tracing import trace_to
 
 # Of 40 threads that answer, at most so many wait for files of strangers, and two work on them
 EXAMINED_AT_ONCE, MOST_EXAMINED, MOST_OF_ONE = 2, 10, 4
-# What an account may have under way: so many of the largest requests, and so many films that it follows
-MOST_UPLOADS, MOST_STREAMS = 4, 16
+# What an account may have under way: the largest requests, films that it follows, requests for pictures
+MOST_UPLOADS, MOST_STREAMS, MOST_WAITS = 4, 16, 32
 # Bodies that lie in memory: of an account, and of all
 MOST_BODY_BYTES, MOST_BODIES_BYTES = 64_000_000, 256_000_000
 # Letters of prompts that are read for all accounts: each of eight threads has the longest, or more have less
@@ -91,6 +91,7 @@ def open_server(
         planned=Shares("too many long prompts are read", most=MOST_LETTERS, in_all=MOST_LETTERS_OF_ALL),
         lookups=Shares("too many addresses are looked up", most=MOST_LOOKUPS, in_all=MOST_LOOKUPS_OF_ALL),
         streams=Shares(f"this account follows {MOST_STREAMS} films", most=MOST_STREAMS),
+        waits=Shares(f"this account has {MOST_WAITS} requests that wait for pictures", most=MOST_WAITS),
         rates=Rates(settings.reads),
         metrics=Metrics(database),
         tracing=trace_to(settings.otlp_endpoint),

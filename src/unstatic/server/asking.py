@@ -113,6 +113,9 @@ class Asking:
             if manifest.given not in ("frames", "beginning"):
                 message = f"{manifest.name} goes on from no clips: take characters that have a description"
                 raise ApiError(400, message, code="invalid_value", param="characters")
+            if picture is not None:
+                message = "a film that goes on from a character's clip begins with no picture: leave it out"
+                raise ApiError(400, message, code="invalid_value", param="input_reference")
             known = black_footage(0, 2 * manifest.compression.time + 1, manifest)
             request = replace(request, footage=(known,), lead=known.stop)
         return self.asked(manifest, spec, request, made_s=spec.seconds or 0.0, words=body.prompt)

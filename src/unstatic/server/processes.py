@@ -20,22 +20,30 @@ DAY_S = 86_400
 
 
 def worker_name() -> str:
-    """Return a name that no other worker has: this machine, this process (it may be the parent), a word."""
-    return f"{_place()}-{os.getpid()}-{secrets.token_hex(4)}"
+    """Return a name that no other worker has: this machine, this process (it may be the parent), a word.
+
+    A process is its number and, where the system tells, when it began: in a container it is always the first.
+    """
+    number = os.getpid()
+    began = _beginning_of(number)
+    process = str(number) if began is None else f"{number}.{began}"
+    return f"{_place()}-{process}-{secrets.token_hex(4)}"
 
 
 def is_dead_here(name: str) -> bool:
     """Return whether a name was given on this machine by a process that runs no more."""
-    number = _number_of(name)
-    if number is None:
+    place, _, process = name.rpartition("-")[0].rpartition("-")
+    number, _, began = process.partition(".")
+    if place != _place() or not number.isdecimal():
         return False
     try:
-        os.kill(number, 0)
+        os.kill(int(number), 0)
     except ProcessLookupError:
         return True
-    except PermissionError:
-        return False
-    return False
+    except PermissionError:  # somebody else's runs
+        pass
+    running = _beginning_of(int(number))
+    return began != "" and running is not None and running != began
 
 
 def end_orphans(names: Iterable[str]) -> None:
@@ -48,10 +56,12 @@ def end_orphans(names: Iterable[str]) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-def _number_of(name: str) -> int | None:
-    """Return the process that gave a name on this machine, or None if it was on another."""
-    place, _, number = name.rpartition("-")[0].rpartition("-")
-    return int(number) if place == _place() and number.isdecimal() else None
+def _beginning_of(number: int) -> str | None:
+    """Return when a process began, in ticks of its kernel, or None on a system without /proc."""
+    with contextlib.suppress(OSError):
+        said = Path(f"/proc/{number}/stat").read_bytes()
+        return said.rpartition(b")")[2].split()[19].decode()  # field 22 (proc(5)); a name may hold anything
+    return None
 
 
 def _place() -> str:
@@ -76,8 +86,8 @@ def scratch_of(data: Path, name: str) -> Generator[Path]:
 def clear_scratch(data: Path, ended: Iterable[str] = ()) -> None:
     """Delete what workers left that have ended, and those that died with their servers.
 
-    Of other machines, and of this one before it was started, nobody can say who lives: what such a worker has
-    not touched for a day goes.
+    Of other machines, and of this one before it was started, nobody can say who lives. Whoever does touches
+    its folder at every step: what nobody has touched for a day goes.
     """
     known = frozenset(ended)
     for path in (data / SCRATCH).glob("*"):
@@ -86,9 +96,9 @@ def clear_scratch(data: Path, ended: Iterable[str] = ()) -> None:
 
 
 def _is_old(path: Path) -> bool:
-    """Return whether a folder is of no process of today's machine, and was not touched for a day."""
+    """Return whether nobody has touched a folder for a day."""
     try:
-        return _number_of(path.name) is None and time.time() - path.stat().st_mtime > DAY_S
+        return time.time() - path.stat().st_mtime > DAY_S
     except FileNotFoundError:  # another cleared it
         return False
 

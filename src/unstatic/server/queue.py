@@ -1,9 +1,9 @@
 """Whose job is next, and which workers are lost.
 
 Fairness is start-time fair queueing (Goyal, Vin, Cheng 1996): every claim moves the virtual time of its
-account on by cost / weight, and the account with the least is served. Who comes back after a pause begins
-where whoever was served last began, so that silence saves nothing up, and use that is long past costs
-nothing.
+account on by work / weight, and the account with the least is served. The work on a film is what it costs,
+and a part of what the seconds would that an edit keeps. Who comes back after a pause begins where whoever was
+served last began, so that silence saves nothing up, and use that is long past costs nothing.
 """
 
 import time
@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 from sqlalchemy import CTE, ScalarSelect, Select, Text, bindparam, func, select
 from sqlalchemy.orm import Session, aliased
 
+from unstatic.core.shapes import Size
 from unstatic.server.database import Database
 from unstatic.server.jobs import IN_PROGRESS, QUEUED, Lease, end_failed, give_on, transition
+from unstatic.server.ledger import price
 from unstatic.server.tables import ACTIVE, HELD, Account, Job, is_active
 
 MOST_UNOFFERED = 100
+KEPT_SHARE = 0.4  # of the work on a second that is made, for one that is only read and written anew
 _MODELS, _ACCOUNT = bindparam("models", type_=Text, expanding=True), bindparam("account", type_=Text)
 # Idle workers ask this many times a second, so that statements are built once
 _WAITING = select(Job.number).where(ACTIVE, Job.worker.is_(None)).where(Job.model.in_(_MODELS)).limit(1)
@@ -84,20 +87,27 @@ def claim(session: Session, worker: str, models: Sequence[str], now: int) -> tup
         return None
     if job.fence == 0:  # another attempt is not the account's fault
         account.last_start = account.virtual_time
-        account.virtual_time += job.cost / account.weight
+        account.virtual_time += _work_on(job) / account.weight
     job.worker, job.fence, job.attempts = worker, job.fence + 1, job.attempts + 1
     if job.status == QUEUED:
         transition(session, job, IN_PROGRESS, now)
     return Lease(job.id, worker, job.fence), job
 
 
-def join_in(session: Session, account: Account) -> None:
-    """Let an account that has nothing to do begin where the others are, before its job is written.
+def _work_on(job: Job) -> float:
+    """Return how much work a job is, in credits; nobody pays for the seconds that an edit keeps."""
+    kept = price(job.seconds, Size.parse(job.size)) - job.cost
+    return job.cost + KEPT_SHARE * max(0, kept)
 
-    That is the system's virtual time: the latest at which anybody was served, also while nobody is.
+
+def join_in(session: Session, account: Account) -> None:
+    """Let an account of which nothing waits begin where the others are, before its job is written.
+
+    That is the system's virtual time: the latest at which anybody was served, also while nobody is. A film
+    that is being made saves up no more than silence does.
     """
-    active = select(Job.number).where(Job.account_id == account.id, ACTIVE).limit(1)
-    if session.scalar(active) is None:
+    own = select(Job.number).where(Job.account_id == account.id, ACTIVE, Job.worker.is_(None)).limit(1)
+    if session.scalar(own) is None:
         latest = session.scalar(select(func.max(Account.last_start))) or 0.0
         account.virtual_time = max(account.virtual_time, latest)
 

@@ -23,8 +23,8 @@ class Server:
     `spool` is where uploads lie while their request lasts. Those are looked at that have one of the `turns`,
     for which only requests wait that have a share of `examined`. `uploads` counts the bytes that are sent at
     a moment, `bodies` those in memory, `planned` the letters of prompts that are read, `lookups` the names
-    of endpoints that are resolved, `streams` the films that are followed. `secret` signs addresses of
-    pictures.
+    of endpoints that are resolved, `streams` the films that are followed, `waits` the requests that wait for
+    pictures. `secret` signs addresses of pictures.
     """
 
     settings: Settings
@@ -40,6 +40,7 @@ class Server:
     planned: Shares
     lookups: Shares
     streams: Shares
+    waits: Shares
     rates: Rates
     metrics: Metrics
     tracing: Tracing

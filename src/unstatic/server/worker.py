@@ -16,6 +16,7 @@ from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import WriteError
 from unstatic.core.memory import give_back_memory, trim_memory
 from unstatic.generate.api import Model, load
+from unstatic.generate.engines.connection import ClosedError
 from unstatic.generate.load import find
 from unstatic.server import jobs, queue
 from unstatic.server.database import Database
@@ -40,6 +41,14 @@ from unstatic.server.tracing import Tracing, trace_to
 NICENESS = 10  # where cores are shared, answers come before films
 DATABASE_PAUSE_S = 1.0
 log = logging.getLogger(__name__)
+
+
+class UnfitError(UnstaticError):
+    """The model cannot do what a job asks for; its client reads the message."""
+
+
+class BrokenModelError(UnstaticError):
+    """A model cannot be loaded, whatever a job asks of it."""
 
 
 class Scratch:
@@ -149,8 +158,15 @@ class Worker:
             self._publish(lease, made)
         except StorageError as error:
             self._fail(lease, error.code, "the server could not store it: ask again later", error)
-        except InputError as error:
+        except UnfitError as error:
             self._fail(lease, "invalid_request", str(error), error)
+        except (BrokenModelError, ClosedError) as error:  # the next job would meet the same
+            log.error("cannot make %s here: %s", lease.job_id, _line(error))
+            self._give_on(lease)
+            raise SystemExit(OUT_OF_ORDER) from error
+        except InputError as error:  # of a server that makes the films: its words are for the operator
+            message = "the model refused it: ask for another size, length or prompt"
+            self._fail(lease, "generation_failed", message, error)
         except (MemoryError, torch.OutOfMemoryError) as error:
             if len(self.loaded) > 1:  # with the memory of the others it may be enough
                 self._unload()
@@ -199,12 +215,15 @@ class Worker:
 
         try:
             model = self._model(job.model)
-            pulse.tell(0)
+        except (UnstaticError, OSError) as error:
+            raise BrokenModelError(str(error)) from error
+        pulse.tell(0)
+        try:
             made = plan_of(read_spec(job.spec), model, scratch.local)
-            pulse.tell(0)
-            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, tell)
         except InputError as error:
-            raise InputError(scratch.unnamed(str(error))) from error
+            raise UnfitError(scratch.unnamed(str(error))) from error
+        pulse.tell(0)
+        filmed = film(model, made, self.storage, lease.prefix, scratch.folder, tell)
         said = [scratch.unnamed(each) for each in filmed.warnings]
         return Made(
             facts={**filmed.facts, "text": made.text, "warnings": said}, keep_s=int(self.settings.keep)
@@ -237,7 +256,7 @@ class Worker:
             torch.cuda.empty_cache()
 
     def _fail(self, lease: Lease, code: str, message: str, error: BaseException) -> None:
-        log.warning("fails %s (%s): %s", lease.job_id, code, " ".join(str(error).split())[:500])
+        log.warning("fails %s (%s): %s", lease.job_id, code, _line(error))
         with suppress(LostLeaseError), self.database.writing() as session:
             jobs.fail(session, lease, code, message, self.database.now())
         self._forget(lease)
@@ -254,6 +273,11 @@ class Worker:
             self.storage.delete_tree(lease.prefix)
         except StorageError as error:
             log.warning("leaves files of %s: %s", lease.job_id, error)
+
+
+def _line(error: BaseException) -> str:
+    """Return what an error says, for the log."""
+    return " ".join(str(error).split())[:500]
 
 
 def leave() -> None:

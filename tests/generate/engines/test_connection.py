@@ -9,8 +9,17 @@ from typing import Any
 import pytest
 from fake_video_servers import FakeServer, form_of, serving
 
-from unstatic.core.errors import UnstaticError
-from unstatic.generate.engines.connection import Connection, RefusedError, as_form, as_json, cleaned, words_of
+from unstatic.core.errors import InputError, UnstaticError
+from unstatic.generate.engines.connection import (
+    ClosedError,
+    Connection,
+    GoneError,
+    RefusedError,
+    as_form,
+    as_json,
+    cleaned,
+    words_of,
+)
 
 
 def test_a_form_is_read_as_it_was_written() -> None:
@@ -88,6 +97,22 @@ def test_what_is_no_date_asks_for_no_wait(asked: str) -> None:
     headers = Message()
     headers["Retry-After"] = asked
     assert RefusedError(503, b"", headers).wait_s is None
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(401, ClosedError), (403, ClosedError), (404, GoneError), (405, GoneError)]
+)
+def test_what_is_closed_to_everybody_is_told_from_what_is_asked_for(
+    code: int, kind: type[InputError]
+) -> None:
+    with serving(FakeServer("sglang", lambda _: b"")) as server:
+        server.faults = [("GET /models", code), ("GET /models", 400)]
+        with pytest.raises(kind, match="not now") as closed:
+            Connection(base=server.url).ask("GET", "/models")
+        with pytest.raises(InputError, match="refuses it") as refused:
+            Connection(base=server.url).ask("GET", "/models")
+    assert isinstance(closed.value, ClosedError)
+    assert not isinstance(refused.value, ClosedError)
 
 
 def test_a_date_is_waited_for_unless_it_is_far() -> None:

@@ -79,6 +79,21 @@ def test_a_model_that_goes_on_from_no_clips_wants_words(client: TestClient, serv
     assert "wan goes on from no clips" in answers[0].json()["error"]["message"]
 
 
+def test_a_film_that_goes_on_from_a_clip_begins_with_no_picture(
+    client: TestClient, server: Server, tmp_path: Path
+):
+    assert isinstance(server.manifests, dict)
+    server.manifests["plain"] = replace(server.manifests["nano"], name="plain", expander="")
+    made = make(client, write_film(tmp_path / "film.mp4")).json()
+    picture = {"input_reference": ("x.png", write_image(tmp_path / "x.png").read_bytes())}
+    asked = {"prompt": "Mossy runs", "characters[][id]": made["id"]}
+    assert client.post("/v1/videos", data=asked, files=picture).status_code == 200
+    assert client.post("/v1/videos", data=asked | {"model": "plain"}).status_code == 200
+    said = client.post("/v1/videos", data=asked | {"model": "plain"}, files=picture)
+    assert (said.status_code, said.json()["error"]["param"]) == (400, "input_reference")
+    assert "begins with no picture: leave it out" in said.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("description", ["", "x" * 501])
 def test_descriptions_have_1_to_500_characters(client: TestClient, tmp_path: Path, description: str):
     files = {"video": ("x.mp4", write_film(tmp_path / "film.mp4").read_bytes())}

@@ -4,7 +4,10 @@ import base64
 import io
 import threading
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -116,6 +119,46 @@ def test_f25_addresses_of_pictures_are_asked_no_more_often_than_a_key_may_ask(
     with client_of(app) as browser:
         assert [browser.get(url).status_code for _ in range(5)] == [200] * 3 + [429] * 2
         assert browser.get(url.replace("expires=", "expires=1")).status_code == 404
+
+
+def test_f27_an_account_has_so_many_requests_that_wait_for_pictures(
+    app: FastAPI, client: TestClient, server: Server, make_account: Callable[..., Account], tmp_path: Path
+):
+    server.waits.most, same = 1, {"Idempotency-Key": "same"}
+
+    def ask() -> httpx.Response:
+        return client.post("/v1/images/generations", json=BODY, headers=same)
+
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(ask)
+        while not first.done() and waiting(server) == 0:
+            time.sleep(0.02)
+        for headers in (same, {}):
+            answer = client.post("/v1/images/generations", json=BODY, headers=headers)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (429, "busy")
+            assert answer.headers["retry-after"] == "5"
+        assert waiting(server) == 1  # who is sent away has nothing made
+        other = add_key(server.database, make_account().id)
+        with client_of(app, other) as theirs, working(server, tmp_path):
+            assert theirs.post("/v1/images/generations", json=BODY).status_code == 200
+            assert first.result().status_code == 200
+    assert ask().json()["data"] == first.result().json()["data"]
+
+
+def test_f27_pictures_that_take_long_are_looked_for_less_and_less_often(
+    client: TestClient, server: Server, monkeypatch: pytest.MonkeyPatch
+):
+    slept: list[float] = []
+
+    async def sleep(pause_s: float) -> None:
+        slept.append(pause_s)
+        if len(slept) == 10:
+            fail(server, "out_of_memory", "it needs more memory")
+
+    monkeypatch.setattr("unstatic.server.routes.images.asyncio", SimpleNamespace(sleep=sleep))
+    assert client.post("/v1/images/generations", json=BODY).status_code == 500
+    assert slept == sorted(slept)
+    assert (slept[0], slept[-1]) == (0.1, 1.0)
 
 
 def test_films_and_pictures_are_told_apart(client: TestClient, server: Server, tmp_path: Path):

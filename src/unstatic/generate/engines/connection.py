@@ -34,7 +34,11 @@ Answer = tuple[dict[str, Any], Message]
 T = TypeVar("T")
 
 
-class GoneError(InputError):
+class ClosedError(InputError):
+    """The server lets nobody in with this key, or at this address: whoever chose them can mend that."""
+
+
+class GoneError(ClosedError):
     """The server has nothing there."""
 
 
@@ -69,7 +73,8 @@ class Connection:
 
         It is asked again where that may help, but only after a server said that it did nothing if it must be
         done `once`. A failed job is an answer, whatever its code. Raises GoneError where nothing is,
-        InputError for what the user can mend, UnstaticError for the rest.
+        ClosedError where the key opens nothing, InputError for what the user can mend, UnstaticError for the
+        rest.
         """
 
         def asked() -> Answer:
@@ -152,7 +157,7 @@ class Connection:
     def _refusal(self, refused: RefusedError, path: str) -> UnstaticError:
         code, said = refused.code, words_of(refused.content)
         if code in (401, 403):
-            return InputError(
+            return ClosedError(
                 f"{self.base} refuses the key ({said}): set {KEY_VARIABLE} to one that it knows"
             )
         if code in (404, 405):

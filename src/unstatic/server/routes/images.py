@@ -38,7 +38,9 @@ from unstatic.server.storage import MissingKeyError
 from unstatic.server.tables import Job
 
 router = APIRouter(prefix="/v1/images", tags=["images"], responses=ERRORS)
-LOOK_S, LONGEST_S, GOOD_S, AGAIN_S = 0.1, 600.0, 3600, 5
+LONGEST_S, GOOD_S, AGAIN_S = 600.0, 3600, 5
+# The longer pictures take, the less often somebody looks whether they are there
+FIRST_LOOK_S, SLOWER, SLOWEST_LOOK_S = 0.1, 1.5, 1.0
 MAX_PICTURE_BYTES = 200_000_000
 PICTURE = "picture.png"
 Format = Literal["png", "jpeg", "webp"]
@@ -85,8 +87,9 @@ def show(
 async def _made(sent: Sent, *, edit: bool) -> Pictures:
     incoming = sent.incoming
     body = read_body(ImageBody, sent.form.fields)
-    asked = await run_in_threadpool(make_jobs, sent, body, lambda asking: asking.images(body, edit=edit))
-    done = await _ended(incoming, [job.id for job in asked])
+    with incoming.server.waits.of(incoming.account_id):  # who may not wait has nothing made, nor pays for it
+        asked = await run_in_threadpool(make_jobs, sent, body, lambda asking: asking.images(body, edit=edit))
+        done = await _ended(incoming, [job.id for job in asked])
     for job in done:
         if job.status != jobs.COMPLETED:
             code, message = job.error_code or "failed", job.error_message or "it could not be made"
@@ -99,7 +102,7 @@ async def _made(sent: Sent, *, edit: bool) -> Pictures:
 
 async def _ended(incoming: Incoming, ids: list[str]) -> list[Job]:
     """Wait until jobs have ended; no thread is held meanwhile. Raises ApiError 503 after a long time."""
-    until_s = time.monotonic() + LONGEST_S
+    until_s, pause_s = time.monotonic() + LONGEST_S, FIRST_LOOK_S
     while time.monotonic() < until_s:
         found = await run_in_threadpool(_look, incoming, ids)
         if len(found) < len(ids):
@@ -108,13 +111,14 @@ async def _ended(incoming: Incoming, ids: list[str]) -> list[Job]:
             return found
         if await incoming.request.is_disconnected():
             raise ClientDisconnect
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * SLOWER, SLOWEST_LOOK_S)
     message = "the pictures are not there yet: ask again, they are being made"
     raise ApiError(503, message, code="not_ready", retry_after_s=AGAIN_S)
 
 
 def _look(incoming: Incoming, ids: list[str]) -> list[Job]:
-    with incoming.database.reading() as session:
+    with incoming.database.glancing() as session:
         wanted = select(Job).where(
             Job.id.in_(ids), Job.account_id == incoming.account_id, Job.deleted_at.is_(None)
         )

@@ -32,15 +32,20 @@ class Redeemed(BaseModel):
 
 @router.post("/redeem", openapi_extra=of_body(RedeemBody))
 async def redeem(request: Request) -> Redeemed:
-    """Make an account of an invite, once; nothing else than its code is needed."""
+    """Make an account of an invite, once; nothing else than its code is needed.
+
+    Sent again within a short time it answers with a new key, as long as the first was not used.
+    """
     server = server_of(request)
+    arrived = server.database.now()
     server.rates.take(f"invites {request.client.host if request.client else ''}")
     async with forms.reading(request, spool=server.spool, max_bytes=MOST_BYTES) as form:
         body = read_body(RedeemBody, form.fields)
-    return await run_in_threadpool(_redeemed, server, body)
+    return await run_in_threadpool(_redeemed, server, body, arrived)
 
 
-def _redeemed(server: Server, body: RedeemBody) -> Redeemed:
+def _redeemed(server: Server, body: RedeemBody, arrived: int) -> Redeemed:
+    now, window_s = server.database.now(), server.settings.retry_window
     with server.database.writing() as session:
-        account, key = accounts.redeem(session, body.code, body.name, server.database.now())
+        account, key = accounts.redeem(session, body.code, body.name, now, arrived=arrived, window_s=window_s)
         return Redeemed(account_id=account.id, key=key)
