@@ -73,14 +73,11 @@ def test_one_data_point_is_found_exactly(solver: Solver):
     torch.testing.assert_close(end.latent, point, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    ("name", "part"),
-    [("ddim", 0.01), ("euler", 0.01), ("adams", 0.01), ("multistep", 0.01), ("unipc", 0.01), ("heun", 0.04)],
-)
-def test_it_comes_to_the_same_points(name: str, part: float):
+@pytest.mark.parametrize("name", ["ddim", "euler", "adams", "multistep", "unipc", "heun"])
+def test_it_comes_to_the_same_points(name: str):
     whole, _ = run(StepCache(1), SOLVERS[name])
     cached, _ = run(StepCache(4), SOLVERS[name])
-    assert (cached - whole).abs().mean() < part * whole.std()
+    assert (cached - whole).abs().mean() < 0.01 * whole.std()
 
 
 def test_it_comes_closer_than_as_many_calls_without_it():

@@ -16,6 +16,7 @@ import unstatic
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.generate import edit
+from unstatic.generate.about import plan_facts
 from unstatic.generate.api import Model
 from unstatic.generate.engine import Frames, Preview, Progress, Warned
 from unstatic.generate.footage import Span, read_mask, read_source
@@ -79,6 +80,14 @@ def test_previews_are_of_the_models_own_size(model: Model):
         *[(0, (1, 32, 32, 3))] * 3,
         *[(1, (15, 32, 32, 3))] * 3,
     ]
+
+
+def test_numbers_may_be_numpys_and_a_size_may_be_none(model: Model):
+    five, two = np.array([5, 2])
+    still: Any = {"seconds": 0, "steps": 1}
+    made = model.generate("a red ball", seed=five, variation=two, size=None, **still)
+    assert np.array_equal(made.frames, model.generate("a red ball", seed=5, variation=2, **still).frames)
+    assert '"seed": 5' in json.dumps(plan_facts(model.plan("a red ball", seed=five)))
 
 
 def test_load_gives_a_model_that_knows_what_it_can_make(tiny_model: Path):

@@ -20,7 +20,6 @@ from unstatic.generate.footage import (
     Span,
     check_footage,
     expected_frames,
-    fit_mask,
     lasting,
     placed,
     read_beginning,
@@ -466,8 +465,12 @@ def test_a_mask_is_fitted_as_the_video_is(tmp_path: Path, make_frames, manifest:
     frames = read_source(tmp_path / "a.mp4", manifest).frames
     mask = read_mask(tmp_path / "mask.png", tmp_path / "a.mp4", frames)
     assert mask.shape == (32, 32)
-    assert mask[:15].all()
-    assert not mask[17:].any()
+    assert mask[:16].all()
+    assert not mask[16:].any()
+    line = np.random.default_rng(0).integers(0, 100, (64, 64, 3), np.uint8)  # no black as a JPEG has it
+    line[21] = 255
+    write_picture(tmp_path / "line.png", line)
+    assert read_mask(tmp_path / "line.png", tmp_path / "a.mp4", frames).nonzero()[0].tolist() == [10] * 32
     write_picture(tmp_path / "small.png", white[:32])
     with pytest.raises(InputError, match=r"small\.png is 64x32 and .*a\.mp4 is 64x64: make them equal"):
         read_mask(tmp_path / "small.png", tmp_path / "a.mp4", frames)
@@ -484,13 +487,6 @@ def test_a_mask_is_as_the_video_is_shown(tmp_path: Path, manifest: Manifest, tur
         InputError, match=r"sideways\.png is 96x64 and .*phone\.mp4 is 64x96: make them equal"
     ):
         read_mask(tmp_path / "sideways.png", path, frames)
-
-
-def test_a_mask_is_cut_where_the_video_is():
-    mask = np.zeros((32, 64), bool)
-    mask[:, :16] = True
-    assert not fit_mask(mask, Size(32, 32)).any()
-    assert fit_mask(~mask, Size(32, 32)).all()
 
 
 def test_of_a_film_its_beginning_is_read(tmp_path: Path, manifest: Manifest):

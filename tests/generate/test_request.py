@@ -109,6 +109,27 @@ def test_frames_after_the_last_one_shown_are_not_made(
     assert (made.frames, made.chunks) == (frames, chunks)
 
 
+def test_beside_footage_a_last_image_is_where_the_film_ends(planned: Callable[..., Plan], make_frames):
+    (picture,), video = make_frames(1, 32, 32), make_frames(12, 32, 32)
+    begun = planned(seconds=2, fps=3, last_image=picture, footage=(Footage(first=0, frames=video[:9]),))
+    assert begun.frames == planned(seconds=2, fps=3, last_image=picture).frames == 27
+    late = planned(seconds=2, fps=3, last_image=picture, footage=(Footage(first=17, frames=video),))
+    assert late.frames == 29, "all footage is made"
+    with pytest.raises(InputError, match="does not fit in 32: make the video longer"):
+        planned(seconds=2, fps=3, footage=(Footage(first=21, frames=video),))
+
+
+def test_a_first_picture_is_refused_where_others_come_before_the_film(
+    planned: Callable[..., Plan], make_frames
+):
+    (picture,), video = make_frames(1, 32, 32), make_frames(9, 32, 32)
+    for given in ({"lead": 9, "footage": (Footage(first=0, frames=video),)}, {"lead": 4}):
+        with pytest.raises(InputError, match="comes before the film: leave it out, or the image to begin"):
+            planned(seconds=2, image=picture, **given)
+    after = planned(seconds=2, image=picture, footage=(Footage(first=17, frames=video),))
+    assert (after.skip, after.image is None) == (0, False)
+
+
 def test_an_image_chooses_the_size_and_is_fitted_to_the_models_own(planned: Callable[..., Plan], make_frames):
     picture = make_frames(1, width=300, height=200)[0]
     made = planned(image=picture, last_image=picture[:, 50:250])
@@ -182,7 +203,8 @@ def test_bad_requests_name_the_value_and_the_fix(
 def test_a_language_model_rewrites_first_and_the_models_own_words_come_after(planned):
     made = planned(prompt="ball!", rewriter=lambda text: f"a red {text.strip('!')}", expand=True)
     assert (made.prompt, made.text) == ("ball!", "a red ball")
-    assert planned(prompt="ball!", rewriter=str.upper, expand=False).text == "ball!"
+    with pytest.raises(InputError, match="there is an expander and --no-expand: leave one of them out"):
+        planned(prompt="ball!", rewriter=str.upper, expand=False)
 
 
 def test_any_size_is_cut_from_the_nearest_shape_and_much_of_it_said(planned):

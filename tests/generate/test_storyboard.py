@@ -251,7 +251,7 @@ def test_a_video_is_cut_once_to_the_shape_of_the_film(tmp_path: Path, make_frame
     asked, warnings = on_board(Request(prompt="", size=Size(64, 64)), board, manifest)
     assert warnings == (f"{tmp_path}/wide.mp4 is 96x48: 50% of it is cut away to fit the shape of 32x32",)
     (footage,) = asked.footage
-    once = fit(read_video(tmp_path / "wide.mp4").frames[:13], Size(32, 32))
+    once = fit(read_video(tmp_path / "wide.mp4").frames, Size(32, 32))
     assert np.array_equal(footage.frames, once)
     asked, warnings = on_board(Request(prompt=""), board, manifest)
     assert str(asked.size) == "96x64", "the film has the shape of its video"
@@ -286,12 +286,29 @@ def test_the_film_lasts_until_every_video_is_over(tmp_path: Path, make_frames, m
     write_video(tmp_path / "c.mp4", make_frames(128, 32, 32), fps=16)
     first, second = Card(at=0.0, video=tmp_path / "c.mp4"), Card(at=1.0, prompt="a cube")
     asked, _ = on_board(Request(prompt="x"), Storyboard(cards=(first, second)), manifest)
-    assert asked.seconds == 125 / 16, "as whole latent frames"
+    assert asked.seconds == 8.0
     asked, _ = on_board(Request(prompt="x"), Storyboard(cards=(first, replace(second, at=5.0))), manifest)
     assert asked.seconds == 9.0
     late = Storyboard(cards=(Card(at=0.0, prompt="x"), replace(first, at=3.0), replace(second, at=4.0)))
     with pytest.raises(InputError, match=r"card 2 \(c.mp4 at 3 s, until 11.06 s\) lasts too long"):
         on_board(Request(prompt="x"), late, manifest)
+
+
+def test_a_video_at_the_beginning_is_kept_to_its_last_frame_unless_others_follow(
+    tmp_path: Path, make_frames, manifest: Manifest
+):
+    write_picture(tmp_path / "b.png", make_frames(1, 32, 32)[0])
+    write_video(tmp_path / "c.mp4", make_frames(20, 32, 32), fps=16)
+    alone = Card(at=0.0, prompt="x", video=tmp_path / "c.mp4")
+    for cards, seconds, frames in (((alone,), None, 20), ((alone, Card(at=1.5, prompt="y")), 2.0, 32)):
+        asked, said = on_board(Request(prompt=""), Storyboard(cards=cards, seconds=seconds), manifest)
+        planned = plan(asked, manifest)
+        assert (planned.frames, planned.skip, said, planned.warnings) == (frames, 1, (), ())
+        assert np.array_equal(planned.footage[0].frames[1:21], read_video(tmp_path / "c.mp4").frames)
+    cards = (alone, Card(at=1.5, image=tmp_path / "b.png"))
+    asked, said = on_board(Request(prompt=""), Storyboard(cards=cards), manifest, naming=IN_REQUEST)
+    lost = "the last 3 of the 20 frames of the video of cards[0] are left out: tiny keeps 4 at a time before"
+    assert (plan(asked, manifest).skip, said) == (0, (f"{lost} other cards' pictures",))
 
 
 def test_clients_count_from_nought_and_know_no_files(tmp_path: Path, make_frames, manifest: Manifest):

@@ -9,6 +9,7 @@ from unstatic.core.shapes import Size
 from unstatic.media.frames import (
     contact_sheet,
     fit,
+    fit_mask,
     grid,
     nearest_shape,
     pick_evenly,
@@ -130,6 +131,23 @@ def test_frames_are_picked_evenly_with_both_ends():
     frames = plain_frames(9, 1, 1)
     assert pick_evenly(frames, 3).ravel()[::3].tolist() == [0, 4, 8]
     assert len(pick_evenly(frames, 20)) == 9
+
+
+def test_a_mask_is_cut_where_the_picture_is():
+    mask = np.zeros((32, 64), bool)
+    mask[:, :16] = True
+    assert not fit_mask(mask, Size(32, 32)).any()
+    assert fit_mask(~mask, Size(32, 32)).all()
+
+
+@pytest.mark.parametrize("side", [1080, 100, 33, 32, 7])
+def test_every_pixel_of_a_mask_is_seen_wherever_a_part_of_it_comes(side: int):
+    for at in np.random.default_rng(0).integers(0, side, (20, 2)):
+        mask = np.zeros((side, side), bool)
+        mask[tuple(at)] = True
+        for seen, place in zip(fit_mask(mask, Size(32, 32)).nonzero(), at, strict=True):
+            assert seen.min() == 32 * place // side
+            assert seen.max() == (32 * (place + 1) - 1) // side
 
 
 def test_a_grid_reads_like_text_and_pads_with_black():

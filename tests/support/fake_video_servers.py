@@ -165,7 +165,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.fake.dialect == "vllm-omni" and not is_form:
             return self.answer(422, {"detail": [{"loc": ["body", "prompt"], "msg": "Field required"}]})
         fields = form_of(kind, content) if is_form else json.loads(content)
-        assert set(fields) <= set(FORM_FIELDS), "a field that not every server knows"
+        own = {"enhance_prompt"} if self.fake.dialect == "unstatic" else set[str]()
+        assert set(fields) <= {*FORM_FIELDS} | own, "a field that not every server knows"
         fields |= {name: int(fields[name]) for name in WHOLE if name in fields}
         if fields["size"] == "64x8192":
             return self.answer(400, self.fake.error(400, "size 64x8192 is too much: take 64x64"))

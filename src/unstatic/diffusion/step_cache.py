@@ -48,7 +48,7 @@ class StepCache:
         """Return a denoiser of one run down `sigmas`, that asks `predict` where it must."""
         if self.every == 1:
             return predict
-        known: list[Evaluation] = []  # the last two, newest first
+        known: list[Evaluation] = []  # at the last two levels, newest first
         step, steps, before = -1, 0, math.inf
 
         def answer(latent: Latent, sigma: Sigma) -> Latent:
@@ -63,7 +63,8 @@ class StepCache:
             if len(known) == 2 and not self.is_asked(step, steps):
                 return _on_the_line(known[0], known[1], latent, sigma)
             velocity = predict(latent, sigma)
-            known[:] = [Evaluation(latent, sigma, velocity), *known[:1]]
+            again = bool(known) and float(known[0].sigma.max()) - level < SAME
+            known[:] = [Evaluation(latent, sigma, velocity), *(known[1:] if again else known[:1])]
             return velocity
 
         return answer

@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -294,8 +295,10 @@ def repaint_file(
 
 def _request(prompt: str, options: EditOptions) -> Request:
     fields: dict[str, Any] = {**options}
-    if "size" in options:
-        fields["size"] = Size.parse(options["size"])
+    if fields.get("size") is not None:
+        fields["size"] = Size.parse(fields["size"])
+    for name in fields.keys() & {"seed", "variation"}:
+        fields[name] = index(fields[name])  # of numpy's whole numbers too
     for name in ("image", "last_image"):
         if fields.get(name) is not None:
             fields[name] = open_image(fields[name])

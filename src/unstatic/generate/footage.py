@@ -14,7 +14,7 @@ from jaxtyping import Bool, UInt8
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Compression, Size
 from unstatic.generate.image import SHARE_CUT_UNSAID, size_of
-from unstatic.media.frames import fit, nearest_shape, share_cut
+from unstatic.media.frames import fit, fit_mask, nearest_shape, share_cut
 from unstatic.media.probe import probe
 from unstatic.media.read import Film, Stamped, open_container, read_frames, read_picture
 from unstatic.models.manifest import Manifest
@@ -308,12 +308,6 @@ def kept_warnings(footage: Sequence[Footage], manifest: Manifest) -> tuple[str, 
 def lasting(frames: Pixels, count: int, *, before: int = 0) -> UInt8[np.ndarray, "{count} h w 3"]:
     """Return the first `count` frames; the last stands still where there are fewer, the first `before` it."""
     return frames[np.clip(np.arange(-before, count - before), 0, len(frames) - 1)]
-
-
-def fit_mask(mask: Bool[np.ndarray, "h w"], size: Size) -> Bool[np.ndarray, "fit_h fit_w"]:
-    """Cut and scale a mask as pictures are; a pixel counts where more than half of it does."""
-    grey = np.repeat(mask[None, :, :, None], 3, 3).astype(np.uint8) * 255
-    return fit(grey, size)[0, :, :, 0] > 127
 
 
 def read_mask(path: Path, video: Path, frames: Pixels) -> Bool[np.ndarray, "h w"]:

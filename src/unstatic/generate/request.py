@@ -18,7 +18,6 @@ from unstatic.generate.footage import (
     Span,
     check_footage,
     covered,
-    fit_mask,
     kept_warnings,
     lasting,
     placed,
@@ -29,7 +28,7 @@ from unstatic.generate.image import MIN_SIDE, Images, check_images, cut_warnings
 from unstatic.generate.prompts.language_model import Rewriter
 from unstatic.generate.texts import Reader, checked_cues, checked_prompt, texts_of
 from unstatic.generate.ways import check_range, choose_way
-from unstatic.media.frames import fit, nearest_shape, share_cut, shown_numbers
+from unstatic.media.frames import fit, fit_mask, nearest_shape, share_cut, shown_numbers
 from unstatic.models.manifest import Manifest
 
 MAX_FPS = 120
@@ -258,6 +257,8 @@ def _check_numbers(request: Request, fps: int) -> None:
 
 
 def _reader(request: Request, manifest: Manifest) -> Reader:
+    if request.rewriter is not None and not request.expand:
+        raise InputError("there is an expander and --no-expand: leave one of them out")
     return Reader(
         manifest=manifest,
         expand=request.expand,
@@ -327,9 +328,10 @@ def _check_frames(request: Request, manifest: Manifest) -> None:
         raise InputError(f"{name} goes from one picture to another: give it a last image too")
     if manifest.given == "beginning":
         _check_beginning(request, manifest)
-        return
-    if (manifest.given == "nothing" and pictures) or (manifest.given != "frames" and request.footage):
+    elif (manifest.given == "nothing" and pictures) or (manifest.given != "frames" and request.footage):
         raise InputError(f"{name} cannot go on from what is given: take another model, or remix it")
+    if request.image is not None and request.lead + aligned(request, manifest):
+        raise InputError("what is given comes before the film: leave it out, or the image to begin with")
 
 
 def _check_beginning(request: Request, manifest: Manifest) -> None:
@@ -361,8 +363,9 @@ def _known(request: Request, footage: Sequence[Footage], made: int, compression:
 
 
 def _frames_to_make(request: Request, manifest: Manifest, length: int, fps: int) -> int:
-    """Return how many of `length` frames are made: up to the last that is shown, beside footage all."""
-    frames = length if request.footage else shown_numbers(0, length, manifest.fps, fps)[-1] + 1
+    """Return how many of `length` frames are made: up to the last that is shown, and all footage."""
+    shown = shown_numbers(0, length, manifest.fps, fps)[-1] + 1
+    frames = max([shown, *(min(each.stop - request.lead, length) for each in request.footage)])
     if manifest.begins_with_picture and request.last_image is not None:
         # Such a model ends with it where it ends: it learned whole latent frames alone
         return manifest.compression.frames_covering(frames)

@@ -247,8 +247,8 @@ def on_board(
         if number in images:
             footage[number] = _still(fit(images[number][None], native), card, end, manifest)
         elif number in sources:
-            clip = _clip(sources[number].frames, card.at, manifest)
-            footage[number] = replace(clip, frames=clip.frames[: end - clip.first])
+            first = _snapped(card.at, manifest)
+            footage[number] = Footage(first=first, frames=sources[number].frames[: end - first])
     spans = {number: FrameSpan(each.first, len(each.frames)) for number, each in footage.items()}
     _check_lengths(spans, cards, end, manifest, naming)
     check_overlaps(spans, cards, end, manifest, naming=naming)
@@ -291,12 +291,25 @@ def _images(cards: Mapping[int, Card], naming: Naming) -> dict[int, Image]:
 
 
 def _sources(cards: Mapping[int, Card], size: Size, manifest: Manifest, naming: Naming) -> dict[int, Source]:
+    """Read all videos; one at the beginning is cut to whole latent frames if other cards show something."""
     sources: dict[int, Source] = {}
+    is_alone = sum(card.image is not None or card.video is not None for card in cards.values()) == 1
     for number, card in cards.items():
         if card.video is not None:
             with naming.telling(number, card):
-                sources[number] = read_source(card.video, manifest, size=size)
+                source = read_source(card.video, manifest, size=size)
+            sources[number] = source if is_alone or card.at else _in_whole(source, card, manifest)
     return sources
+
+
+def _in_whole(source: Source, card: Card, manifest: Manifest) -> Source:
+    """Return the whole latent frames that a video begins with: what comes later shall begin with one too."""
+    count, kept = len(source.frames), span_of_clip(card.at, len(source.frames), manifest).length
+    if kept == count:
+        return source
+    lost = f"the last {count - kept} of the {count} frames of {card.video} are left out"
+    said = f"{lost}: {manifest.name} keeps {manifest.compression.time} at a time before other cards' pictures"
+    return replace(source, frames=source.frames[:kept], warnings=(*source.warnings, said))
 
 
 def _leading(
@@ -325,7 +338,7 @@ def _seconds(
     stops: dict[int, float] = {}
     for number, card in enumerate(board.cards, 1):
         if number in sources and card.at <= longest:
-            stops[number] = _clip(sources[number].frames, card.at, manifest).stop / manifest.fps
+            stops[number] = (_snapped(card.at, manifest) + len(sources[number].frames)) / manifest.fps
         elif number == len(board.cards):
             stops[number] = card.at + DEFAULT_SECONDS
     latest, seconds = max(stops.items(), key=lambda stop: stop[1])
@@ -358,12 +371,6 @@ def span_of_picture(at: float, end: int, manifest: Manifest) -> FrameSpan:
     first = 0 if at == 0 else compression.frames(compression.latent_frames(end - 1))
     first = min(_snapped(at, manifest), first)
     return FrameSpan(first, min(compression.time, end - first) if first else 1)
-
-
-def _clip(frames: Pixels, at: float, manifest: Manifest) -> Footage:
-    """Return a video that begins nearest to `at` seconds, as whole latent frames if that is the beginning."""
-    first, length = span_of_clip(at, len(frames), manifest)
-    return Footage(first=first, frames=frames[:length])
 
 
 def span_of_clip(at: float, frames: int, manifest: Manifest) -> FrameSpan:

@@ -57,8 +57,12 @@ def choose_way(request: "Request", manifest: Manifest) -> Way:
         raise InputError(
             f"a negative prompt needs two passes: take solver {defaults.solver}, and guidance above 1"
         )
-    asked = {"steps": request.steps, "guidance": request.guidance} if manifest.engine == "remote" else {}
-    left_open = frozenset(name for name, value in asked.items() if value is None)
+    is_open = {
+        "steps": request.steps is None,
+        "guidance": request.guidance is None,
+        "wording": request.expand and request.rewriter is None,
+    }
+    left_open = frozenset(name for name in is_open if is_open[name] and manifest.engine == "remote")
     return Way(solver, steps, guidance, skip_layer, negative, left_open)
 
 

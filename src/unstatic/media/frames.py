@@ -11,7 +11,7 @@ from fractions import Fraction
 import numpy as np
 import torch
 from einops import rearrange
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -38,10 +38,31 @@ def fit(
     frames: UInt8[np.ndarray, "t h w 3"], size: Size
 ) -> UInt8[np.ndarray, "t {size.height} {size.width} 3"]:
     """Fill `size` without distortion: what does not fit its shape is cut away around the centre."""
-    height, width = frames.shape[1:3]
-    scale = max(size.width / width, size.height / height)
-    left, top = (width - size.width / scale) / 2, (height - size.height / scale) / 2
-    return resize(frames, size, Image.Resampling.LANCZOS, box=(left, top, width - left, height - top))
+    box = _fitted(Size(frames.shape[2], frames.shape[1]), size)
+    return resize(frames, size, Image.Resampling.LANCZOS, box=box)
+
+
+def fit_mask(mask: Bool[np.ndarray, "h w"], size: Size) -> Bool[np.ndarray, "{size.height} {size.width}"]:
+    """Fill `size` as `fit` does; a pixel is true that anything true touches, so that lines are not lost."""
+    left, top, right, bottom = _fitted(Size(mask.shape[1], mask.shape[0]), size)
+    above, below = _touched(top, bottom, size.height)
+    before, after = _touched(left, right, size.width)
+    counts = np.pad(mask, ((1, 0), (1, 0))).cumsum(0).cumsum(1)  # of what is true above and to the left
+    rows = counts[below] - counts[above]
+    return rows[:, after] > rows[:, before]
+
+
+def _fitted(given: Size, size: Size) -> tuple[float, float, float, float]:
+    """Return the part (left, top, right, bottom) of a picture that fills `size`."""
+    scale = max(size.width / given.width, size.height / given.height)
+    left, top = (given.width - size.width / scale) / 2, (given.height - size.height / scale) / 2
+    return left, top, given.width - left, given.height - top
+
+
+def _touched(begin: float, end: float, count: int) -> tuple[Int[np.ndarray, "n"], Int[np.ndarray, "n"]]:
+    """Return which whole pixels, from and until, `count` equal parts of a stretch of pixels touch."""
+    edges = np.linspace(begin, end, count + 1).round(6)
+    return np.floor(edges[:-1]).astype(int), np.ceil(edges[1:]).astype(int)
 
 
 def share_cut(picture: Size, size: Size) -> float:

@@ -19,13 +19,15 @@ class Dialect:
     """How a server differs.
 
     It calls itself `owner` in its list of models, may read forms only, may make a film once for one
-    Idempotency-Key, and its models make one frame and groups of so many.
+    Idempotency-Key, rewrites prompts unless `enhance_prompt` is false if it `rewords`, and its models make
+    one frame and groups of so many.
     """
 
     name: str
     owner: str
     forms_only: bool = False
     idempotent: bool = False
+    rewords: bool = False
     group: int = 8  # of Wan's family 4, of LTX 8: this suits both, so that none rounds down
 
 
@@ -33,7 +35,7 @@ DIALECTS = (
     Dialect(name="sglang", owner="sglang"),
     Dialect(name="vllm-omni", owner="vllm", forms_only=True),
     Dialect(name="fastvideo", owner="fastvideo"),
-    Dialect(name="unstatic", owner="unstatic", idempotent=True, group=1),
+    Dialect(name="unstatic", owner="unstatic", idempotent=True, rewords=True, group=1),
 )
 
 

@@ -71,7 +71,7 @@ class Asking:
         server.asked.clear()
 
     def plan(self, **options: Any) -> Plan:
-        asked: dict[str, Any] = {"prompt": "a red ball", "seconds": 1, "size": SIZE} | options
+        asked: dict[str, Any] = {"prompt": "a red ball", "seconds": 1, "size": SIZE, "expand": True} | options
         return plan(Request(**asked), self.engine.manifest)
 
     def stream(self, **options: Any) -> Iterator[Event]:
@@ -106,7 +106,8 @@ def test_a_sentence_becomes_a_film(server: FakeServer, make_frames: Callable[...
         "seed": 5,
     }
     assert asked["num_frames"] == (16 if server.dialect == "unstatic" else 17), "1 and a multiple of 8"
-    assert not {"num_inference_steps", "guidance_scale", "negative_prompt"} & set(asked), "nobody asked"
+    unasked = {"num_inference_steps", "guidance_scale", "negative_prompt", "enhance_prompt"}
+    assert not unasked & set(asked), "nobody asked"
     assert server.asked[0] == "POST /videos"
     assert server.asked[-1] == "GET /videos/video_1/content"
     assert set(server.jobs) == {"video_1"}, "what was made stays there"
@@ -123,7 +124,7 @@ def test_progress_is_what_the_server_tells_every_time_that_it_is_asked(server: F
 
 def test_a_picture_is_sent_as_a_file(server: FakeServer, make_frames: Callable[..., Any]) -> None:
     picture = make_frames(1, 128, 96)[0]
-    options = {"negative": "blur, \u00e9t\u00e9\r\nrain", "guidance": 4, "steps": 100}
+    options = {"negative": "blur, \u00e9t\u00e9\r\nrain", "guidance": 4, "steps": 100, "expand": False}
     assert len(Asking(server).film(image=picture, **options)) == 24
     (asked,) = server.made
     name, kind, content = asked["input_reference"]
@@ -133,6 +134,17 @@ def test_a_picture_is_sent_as_a_file(server: FakeServer, make_frames: Callable[.
     assert near(sent, make_frames(1, 64, 48)[0])
     assert (asked["negative_prompt"], asked["num_inference_steps"]) == ("blur, \u00e9t\u00e9\r\nrain", 100)
     assert float(asked["guidance_scale"]) == 4
+    assert asked.get("enhance_prompt") == ("False" if server.dialect == "unstatic" else None)
+
+
+@pytest.mark.parametrize("options", [{"expand": False}, {"rewriter": str.upper}])
+def test_what_is_not_to_be_rewritten_or_was_is_left_alone(server: FakeServer, options: Any) -> None:
+    said = [each.message for each in Asking(server).stream(**options) if isinstance(each, Warned)]
+    (asked,) = server.made
+    assert asked["prompt"] == ("A RED BALL" if "rewriter" in options else "a red ball")
+    assert asked.get("enhance_prompt") is (False if server.dialect == "unstatic" else None)
+    assert len(said) == (server.dialect != "unstatic")
+    assert all("cannot be told to leave the prompt as it is: if it rewrites" in each for each in said)
 
 
 def test_a_still_is_a_film_of_one_frame(server: FakeServer) -> None:
@@ -454,20 +466,11 @@ def test_what_no_server_is_asked_for_is_refused(server: FakeServer, options: Any
     assert server.asked == []
 
 
-@pytest.mark.parametrize(
-    "address",
-    [
-        "ftp://host/v1",
-        "http://",
-        "http://host:port/v1",
-        "http://key@host/v1",
-        "http://h/v1?key=1",
-        "http://a b",
-    ],
-)
-def test_what_is_no_address_is_refused(address: str) -> None:
-    with pytest.raises(InputError, match="the address of a server is http://HOST:PORT/v1"):
-        find(address)
+def test_what_is_no_address_is_refused() -> None:
+    query = "http://h/v1?key=1"
+    for each in ("ftp://h/v1", "http://", "http://h:port/v1", "http://key@h/v1", query, "http://a b"):
+        with pytest.raises(InputError, match="the address of a server is http://HOST:PORT/v1"):
+            find(each)
 
 
 def test_a_server_that_is_not_there_is_told() -> None:
@@ -483,17 +486,15 @@ def test_a_server_that_makes_no_videos_is_told(start: Start) -> None:
         Asking(server).film()
 
 
-def test_a_lora_is_refused(start: Start) -> None:
-    with pytest.raises(InputError, match="is on a server, which takes no LoRA"):
-        load_engine(find(start("sglang").url), device="cpu", loras=["style.safetensors"])
-
-
-@pytest.mark.parametrize("saves", [{"quantise": "int8"}, {"offload": True}])
-def test_what_saves_memory_is_refused(start: Start, saves: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="is on a server: leave --quantise and --offload out"):
-        load_engine(find(start("sglang").url), device="cpu", **saves)
-
-
-def test_tiles_are_refused(start: Start) -> None:
-    with pytest.raises(InputError, match="is on a server, which decodes as it likes: leave --tiles out"):
-        load_engine(find(start("sglang").url), device="cpu", tiled=True)
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"loras": ["style.safetensors"]}, "which takes no LoRA"),
+        ({"quantise": "int8"}, "leave --quantise and --offload out"),
+        ({"offload": True}, "leave --quantise and --offload out"),
+        ({"tiled": True}, "which decodes as it likes: leave --tiles out"),
+    ],
+)
+def test_what_is_done_to_models_of_this_machine_is_refused(start: Start, options: Any, said: str) -> None:
+    with pytest.raises(InputError, match=f"is on a server.*{said}"):
+        load_engine(find(start("sglang").url), device="cpu", **options)

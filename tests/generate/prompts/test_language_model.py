@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from unstatic.core.errors import InputError, UnstaticError
+from unstatic.generate.prompts import language_model
 from unstatic.generate.prompts.language_model import KEY_VARIABLE, ChatServer, LocalModel, cleaned, rewriter
 
 
@@ -78,6 +79,11 @@ def test_without_a_key_none_is_sent(server: tuple[Server, str], monkeypatch: pyt
         ((200, {"choices": [{"message": {"content": "  "}}]}), "answered nothing"),
         ((200, {"choices": [{"message": {"content": None}}]}), "answered nothing"),
         ((200, {"choices": [{"message": {"content": "<think>a long story</think>"}}]}), "answered nothing"),
+        ((200, {"choices": [{"message": {"content": "<think>a long st"}}]}), "was cut off before its answer"),
+        (
+            (200, {"choices": [{"message": {"content": "a long st"}, "finish_reason": "length"}]}),
+            "was cut off before its answer ended: take a model that does not think aloud",
+        ),
     ],
 )
 def test_bad_answers_are_one_line(server: tuple[Server, str], answer: tuple[int, Any], message: str):
@@ -104,39 +110,66 @@ def test_names_that_mean_nothing_are_refused(tmp_path: Path):
         LocalModel(tmp_path)("a ball")
 
 
-def test_a_local_model_is_loaded_and_asked(tmp_path: Path):
-    """A random one, so its answer means nothing; that it answers the conversation is what counts."""
+TEMPLATE = "{% for each in messages %}{{ each.content }} {% endfor %}"
+REFUSING = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+WORDS = ("<unk>", "a", "ball", "red", "rolls", "over", "sand")
+
+
+def local_model(folder: Path, template: str | None, *, ends_with: int | None = None) -> Path:
+    """Save a random model, so its answer means nothing; it ends with a word of this number, or never."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-    words = ["<unk>", "a", "ball", "red", "rolls", "over", "sand"]
-    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(WordLevel({word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = Whitespace()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
-    fast.chat_template = "{% for each in messages %}{{ each.content }} {% endfor %}"
-    fast.save_pretrained(tmp_path)
+    fast.chat_template = template
+    fast.save_pretrained(folder)
     config = LlamaConfig(
-        vocab_size=len(words),
+        vocab_size=len(WORDS),
         hidden_size=16,
         intermediate_size=32,
         num_hidden_layers=1,
         num_attention_heads=2,
         max_position_embeddings=1_024,
-        eos_token_id=None,
+        eos_token_id=ends_with,
     )
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        LlamaForCausalLM(config).save_pretrained(tmp_path)
-    answer = rewriter(str(tmp_path))("a red ball")
-    assert set(answer.split()) <= set(words)
-    assert len(answer.split()) > 100
+        LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+def test_a_local_model_is_loaded_and_asked(tmp_path: Path):
+    """That it answers the conversation is what counts."""
+    answer = rewriter(str(local_model(tmp_path, TEMPLATE, ends_with=4)))("a red ball")
+    assert set(answer.split()) <= set(WORDS)
+
+
+def test_a_local_model_that_comes_to_no_end_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(language_model, "MAX_TOKENS", 20)
+    with pytest.raises(
+        UnstaticError, match="was cut off before its answer ended: take a model that does not"
+    ):
+        rewriter(str(local_model(tmp_path, TEMPLATE)))("a red ball")
+
+
+@pytest.mark.parametrize("template", [None, REFUSING])
+def test_a_local_model_must_take_instructions(tmp_path: Path, template: str | None):
+    with pytest.raises(InputError, match=r"has no chat template for instructions: take an instruct model"):
+        rewriter(str(local_model(tmp_path, template)))("a red ball")
 
 
 def test_answers_are_one_paragraph_of_bounded_length():
     assert cleaned("“A  ball\n\nrolls.”", "x") == "A ball rolls."
     assert len(cleaned("word " * 5_000, "x")) <= 4_000
+
+
+@pytest.mark.parametrize("thoughts", ["<think>a </think> story</think>", "what their template began</think>"])
+def test_thoughts_before_an_answer_are_left_out(thoughts: str):
+    assert cleaned(f"{thoughts}\n\nA ball rolls.", "x") == "A ball rolls."
 
 
 @pytest.mark.parametrize("url", ["http://local host/v1", "http://127.0.0.1:abc/v1", "http://[::1/v1"])

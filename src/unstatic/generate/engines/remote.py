@@ -106,6 +106,9 @@ class RemoteEngine:
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress as the server tells it, and all frames at the end; closing deletes the job."""
         del previews_per_s
+        if not self.model.dialect.rewords and "wording" not in plan.left_open:
+            said = "cannot be told to leave the prompt as it is: if it rewrites prompts, it rewrites this one"
+            yield Warned(f"the server {said}")
         server, job, over = self.model.connection, self._submit(plan), False
         try:
             last = yield from self._followed(job, plan)
@@ -135,6 +138,7 @@ class RemoteEngine:
         fields |= {"negative_prompt": plan.negative} if plan.negative else {}
         fields |= {} if "steps" in plan.left_open else {"num_inference_steps": plan.steps}
         fields |= {} if "guidance" in plan.left_open else {"guidance_scale": plan.guidance}
+        fields |= {"enhance_prompt": False} if dialect.rewords and "wording" not in plan.left_open else {}
         if plan.image is not None:
             Image.fromarray(plan.image).save(image, "PNG")
         pictures = {} if plan.image is None else {"input_reference": image.getvalue()}

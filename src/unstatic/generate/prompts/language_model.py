@@ -12,7 +12,6 @@ The key for a server is read from the environment (UNSTATIC_CHAT_KEY); it goes n
 import http.client
 import json
 import os
-import re
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -20,10 +19,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+from jinja2 import TemplateError
+
 from unstatic.core.errors import InputError, UnstaticError
 
 KEY_VARIABLE = "UNSTATIC_CHAT_KEY"
-TIMEOUT_S = 60.0
+TIMEOUT_S = 180.0
+MAX_TOKENS = 1_500  # who thinks aloud takes hundreds of them before the caption
 MAX_ANSWER_BYTES, MAX_ANSWER_CHARACTERS = 1_000_000, 4_000
 INSTRUCTION = """\
 You rewrite what a user types into a caption for a text-to-video model. Answer with the caption alone: one \
@@ -55,7 +57,8 @@ class ChatServer:
 
     def __call__(self, prompt: str) -> str:
         """Ask the server."""
-        body = {"model": self.model, "messages": messages(prompt), "temperature": 0.4, "max_tokens": 400}
+        body: dict[str, object] = {"model": self.model, "messages": messages(prompt)}
+        body |= {"temperature": 0.4, "max_tokens": MAX_TOKENS}
         try:
             asked = urllib.request.Request(f"{self.base}/chat/completions", json.dumps(body).encode())
             asked.add_header("Content-Type", "application/json")
@@ -76,12 +79,15 @@ class ChatServer:
         except OSError as error:
             reason = getattr(error, "reason", error)
             raise UnstaticError(f"cannot ask the language model at {self.base}: {reason}") from None
-        return cleaned(self._text(content), self.base)
+        text, is_cut = self._text(content)
+        return cleaned(text, self.base, is_cut=is_cut)
 
-    def _text(self, content: bytes) -> str:
+    def _text(self, content: bytes) -> tuple[str, bool]:
+        """Return what was answered, and whether it was cut off."""
         try:
-            text = cast(Any, json.loads(content))["choices"][0]["message"]["content"]
-            return text if isinstance(text, str) else ""
+            choice = cast(Any, json.loads(content))["choices"][0]
+            text = choice["message"]["content"]
+            return text if isinstance(text, str) else "", choice.get("finish_reason") == "length"
         except (ValueError, LookupError, TypeError):
             raise UnstaticError(f"{self.base} does not answer as a chat server does: check the URL") from None
 
@@ -105,12 +111,18 @@ class LocalModel:
         except (OSError, ValueError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise InputError(f"cannot load the language model in {self.folder}: {reason}") from None
-        tokens: Any = tokenizer.apply_chat_template(
-            messages(prompt), add_generation_prompt=True, return_tensors="pt", return_dict=True
-        )
-        written: Any = model.generate(**tokens, max_new_tokens=400, do_sample=False)
-        text = tokenizer.decode(written[0, tokens["input_ids"].shape[1] :], skip_special_tokens=True)
-        return cleaned(str(text), str(self.folder))
+        try:
+            tokens: Any = tokenizer.apply_chat_template(
+                messages(prompt), add_generation_prompt=True, return_tensors="pt", return_dict=True
+            )
+        except (ValueError, TemplateError):  # there is none, or it refuses a system's words
+            raise InputError(
+                f"the model in {self.folder} has no chat template for instructions: take an instruct model"
+            ) from None
+        written: Any = model.generate(**tokens, max_new_tokens=MAX_TOKENS, do_sample=False)
+        answer = written[0, tokens["input_ids"].shape[1] :]
+        text = tokenizer.decode(answer, skip_special_tokens=True)
+        return cleaned(str(text), str(self.folder), is_cut=len(answer) == MAX_TOKENS)
 
 
 def messages(prompt: str) -> list[dict[str, str]]:
@@ -118,9 +130,16 @@ def messages(prompt: str) -> list[dict[str, str]]:
     return [{"role": "system", "content": INSTRUCTION}, {"role": "user", "content": prompt}]
 
 
-def cleaned(text: str, where: str) -> str:
-    """Return the answer as one paragraph without quotation marks around it. Raises UnstaticError if empty."""
-    text = re.sub(r"<think>.*?</think>", "", text, flags=re.DOTALL)  # of models that think aloud
+def cleaned(text: str, where: str, *, is_cut: bool = False) -> str:
+    """Return the answer as one paragraph without quotation marks around it.
+
+    What models think aloud before it is left out. Raises UnstaticError if it is empty or was cut off: that
+    may be thoughts without any mark, where the chat template has begun them.
+    """
+    text = text.rpartition("</think>")[2]
+    if is_cut or "<think>" in text:
+        advice = "take a model that does not think aloud"
+        raise UnstaticError(f"the language model at {where} was cut off before its answer ended: {advice}")
     answer = " ".join(text.split()).strip("\"'\u201c\u201d ")[:MAX_ANSWER_CHARACTERS]
     if not answer:
         raise UnstaticError(f"the language model at {where} answered nothing: use --no-expand or another one")
