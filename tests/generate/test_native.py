@@ -27,6 +27,7 @@ from unstatic.generate.native import NativeEngine, load_native
 from unstatic.generate.request import Plan, Request, plan
 from unstatic.generate.stream import Chunk, Cut, Denoised
 from unstatic.media.frames import to_frames
+from unstatic.media.shimmer import Damper
 from unstatic.models.experts import chosen
 from unstatic.models.lora import detach
 from unstatic.models.manifest import find_model, open_model, read_manifest, write_manifest
@@ -105,6 +106,19 @@ def test_the_frames_of_a_new_scene_owe_nothing_to_the_one_before(engine: NativeE
     flowing = frames_of(list(engine.stream(replace(made, cuts=frozenset()))))
     assert np.array_equal(frames[:17], flowing[:17])
     assert not np.array_equal(frames[17:], flowing[17:])
+
+
+def test_shimmer_is_damped_where_the_manifest_says_so_in_each_scene_by_itself(
+    engine: NativeEngine, monkeypatch: pytest.MonkeyPatch
+):
+    cue = Cue(at=17 / 16, prompt="a blue cube", cut=True)
+    made = planned(engine, seconds=33 / 16, cues=(cue,))
+    plain = frames_of(list(engine.stream(made)))
+    monkeypatch.setattr(engine, "manifest", replace(engine.manifest, shimmer=40.0))
+    damped = frames_of(list(engine.stream(made)))
+    scenes = [Damper(40.0).next(scene) for scene in (plain[:17], plain[17:])]
+    assert np.array_equal(damped, np.concatenate(scenes))
+    assert not np.array_equal(damped, plain)
 
 
 def test_joints_are_not_spread_over_a_cut(engine: NativeEngine, make_frames):

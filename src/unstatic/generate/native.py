@@ -42,6 +42,7 @@ from unstatic.generate.stream import (
 from unstatic.generate.texts import chunk_starts
 from unstatic.generate.ways import DISTILLED
 from unstatic.media.frames import to_frames, to_tensor
+from unstatic.media.shimmer import Damper
 from unstatic.models.clip import BorrowedClip
 from unstatic.models.experts import chosen
 from unstatic.models.fitting import Fit, Fitting
@@ -90,7 +91,7 @@ class NativeEngine:
     @torch.inference_mode()
     def stream(self, plan: Plan, *, previews_per_s: float | int = 0) -> Iterator[Event]:
         """Yield progress after every step, and frames as soon as they are final."""
-        preview, joints = Pace(previews_per_s), self.joints(plan)
+        preview, joints, shimmer = Pace(previews_per_s), self.joints(plan), Damper(self.manifest.shimmer)
         steps, chunks, made = 0, 0, 0
         memory = sketched = None
         for event in self.denoise(plan):
@@ -107,7 +108,7 @@ class NativeEngine:
                             yield Preview(first, sketch)
                 case Cut(still=still):  # decoders too forget what came before
                     *_, (_, memory) = decode(self.decoder, still, None)
-                    sketched = memory
+                    sketched, shimmer = memory, Damper(self.manifest.shimmer)
                     if self.sketcher is not self.decoder and previews_per_s:
                         *_, (_, sketched) = decode(self.sketcher, still, None)
                 case Chunk(latent=latent):
@@ -116,7 +117,7 @@ class NativeEngine:
                         steps = chunks * plan.steps
                         yield Progress(steps, plan.total_steps)
                     for decoded, kept in decode(self.decoder, latent, memory):
-                        first, frames = shown(plan, *joints.next(decoded))
+                        first, frames = shown(plan, *joints.next(shimmer.next(decoded)))
                         if len(frames):
                             yield Frames(first, frames)
                         made, memory = made + len(decoded), kept

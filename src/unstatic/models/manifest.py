@@ -114,7 +114,8 @@ class Manifest:
     "picture" (the first frame) or "nothing". From the level `boundary` down a second
     transformer takes over, if not None. `engine` is what runs it. Open weights that stream do so in a
     `window`; our own say how themselves. Their `tiny` decoder, if there is one, makes previews, or films as
-    well.
+    well. Of changes from frame to frame of fewer levels (of 255) than `shimmer` a part is the decoder's, and
+    they are damped (`media/shimmer.py`).
     """
 
     name: str
@@ -138,6 +139,7 @@ class Manifest:
     engine: Literal["native", "diffusers", "remote"] = "native"
     window: Window | None = None
     tiny: Literal["previews", "films"] = "previews"
+    shimmer: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.sizes or self.fps < 1 or (self.chunk is not None and self.chunk < 1):

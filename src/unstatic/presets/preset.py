@@ -113,9 +113,9 @@ class Preset:
     """A whole training run, from nothing to a model that can be used.
 
     `model` is the name of the model it makes. Its manifest gets `summary`, `licence`, `compression`,
-    `sampling` and the sizes of the world. `start` names a model whose weights it begins with, or its folder;
-    what is larger here than there is grown (`models/grow.py`). With `few_steps` the transformer is distilled,
-    and with `length` taught to go on from its own films after that. `sampling` is then what suits the
+    `sampling`, `shimmer` and the sizes of the world. `start` names a model whose weights it begins with, or
+    its folder; what is larger here than there is grown (`models/grow.py`). With `few_steps` the transformer
+    is distilled, and with `length` taught to go on from its own films after that. `sampling` then suits the
     distilled weights: a run without these stages wants the stronger `few_steps.guidance`.
     """
 
@@ -133,6 +133,7 @@ class Preset:
     max_seconds: float = 60.0
     enlarge: int = 4
     max_enlarge: int = 16
+    shimmer: float = 0.0
     licence: str = "Apache-2.0"
     start: str = ""
 

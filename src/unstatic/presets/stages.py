@@ -393,6 +393,7 @@ def manifest(preset: Preset) -> Manifest:
         max_seconds=preset.max_seconds,
         enlarge=preset.enlarge,
         max_enlarge=preset.max_enlarge,
+        shimmer=preset.shimmer,
         defaults=preset.sampling,
         distilled=few
         and Distilled(steps=few.steps, max_guidance=few.step.max_guidance, guidance=few.guidance),
