@@ -75,7 +75,9 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on_to_a_model(unstatic: Command
     # Stopped, saved, and told how to go on
     again = " ".join(SMALL)
     assert (process.returncode, out) == (130, "")
-    assert err.splitlines()[-1] == f"unstatic: stopped and saved; go on with: unstatic train {again} -o run"
+    assert err.splitlines()[-1] == (
+        f"unstatic: stopped; go on from what is saved with: unstatic train {again} -o run"
+    )
     (saved,) = (folder / "run/autoencoder").glob("checkpoint-*")
     assert int(saved.stem.rpartition("-")[2]) < 64
 

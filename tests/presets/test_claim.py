@@ -102,7 +102,7 @@ def test_how_fast_a_run_is_may_change_and_settings_that_came_later_may_be_missin
     path.write_text(json.dumps(begun), encoding="utf-8")
     claim_folder(tiny(), tmp_path)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="another version, or damaged"):
+    with pytest.raises(InputError, match=r"than this version reads, or preset\.json is damaged"):
         claim_folder(tiny(), tmp_path)
 
 

@@ -61,7 +61,10 @@ def claim_folder(preset: Preset, folder: Path) -> None:
     if path.exists():
         begun = _read_preset(path)
         if begun is None:
-            raise InputError(f"{path} is of another version, or damaged: take another folder")
+            raise InputError(
+                f"{folder} was begun with other settings than this version reads, or {path.name} is damaged:"
+                " take another folder"
+            )
         kept = [said for key, said in _differences(begun, new) if not _may_change(key, folder)]
         if kept:
             raise InputError(
