@@ -144,7 +144,7 @@ def test_an_invite_makes_an_account_of_its_tier(operate: Command, read: Command,
     database = app.state.server.database
     now = database.now()
     with database.writing() as session:
-        made, _ = accounts.redeem(session, code, "dave", now, arrived=now, window_s=0)
+        made, _ = accounts.redeem(session, code, "dave", now, arrived=now, window_s=0.0)
     database.close()
     (row,) = read("invite", "list")
     assert (row["account_id"], row["tier"], row["credits"]) == (made.id, "viewer", 3)

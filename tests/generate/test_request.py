@@ -126,6 +126,8 @@ def test_a_first_picture_is_refused_where_others_come_before_the_film(
     for given in ({"lead": 9, "footage": (Footage(first=0, frames=video),)}, {"lead": 4}):
         with pytest.raises(InputError, match="comes before the film: leave it out, or the image to begin"):
             planned(seconds=2, image=picture, **given)
+    with pytest.raises(InputError, match=r"begins at frame 1 \+ a multiple of 4: move it"):
+        planned(seconds=2, image=picture, footage=(Footage(first=14, frames=video),))
     after = planned(seconds=2, image=picture, footage=(Footage(first=17, frames=video),))
     assert (after.skip, after.image is None) == (0, False)
 

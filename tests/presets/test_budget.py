@@ -60,6 +60,8 @@ def test_a_resumed_run_keeps_the_decision(tmp_path: Path) -> None:
     clock = Clock()
     budget = Budget(tmp_path, CONFIG, clock)
     clock.now += 20.0
+    assert budget.decide(100) is None
+    clock.now += 1.0
     length = budget.decide(500)
     resumed = Budget(tmp_path, CONFIG, clock)
     assert resumed.decided() == length
@@ -85,4 +87,17 @@ def test_measuring_takes_a_tenth_of_the_time_but_never_more_than_a_minute(
     clock.now += measured - 0.01
     assert budget.decide(1) is None
     clock.now += 0.02
-    assert budget.decide(1) is not None
+    assert budget.decide(2) is not None
+
+
+@pytest.mark.parametrize("slow_s", [(12.0,), (8.0, 8.0, 8.0)])
+def test_steps_that_compile_do_not_decide_the_length(tmp_path: Path, slow_s: tuple[float, ...]) -> None:
+    clock = Clock()
+    budget = Budget(tmp_path, CONFIG, clock)
+    samples, total = 0, CONFIG.samples
+    while samples < total:
+        clock.now += slow_s[samples // 16] if samples // 16 < len(slow_s) else 0.1
+        samples += 16
+        if length := budget.decide(samples):
+            total = length.samples
+    assert abs(clock.now - 50.0 - CONFIG.seconds) < 3.0

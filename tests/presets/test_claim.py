@@ -85,8 +85,13 @@ def test_how_long_and_how_fast_a_stage_learns_may_change_until_it_is_done(tmp_pa
         claim_folder(override(slower, ["autoencoder.batch_size=4"]), tmp_path)
     with pytest.raises(InputError, match=r"autoencoder\.training\.seed was 0, now 3"):
         claim_folder(override(slower, ["autoencoder.training.seed=3"]), tmp_path)
-    (tmp_path / "model" / "autoencoder.safetensors").touch()
+    claim_folder(override(slower, ["autoencoder.training.samples=64"]), tmp_path)
+    (tmp_path / "autoencoder" / "length.json").write_text('{"samples": 70}')  # of a stretch of time
+    with pytest.raises(InputError, match=r"autoencoder\.training\.samples was 64, now"):
+        claim_folder(slower, tmp_path)
+    (tmp_path / "autoencoder" / "length.json").unlink()
     claim_folder(slower, tmp_path)
+    (tmp_path / "model" / "autoencoder.safetensors").touch()
     with pytest.raises(InputError, match=r"autoencoder\.training\.optimiser\.learning_rate was 1e-05"):
         claim_folder(tiny(), tmp_path)
 
@@ -121,3 +126,13 @@ def test_a_second_process_is_kept_out_of_a_folder_at_work(tmp_path: Path):
             run_preset(tiny(), tmp_path, device="cpu")
         assert not (tmp_path / "preset.json").exists()
         other.kill()
+
+
+def test_stages_that_are_added_to_a_finished_run_are_refused(tmp_path: Path):
+    plain = override(tiny(), ["length=none", "few_steps=none"])
+    claim_folder(plain, tmp_path)
+    for name in ("clips", "autoencoder", "diffusion", "model"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "model" / "transformer.safetensors").touch()
+    with pytest.raises(InputError, match="few_steps was null"):
+        claim_folder(tiny(), tmp_path)

@@ -21,6 +21,7 @@ from sqlalchemy.orm import Session
 
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.generate.api import Model
+from unstatic.generate.engine import UnknownArgumentError
 from unstatic.media.probe import probe
 from unstatic.server import jobs
 from unstatic.server.app import create_app
@@ -216,6 +217,7 @@ def test_f21_a_job_that_is_deleted_meanwhile_stops_at_the_next_step_and_leaves_n
         (RuntimeError("CUDA error: device-side assert triggered"), "internal_error", True),
         (KeyError("m\u0131a"), "internal_error", True),
         (UnstaticError("the server of the model is away"), "generation_failed", False),
+        (UnknownArgumentError("it knows no negative prompt: leave it out"), "invalid_request", False),
     ],
 )
 def test_f13_what_goes_wrong_has_a_code_and_a_broken_process_ends(
@@ -240,7 +242,9 @@ def test_f13_what_goes_wrong_has_a_code_and_a_broken_process_ends(
     else:
         worker.work_once()
     assert (row(database).status, row(database).error_code, row(database).attempts) == ("failed", code, 1)
-    assert "CUDA" not in (row(database).error_message or "")
+    message = row(database).error_message or ""
+    assert "CUDA" not in message
+    assert ("leave it out" in message) == isinstance(error, UnknownArgumentError)
 
 
 @pytest.mark.parametrize("where", ["of the storage", "of the worker"])
@@ -357,6 +361,31 @@ def test_a_worker_beats_while_a_model_is_loaded(
     ask(database, make_account())
     worker.work_once()
     assert row(database).beat >= 4
+    assert row(database).status == "completed"
+
+
+@pytest.mark.parametrize("error", [MemoryError(), InputError("the weights take 9 GB, and 4 GB are free")])
+def test_a_model_for_which_there_is_no_room_is_loaded_when_the_others_are_gone(
+    database: Database,
+    storage: Storage,
+    nano: Model,
+    make_account: MakeAccount,
+    tmp_path: Path,
+    error: Exception,
+):
+    settings, loaded = Settings(data=tmp_path), list[list[str]]()
+
+    def find_model(_: str) -> Model:
+        loaded.append([*worker.loaded])
+        if worker.loaded:
+            raise error
+        return nano
+
+    worker = Worker(settings, database, storage, name="worker", find_model=find_model)
+    worker.loaded["larger"] = nano
+    ask(database, make_account())
+    assert worker.work_once()
+    assert loaded == [["larger"], []]
     assert row(database).status == "completed"
 
 

@@ -189,6 +189,7 @@ def test_a_terminal_that_closes_is_a_request_unless_it_is_ignored():
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with stop_requested() as stop:
             os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGHUP)  # as shells do
             assert stop()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with stop_requested() as stop:

@@ -8,8 +8,13 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from unstatic.core.errors import InputError
 from unstatic.generate.request import Plan
 from unstatic.models.manifest import Manifest
+
+
+class UnknownArgumentError(InputError):
+    """A model does not know something that was asked of it; the message names no place of this machine."""
 
 
 class Progress(NamedTuple):

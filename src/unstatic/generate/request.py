@@ -331,7 +331,12 @@ def _check_frames(request: Request, manifest: Manifest) -> None:
     elif (manifest.given == "nothing" and pictures) or (manifest.given != "frames" and request.footage):
         raise InputError(f"{name} cannot go on from what is given: take another model, or remix it")
     if request.image is not None and request.lead + aligned(request, manifest):
-        raise InputError("what is given comes before the film: leave it out, or the image to begin with")
+        raise InputError(
+            "what is given comes before the film: leave it out, or the image to begin with"
+            if request.lead
+            else f"with an image to begin with footage begins at frame 1 + a multiple of"
+            f" {manifest.compression.time}: move it"
+        )
 
 
 def _check_beginning(request: Request, manifest: Manifest) -> None:

@@ -20,6 +20,7 @@ from unstatic.models.manifest import find_model
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
 from unstatic.models.weights import is_saved, load_model
+from unstatic.presets.budget import LENGTH
 from unstatic.presets.preset import Preset, WorldRun
 from unstatic.training.fuse import check_compiler
 from unstatic.training.loop import TrainingConfig
@@ -30,8 +31,8 @@ BEGUN = {
     "world": ("clips",),
     "autoencoder": ("autoencoder", "model/autoencoder.safetensors"),
     "diffusion": ("diffusion", "teacher", "model/transformer.safetensors"),
-    "few_steps": ("few-steps", "student"),
-    "length": ("minutes", "length"),
+    "few_steps": ("few-steps", "student", "model/transformer.safetensors"),
+    "length": ("minutes", "length", "model/transformer.safetensors"),
 }
 DONE = {
     "autoencoder": ("model/autoencoder.safetensors",),
@@ -214,6 +215,8 @@ def _may_change(key: str, folder: Path) -> bool:
     part, *rest = key.split(".")
     if not _is_there(folder, BEGUN["world"] if part not in BEGUN else BEGUN[part]):
         return True
+    if rest == ["training", "samples"] and any((folder / name / LENGTH).exists() for name in BEGUN[part]):
+        return False  # a stage that takes a stretch of time has decided it, and keeps that
     is_pace = len(rest) > 1 and rest[0] == "training" and rest[1] in PACE
     return is_pace and part in DONE and not _is_there(folder, DONE[part])
 

@@ -342,7 +342,7 @@ def _redeemed(session: Session, account_id: str, name: str, arrived: int, window
     keys = session.scalars(select(Key).where(Key.account_id == account_id).with_for_update()).all()
     if len(keys) != 1 or account.name != name.strip() or arrived - account.created_at > window_s:
         return None
-    if keys[0].used_at is not None or keys[0].revoked_at is not None or keys[0].created_at > arrived:
+    if keys[0].used_at is not None or keys[0].revoked_at is not None or keys[0].created_at >= arrived:
         return None
     session.delete(keys[0])
     return account

@@ -16,6 +16,7 @@ from unstatic.core.errors import InputError, UnstaticError
 from unstatic.core.files import WriteError
 from unstatic.core.memory import give_back_memory, trim_memory
 from unstatic.generate.api import Model, load
+from unstatic.generate.engine import UnknownArgumentError
 from unstatic.generate.engines.connection import ClosedError
 from unstatic.generate.load import find
 from unstatic.server import jobs, queue
@@ -223,7 +224,10 @@ class Worker:
         except InputError as error:
             raise UnfitError(scratch.unnamed(str(error))) from error
         pulse.tell(0)
-        filmed = film(model, made, self.storage, lease.prefix, scratch.folder, tell)
+        try:
+            filmed = film(model, made, self.storage, lease.prefix, scratch.folder, tell)
+        except UnknownArgumentError as error:
+            raise UnfitError(str(error)) from error
         said = [scratch.unnamed(each) for each in filmed.warnings]
         return Made(
             facts={**filmed.facts, "text": made.text, "warnings": said}, keep_s=int(self.settings.keep)
@@ -241,7 +245,7 @@ class Worker:
         if name not in self.loaded:
             try:
                 self.loaded[name] = self.find_model(self.named[name])
-            except (MemoryError, torch.OutOfMemoryError):
+            except (MemoryError, torch.OutOfMemoryError, InputError):  # also what says there is no room
                 if not self.loaded:
                     raise
                 self._unload()

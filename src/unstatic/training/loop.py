@@ -228,7 +228,7 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, _frame: FrameType | None) -> None:
         received.append(number)
-        if len(received) > 1:
+        if len(received) > 1 and number == signal.SIGINT:  # a terminal that closes may say so twice
             raise KeyboardInterrupt
 
     ignored = [number for number in ENDS[1:] if signal.getsignal(number) is signal.SIG_IGN]

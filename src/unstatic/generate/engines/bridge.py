@@ -21,7 +21,7 @@ from PIL import Image
 
 from unstatic.core.device import pick_device
 from unstatic.core.errors import InputError, UnstaticError
-from unstatic.generate.engine import Event, Frames, Progress
+from unstatic.generate.engine import Event, Frames, Progress, UnknownArgumentError
 from unstatic.generate.request import Plan
 from unstatic.models.bridged import FRAME_COUNTS, pipeline_class
 from unstatic.models.manifest import INDEX_NAME, InstalledModel, Manifest
@@ -118,7 +118,7 @@ def check_tokenizers(folder: Path) -> None:
 
 
 def arguments(plan: Plan, manifest: Manifest, known: Any) -> dict[str, Any]:
-    """Return a plan as the arguments of a pipeline's call, those that it knows."""
+    """Return a plan as the arguments of a pipeline's call. Raises UnknownArgumentError for one it lacks."""
     frames = manifest.compression.frames_covering(plan.made)
     asked: dict[str, Any] = {
         "prompt": plan.text,
@@ -133,13 +133,14 @@ def arguments(plan: Plan, manifest: Manifest, known: Any) -> dict[str, Any]:
     }
     if plan.negative:
         if "negative_prompt" not in known:
-            raise InputError(f"{manifest.name} knows no negative prompt: leave it out")
+            raise UnknownArgumentError(f"{manifest.name} knows no negative prompt: leave it out")
         asked["negative_prompt"] = plan.negative
         asked["true_cfg_scale"] = float(plan.guidance)  # the real one, where guidance is distilled
     for name, picture in (("image", plan.image), ("last_image", plan.last_image)):
         if picture is not None:
             if name not in known:
-                raise InputError(f"{manifest.name} takes no {name.replace('_', ' ')}: leave it out")
+                what = name.replace("_", " ")
+                raise UnknownArgumentError(f"{manifest.name} takes no {what}: leave it out")
             asked[name] = Image.fromarray(picture)
     return {name: value for name, value in asked.items() if name in known}
 
