@@ -21,7 +21,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from unstatic.core.commit import CHANGED
 from unstatic.core.errors import InputError
@@ -30,6 +30,7 @@ from unstatic.evals.intervals import Score
 from unstatic.evals.report import to_markdown
 from unstatic.models.manifest import find_model
 from unstatic.presets.evaluation import DISTRIBUTION, PARTS
+from unstatic.presets.evaluation_report import commits
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -70,12 +71,12 @@ def main() -> None:
     parser.add_argument("--keep", action="store_true", help="let stand what was not measured again")
     options = parser.parse_args()
     facts = json.loads((options.report / "evaluation.json").read_text(encoding="utf-8"))
+    digest = find_model(facts["model"]).digest()
+    check_parts(options.report / "parts", digest, facts)
     parts = {
         path.stem: json.loads(path.read_text(encoding="utf-8"))["markdown"]
         for path in (options.report / "parts").glob("*.json")
     }
-    digest = find_model(facts["model"]).digest()
-    check_parts(options.report / "parts", digest)
     short = (
         {"digest": digest, "machine": options.machine} | shortened(facts) | {"bench": films(options.bench)}
     )
@@ -92,13 +93,20 @@ def main() -> None:
         document.write_text(text, encoding="utf-8")
 
 
-def check_parts(parts: Path, digest: str) -> None:
-    """Raise InputError if a part is of other weights than are installed, or of code that no commit has."""
+def check_parts(parts: Path, digest: str, facts: Mapping[str, Any]) -> None:
+    """Raise InputError if a part is of other weights than are installed, or of code that no commit has.
+
+    Or if it is not the one among the facts, which have the figures for its table.
+    """
     for path in sorted(parts.glob("*.json")):
         part = json.loads(path.read_text(encoding="utf-8"))
         of = part["key"].split()[0]
         if of != digest:
             raise InputError(f"{path} is of the weights {of}, not {digest}: measure it again")
+        if part["facts"] != facts.get(path.stem):
+            raise InputError(
+                f"{path} is not what evaluation.json says: measure it as the other parts, or delete it"
+            )
         if part["facts"]["commit"].endswith(CHANGED):
             raise InputError(
                 f"{path} was measured by code that no commit has: commit it and measure it again"
@@ -186,20 +194,6 @@ def parsers_alone(facts: Mapping[str, Any]) -> list[str]:
 def told(score: Mapping[str, Any]) -> str:
     """Return a score as the tables say it."""
     return str(Score(score["right"], score["total"]))
-
-
-def commits(facts: Mapping[str, Any]) -> str:
-    """Return the commits at which parts were measured: "1ee61bc (edits: 6ad07f2)"."""
-    parts: dict[str, list[str]] = {}
-    for name, each in facts.items():
-        if is_part(name, each):
-            commit = cast("Mapping[str, Any]", each).get("commit", facts["commit"])
-            parts.setdefault(str(commit), []).append(name)
-    if len(parts) < 2:
-        return next(iter(parts), str(facts["commit"]))
-    first, *others = sorted(parts, key=lambda commit: -len(parts[commit]))
-    rest = [f"{', '.join(parts[each])}: {each}" for each in others]
-    return f"{first} ({'; '.join(rest)})"
 
 
 def with_table(text: str, facts: Mapping[str, Any]) -> str:

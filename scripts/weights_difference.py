@@ -33,9 +33,11 @@ def write_difference(old: Path, new: Path, file: Path) -> None:
     (about_old, before), (about_new, after) = load_state(old), load_state(new)
     if about_old.kind not in LOAD:
         raise InputError(f"{old} holds a {about_old.kind!r}: differences are of {' and '.join(LOAD)}")
-    if {name: each.shape for name, each in before.items()} != {
-        name: each.shape for name, each in after.items()
-    }:
+    networks = [
+        (about.kind, about.config, {name: each.shape for name, each in state.items()})
+        for about, state in ((about_old, before), (about_new, after))
+    ]
+    if networks[0] != networks[1]:
         raise InputError(f"{new} is another network than {old}: name two trainings of one")
     parts = [_as_integers(after[name]) - _as_integers(before[name]) for name in sorted(before)]
     numbers = np.concatenate([part.ravel() for part in parts]).astype("<i2")

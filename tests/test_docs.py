@@ -17,10 +17,11 @@ import httpx
 import numpy as np
 import pytest
 import typer
-from publish_evaluation import FACTS, REPORT, page, with_figures, with_table
+from publish_evaluation import FACTS, REPORT, page, sections, with_figures, with_table
 from typer.main import get_command
 
 from unstatic.cli.main import app, run
+from unstatic.evals.intervals import Score
 from unstatic.media.write import write_picture
 from unstatic.models.manifest import find_model
 from unstatic.server.database import Database
@@ -109,6 +110,20 @@ def test_the_head_of_the_evaluation_is_that_of_its_facts():
     facts = json.loads(FACTS.read_text(encoding="utf-8"))
     head = page(facts, {}).partition("![films")[0]
     assert REPORT.read_text(encoding="utf-8").startswith(head)
+
+
+def test_the_tables_of_the_evaluation_are_those_of_its_facts():
+    facts, text = json.loads(FACTS.read_text(encoding="utf-8")), REPORT.read_text(encoding="utf-8")
+    assert text.startswith(page(facts, sections(text)))
+    tables, suites = sections(text), 0
+    for name, part in facts.items():
+        columns = part.get("columns", {}) if isinstance(part, dict) else {}
+        suites += bool(columns)
+        for atom, score in columns.get("real render", {}).get("scores", {}).items():
+            scores = [column["scores"].get(atom, {"total": 0}) for column in columns.values()]
+            said = [str(Score(**{key: each[key] for key in ("right", "total")})) for each in scores]
+            assert f"| {atom} | {' | '.join(said)} |" in tables[name] or not score["total"], (name, atom)
+    assert suites >= 7
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

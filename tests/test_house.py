@@ -21,10 +21,10 @@ MAX_FUNCTION_LINES = 80
 MAX_ROOM_LINES = {
     "cli": 2_700,
     "server": 9_500,
-    "presets": 2_700,
+    "presets": 2_800,
     "training": 2_000,
     "generate": 6_600,
-    "evals": 4_200,
+    "evals": 4_250,
     "data": 1_200,
     "world": 5_300,
     "safety": 1_400,

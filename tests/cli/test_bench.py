@@ -18,3 +18,6 @@ def test_lengths_are_measured_and_shown(unstatic: Command, tiny_model: Path):
 def test_a_length_that_the_model_cannot_make_is_refused_before_any_work(unstatic: Command, tiny_model: Path):
     ran = unstatic("bench", tiny_model, "--seconds", 1, "--seconds", 20)
     assert (ran.code, "tiny makes from 0" in ran.err) == (2, True)
+    ran = unstatic("bench", tiny_model, "--seconds", 1, "--device", "foo")
+    assert (ran.code, "device 'foo' is not available here" in ran.complaint) == (2, True)
+    assert "films 0/1" not in ran.err

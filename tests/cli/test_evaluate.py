@@ -64,8 +64,9 @@ def test_one_suite_as_json(unstatic: Run, tiny_model: Path):
     ran = unstatic("eval", tiny_model, "--suite", "reconstruction", "--prompts", 1, "--json")
     assert (ran.code, ran.files) == (0, [])
     facts = json.loads(ran.out)
-    assert facts.keys() == {"model", "commit", "command", "reconstruction"}
-    assert facts["command"] == "unstatic eval tiny --suite reconstruction --prompts 1 -o report"
+    assert facts.keys() == {"model", "digest", "commit", "command", "reconstruction"}
+    told = f"unstatic eval {tiny_model} --suite reconstruction --prompts 1 -o report"
+    assert (facts["model"], facts["command"]) == ("tiny", told)
     assert len(facts["reconstruction"]["clips"]) == 1
 
 

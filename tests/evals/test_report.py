@@ -121,6 +121,24 @@ def test_the_page_has_all_parts_and_no_raw_angle_brackets(tmp_path: Path) -> Non
     assert page.index("<h2>possible") < page.index("<h2>reconstruction")
 
 
+def test_films_without_edges_have_a_report_all_the_same() -> None:
+    score = {"right": 0, "total": 1}
+    curves = {"sharpness": [None, None], "colour": [0.0, 1.0], "motion": [0.5, 0.5]}
+    maker = {
+        "begins": score,
+        "ends": score,
+        "stays": score,
+        "moves_alike": score,
+        "sharpness_ratio": None,
+        "colour_shift": 0.0,
+        "motion_ratio": 1.0,
+        "curves": curves,
+    }
+    page = to_html("soft", {}, {"minutes": {"fingerprint": "f", "makers": {"model": maker}}}, [])
+    assert "width of edges, pixels, 0 to 0.0" in page
+    assert "shift of colours, levels, 0 to 1.0" in page
+
+
 def test_nested_facts_become_named_ones() -> None:
     assert flat(FACTS["reconstruction"]) == {
         "whole pooled": "31.23",

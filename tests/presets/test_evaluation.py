@@ -23,7 +23,6 @@ from unstatic.presets.evaluation import (
     PARTS,
     EvaluationPlan,
     check_plan,
-    command_of,
     enlargement,
     parts_of,
     run_evaluation,
@@ -94,9 +93,30 @@ def test_equal_plans_are_measured_once_and_others_again(bench: Bench, tmp_path: 
         replace(todo, prompts=3),
         replace(todo, few_steps=2),
         replace(todo, networks=True),
+        todo.on(torch.device("cpu")),
     ):
         run(other)
-    assert len(bench.measured) == 5
+    assert len(bench.measured) == 6
+
+
+@pytest.mark.usefixtures("bench")
+def test_the_distance_is_that_of_all_suites_that_were_measured_in_the_folder(tmp_path: Path) -> None:
+    todo = EvaluationPlan(parts=("objects",), folder=tmp_path, digest="A", networks=True)
+    assert run(todo)["distribution"]["how"].endswith(" of objects")
+    found = run(replace(todo, parts=("animals",)))["distribution"]
+    assert found["how"].endswith(" of animals, objects")
+    assert found["model"]["made"] == 8
+
+
+@pytest.mark.parametrize("part", ["objects", "reconstruction"])
+def test_networks_that_are_not_there_are_missed_before_anything_is_measured(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNSTATIC_CACHE", str(tmp_path))
+    manifest, todo = find_model("nano").manifest, EvaluationPlan(parts=(part,), networks=True)
+    with pytest.raises(InputError, match="fetch_networks"):
+        check_plan(manifest, todo)
+    check_plan(manifest, replace(todo, parts=("pairs",)))
 
 
 def test_columns_that_film_fewer_prompts_are_kept_and_not_compared() -> None:
@@ -144,18 +164,6 @@ def test_a_distilled_model_has_a_column_of_many_steps_and_one_as_it_was_distille
     assert usual(plain, ways_of_sampling(plain, EvaluationPlan())) == "nano, 24 steps"
     assert ways_of_sampling(plain, EvaluationPlan(few_steps=3))["nano, 3 steps"]["solver"] == "multistep"
     assert list(ways_of_sampling(manifest, EvaluationPlan(few_steps=0))) == ["nano, 32 steps"]
-
-
-def test_the_command_is_the_one_that_measures_it() -> None:
-    assert command_of(EvaluationPlan(), "nano") == "unstatic eval nano -o report"
-    asked = EvaluationPlan(parts=("edits",), slow_prompts=20, few_steps=0, networks=True)
-    told = "unstatic eval nano --suite edits --slow-prompts 20 --few-steps 0 --fvd -o report"
-    assert command_of(asked, "nano") == told
-
-
-def test_a_suite_beside_the_usual_parts_is_part_of_the_command() -> None:
-    asked = EvaluationPlan(parts=("first-light",))
-    assert command_of(asked, "nano") == "unstatic eval nano --suite first-light -o report"
 
 
 def test_parts_say_by_which_code_and_how_they_were_measured(bench: Bench, tmp_path: Path) -> None:
@@ -248,16 +256,19 @@ def test_a_stopped_part_goes_on_at_its_film_and_ends_as_if_it_was_not_stopped(
     assert not (tmp_path / "stopped" / "films").exists()
 
 
-@pytest.mark.parametrize("changes", [{"digest": "B"}, {"commit": "other"}])
+@pytest.mark.parametrize(("other", "again"), [("weights", 2), ("code", 2), ("commit", 1)])
 def test_films_of_other_weights_and_other_code_are_made_again(
-    changes: dict[str, str], tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    other: str, again: int, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted(monkeypatch, most=1)
     with pytest.raises(KeyboardInterrupt):
         measured(tiny_model, "objects", tmp_path)
     films = counted(monkeypatch)
-    measured(tiny_model, "objects", tmp_path, **changes)
-    assert len(films) == 2
+    if other == "code":
+        monkeypatch.setattr(evaluation, "code_digest", lambda: "of other files")
+    changes = {"weights": {"digest": "B"}, "commit": {"commit": "other"}}
+    measured(tiny_model, "objects", tmp_path, **changes.get(other, {}))
+    assert len(films) == again
 
 
 def test_more_prompts_take_the_films_of_fewer(

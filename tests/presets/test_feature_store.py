@@ -91,3 +91,25 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, monkeypatch: pytest
     store.save("objects")
     assert store.has("objects")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_an_interrupted_suite_has_seen_is_not_looked_at_again(tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def noted(frames: np.ndarray) -> np.ndarray:
+        seen.append(len(frames))
+        return mean_colour(frames)
+
+    clips = [clip(1), clip(2), clip(2)[:3]]
+    interrupted = FeatureStore(noted, "weights A", tmp_path)
+    for each in clips[:2]:
+        interrupted.add("objects", REAL, each)
+    again = FeatureStore(noted, "weights A", tmp_path)
+    for each in clips:
+        again.add("objects", REAL, each)
+    assert seen == [5, 5, 3]
+    assert all(map(np.array_equal, again.features["objects"][REAL], map(mean_colour, clips)))
+    again.save("objects")
+    assert [path.name for path in tmp_path.iterdir()] == ["objects-features.safetensors"]
+    FeatureStore(noted, "weights B", tmp_path).add("objects", REAL, clips[0])
+    assert seen == [5, 5, 3, 5]

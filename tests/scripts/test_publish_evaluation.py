@@ -66,14 +66,17 @@ def test_a_figure_that_was_not_measured_is_named():
     [
         ({"key": "xyz 1000", "facts": {"commit": "1234567"}}, "of the weights xyz, not abc"),
         ({"key": "abc 1000", "facts": {"commit": "1234567+"}}, "by code that no commit has"),
+        ({"key": "abc 5", "facts": {"commit": "1234567"}}, "not what evaluation.json says"),
     ],
 )
 def test_parts_of_other_weights_or_of_no_commit_are_refused(tmp_path: Path, part: dict, message: str):
     (tmp_path / "objects.json").write_text(json.dumps({"key": "abc 1000", "facts": {"commit": "1234567"}}))
-    check_parts(tmp_path, "abc")
+    facts = {"model": "nano", "objects": {"commit": "1234567"}}
+    check_parts(tmp_path, "abc", facts)
     (tmp_path / "pairs.json").write_text(json.dumps(part))
+    told = part["facts"] if "1000" in part["key"] else part["facts"] | {"prompts": 1_000}
     with pytest.raises(InputError, match=message):
-        check_parts(tmp_path, "abc")
+        check_parts(tmp_path, "abc", facts | {"pairs": told})
 
 
 def test_parts_that_were_measured_in_other_ways_are_not_put_together():
@@ -109,15 +112,6 @@ def test_what_each_parser_alone_reads_in_real_renders_is_said():
     assert "| objects | shape |" not in text
     assert sections(page(short, sections(text)))["objects"] == "| A |", "nothing piles up"
     assert page(short, sections(text)) == text
-
-
-def test_parts_of_another_commit_are_named():
-    assert commits(FACTS) == "1234567"
-    one, other = {"commit": "1111111"}, {"commit": "2222222"}
-    assert commits({"commit": "x", "objects": one, "animals": one}) == "1111111"
-    mixed = {"commit": "x", "edits": other, "objects": one, "animals": one, "bench": {}}
-    assert commits(mixed) == "1111111 (edits: 2222222)"
-    assert commits({"commit": "x", "objects": {}, "animals": {}, "edits": other}) == "x (edits: 2222222)"
 
 
 def test_what_was_not_measured_again_stays_with_its_commit():

@@ -88,3 +88,9 @@ def test_another_network_is_refused(tmp_path: Path):
     old, new = saved(tmp_path / "old"), saved(tmp_path / "new", config=replace(CONFIG, depth=3))
     with pytest.raises(InputError, match="another network"):
         write_difference(old, new, tmp_path / "difference.xz")
+
+
+def test_a_network_that_only_acts_otherwise_is_another(tmp_path: Path):
+    old, new = saved(tmp_path / "old"), saved(tmp_path / "new", config=replace(CONFIG, chunk=4))
+    with pytest.raises(InputError, match="another network"):
+        write_difference(old, new, tmp_path / "difference.xz")

@@ -32,6 +32,7 @@ def bench(
     Films of 5, 15 and 60 seconds, each in a process of its own, beside the rates of plain matrix products and
     convolutions.
     """
+    from unstatic.core.device import pick_device
     from unstatic.core.log import progress
     from unstatic.models.manifest import find_model
     from unstatic.presets.bench import LENGTHS_S, bench_films, facts, planned, table
@@ -40,6 +41,7 @@ def bench(
     manifest = find_model(model).manifest
     for options in films:
         planned(options, manifest)
+    pick_device(device)
     with progress("films", len(films)) as bar:
         found = list(bench_films(model, films, device, bar.advance))
     if as_json:
@@ -47,7 +49,9 @@ def bench(
         return
     typer.echo(table(found))
     first, last = found[0], found[-1]
-    rates = f"{first.machine_gflops:.0f} and {first.machine_conv_gflops:.0f} GFLOP/s"
-    typer.echo(f"\nmatrix products and convolutions alone: {rates}; loading {first.load_s:.2f} s")
+    typer.echo(f"\nloading {first.load_s:.2f} s")
+    if first.machine_gflops:  # measured of CPUs
+        rates = f"{first.machine_gflops:.0f} and {first.machine_conv_gflops:.0f} GFLOP/s"
+        typer.echo(f"matrix products and convolutions alone: {rates}")
     if last.growth_mb is not None:
         typer.echo(f"memory in the film of {last.film_s:g} s: {last.growth_mb:+.1f} MB a minute")

@@ -68,10 +68,12 @@ def evaluate(
     from unstatic.generate.native import load_native
     from unstatic.models.manifest import find_model
     from unstatic.presets import evaluation
+    from unstatic.presets.evaluation_report import head_of, write_report
 
     # Check everything, then load
     installed = find_model(model)
     todo = evaluation.EvaluationPlan(
+        model=model,
         parts=_parts(suite or (), installed.manifest),
         prompts=prompts,
         slow_prompts=slow_prompts,
@@ -86,19 +88,17 @@ def evaluate(
     if output is not None:
         _prepare(output)
     engine = load_native(installed, device=device)
+    todo = todo.on(engine.device)
 
     # Measure, telling each part as it is done
-    facts: dict[str, Any] = {
-        "model": installed.manifest.name,
-        "commit": todo.commit,
-        "command": evaluation.command_of(todo, installed.manifest.name),
-    }
-    for name, table, found in _going_on(evaluation.run_evaluation(engine, todo), todo):
-        facts[name] = found
+    name = installed.manifest.name
+    facts = head_of(todo, name)
+    for part, table, found in _going_on(evaluation.run_evaluation(engine, todo), todo):
+        facts[part] = found
         if not as_json:
             typer.echo(f"{table}\n")
         if output is not None:
-            evaluation.write_report(engine, todo, facts)
+            write_report(todo, name)
     if as_json:
         typer.echo(json.dumps(facts))
 

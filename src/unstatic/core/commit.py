@@ -1,6 +1,8 @@
 """Which version of the code is running."""
 
+import hashlib
 import subprocess
+from functools import cache
 from pathlib import Path
 
 CHANGED = "+"
@@ -13,6 +15,16 @@ def current_version() -> str:
     """
     commit = current_commit()
     return commit + CHANGED if commit and _is_changed(Path(__file__).parents[1]) else commit
+
+
+@cache
+def code_digest() -> str:
+    """Return a digest of the package's source files: equal code has an equal one, committed or not."""
+    package, found = Path(__file__).parents[1], hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(package).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()[:16]
 
 
 def current_commit() -> str:

@@ -43,6 +43,11 @@ class PinnedFile:
         """Whether it was fetched before."""
         return self.path.is_file()
 
+    def check(self) -> None:
+        """Raise InputError, with what can be done, when it was not fetched yet."""
+        if not self.is_here:
+            raise InputError(f"{self.name} is not in {evaluation_folder()}: {HOW_TO_FETCH}")
+
 
 I3D = PinnedFile(
     name="i3d-kinetics-400",
@@ -75,8 +80,7 @@ def load_arrays(pinned: PinnedFile) -> State:
 
     Raises InputError, with what can be done, when it was not fetched yet or is damaged.
     """
-    if not pinned.is_here:
-        raise InputError(f"{pinned.name} is not in {evaluation_folder()}: {HOW_TO_FETCH}")
+    pinned.check()
     try:
         return load_file(pinned.path)
     except SafetensorError as error:

@@ -14,6 +14,8 @@ processor knows bfloat16. FVD between the features of one set computed in both w
 24 real renders it is 1,100.
 """
 
+from functools import reduce
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -67,8 +69,15 @@ class Pool(nn.Module):
         self.kernel, self.stride = kernel, stride
 
     def forward(self, features: Features) -> Made:
-        # Zeros around are as good as nothing: after a ReLU no feature is less
-        return F.max_pool3d(same(features, self.kernel, self.stride), self.kernel, self.stride)
+        # Zeros around are as good as nothing: after a ReLU no feature is less. Axis by axis it is the same to
+        # the bit, and all of I3D takes three quarters of the time that it takes with `F.max_pool3d`
+        made = same(features, self.kernel, self.stride)
+        for axis, (reach, step) in enumerate(zip(self.kernel, self.stride, strict=True), start=2):
+            count = (made.shape[axis] - reach) // step + 1
+            moved = [made.narrow(axis, place, (count - 1) * step + 1) for place in range(reach)]
+            sparse = [each[(slice(None),) * axis + (slice(None, None, step),)] for each in moved]
+            made = reduce(torch.maximum, sparse)
+        return made
 
 
 class Mixed(nn.Module):

@@ -126,7 +126,7 @@ class MinuteResult:
             ("first 5 s show the hero", lambda each: each.begins),
             ("last 5 s show the hero", lambda each: each.ends),
             ("so they do of films whose first do", lambda each: each.stays),
-            ("width of edges, last 5 s / first 5 s", lambda each: f"{each.sharpness_ratio:.2f}"),
+            ("width of edges, last 5 s / first 5 s", lambda each: _said(each.sharpness_ratio)),
             ("shift of colours, levels of 255", lambda each: f"{each.colour_shift:.1f}"),
             ("motion, that of the renders = 1", lambda each: f"{each.motion_ratio(real):.2f}"),
             (f"motion {NEAR[0]} to {NEAR[1]} of its render's", lambda each: each.moves_alike(real)),
@@ -202,6 +202,10 @@ def motion(frames: UInt8[np.ndarray, "t h w 3"]) -> float:
 def _right(prompt: Prompt, reader: Reader, frames: Frames) -> bool:
     reading = reader.read(frames)
     return all(answer_of(reading, atom) == asked for atom, asked in prompt.asked.items())
+
+
+def _said(ratio: float) -> str:
+    return f"{ratio:.2f}" if math.isfinite(ratio) else "no edges"
 
 
 def _ends(curve: Curve) -> tuple[float, float]:

@@ -5,7 +5,7 @@ animated pictures; so the same folder always gives the same report.
 """
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +76,7 @@ def to_html(
         score=lambda counts: Score(counts["right"], counts["total"]),
         parsers_alone=_parsers_alone,
         polyline=polyline,
+        highest=highest,
     )
 
 
@@ -107,7 +108,8 @@ def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
             rows[atom] = _added(found, atom, names)
     strict = [each for name, each in suites if name in ("objects", "animals")]
     if strict:
-        rows["all at once, objects and animals"] = _added(strict, "all", names)
+        asked = " and ".join(name for name in ("objects", "animals") if name in facts)
+        rows[f"all at once, {asked}"] = _added(strict, "all", names)
     for name, suite in suites:
         if name in HELD_OUT:
             atom = "unseen" if "unseen" in _scores(suite) else "all"
@@ -115,11 +117,16 @@ def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
     return rows
 
 
-def polyline(curve: Sequence[float | None], highest: float, width: int, height: int) -> str:
+def highest(curves: Iterable[Sequence[float | None]]) -> float:
+    """Return the highest value of some curves; 0 where all are gaps."""
+    return max((value for curve in curves for value in curve if value is not None), default=0.0)
+
+
+def polyline(curve: Sequence[float | None], top: float, width: int, height: int) -> str:
     """Return the points of a curve in a picture of this size, as SVG wants them; gaps are left out."""
     step = width / max(1, len(curve) - 1)
     places = [(number * step, value) for number, value in enumerate(curve) if value is not None]
-    return " ".join(f"{x:.1f},{height - height * value / (highest or 1):.1f}" for x, value in places)
+    return " ".join(f"{x:.1f},{height - height * value / (top or 1):.1f}" for x, value in places)
 
 
 def flat(facts: Mapping[str, Any], before: str = "") -> dict[str, str]:

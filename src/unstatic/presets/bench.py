@@ -17,6 +17,8 @@ from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
 quiet_threads(spins=SHORT_SPINS)
 
+import torch  # noqa: E402
+
 from unstatic.core.device import compute_dtype, conv_rate, gemm_rate  # noqa: E402
 from unstatic.core.errors import UnstaticError  # noqa: E402
 from unstatic.core.memory import resident_mb  # noqa: E402
@@ -36,6 +38,7 @@ PROMPT = "a red ball bounces on a wooden floor"
 class Bench:
     """One film: seconds of the film and of the clock, by stage, and the most memory that was ever held.
 
+    On a GPU that is the GPU's own.
     `machine_gflops` and `machine_conv_gflops` are the rates of matrix products, which transformers consist
     of, and of convolutions, which decoders and finishing do, right before and after, on a CPU; what is left
     of the time are noise, solver, and turning pictures into bytes. `memory_mb` is what was held after each
@@ -96,7 +99,6 @@ def bench(model: str, options: Mapping[str, Any], device: str | None = None) -> 
                     held_mb.append(round(held, 1))
         wall_s = time.perf_counter() - started
     rates.append(_rates(engine))
-    unit = 1e6 if sys.platform == "darwin" else 1e3
     return Bench(
         film_s=made.frames / engine.manifest.fps,
         size=str(made.size),
@@ -107,7 +109,7 @@ def bench(model: str, options: Mapping[str, Any], device: str | None = None) -> 
         decoder_s=round(watches[1].seconds, 3),
         finish_s=round(finish_s, 3),
         load_s=round(load_s, 3),
-        peak_memory_mb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit, 1),
+        peak_memory_mb=round(_peak_mb(engine.device), 1),
         machine_gflops=round(sum(products for products, _ in rates) / 2, 1),
         machine_conv_gflops=round(sum(convolutions for _, convolutions in rates) / 2, 1),
         memory_mb=held_mb,
@@ -121,6 +123,14 @@ def planned(options: Mapping[str, Any], manifest: Manifest) -> Plan:
     return plan(
         Request(prompt=PROMPT, seconds=options["seconds"], size=size, fps=options.get("fps")), manifest
     )
+
+
+def _peak_mb(device: torch.device) -> float:
+    """Return the most memory that was held so far: of a GPU its own, else the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1e6 if sys.platform == "darwin" else 1e3
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def _rates(engine: NativeEngine) -> tuple[float, float]:

@@ -3,16 +3,14 @@
 FOLDER/parts/NAME.json     one part: a suite of prompts, or one of PARTS
 FOLDER/films/NAME/         films of a part that is not done yet
 FOLDER/clips/              clips that the report shows
-FOLDER/evaluation.json     all parts together
-FOLDER/report.html         the report
-FOLDER/table.md            the table for a README
+
+What else a folder holds is written by `evaluation_report.py`.
 """
 
 import json
-import platform
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict
@@ -21,13 +19,14 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from unstatic import __version__
+from unstatic.core.commit import code_digest
 from unstatic.core.device import compute_dtype
 from unstatic.core.errors import InputError
 from unstatic.core.files import atomic_path
 from unstatic.core.log import progress
 from unstatic.evals.classical import load_classical
 from unstatic.evals.edits import EditResult, measure_edits
+from unstatic.evals.files import I3D, LPIPS_ALEXNET
 from unstatic.evals.follow import REAL, FollowResult, answer_sheet, follow, remark
 from unstatic.evals.follow import Answer as FollowAnswer
 from unstatic.evals.i3d import clip_features, load_i3d
@@ -38,7 +37,6 @@ from unstatic.evals.physics import PhysicsResult, measure_physics
 from unstatic.evals.possible import SIDE, PossibleResult, draw_cases, judge, surprise
 from unstatic.evals.prompts import MINUTES, PHYSICS, SUITES, Prompt, load_suite
 from unstatic.evals.reconstruction import ReconstructionResult, held_out_clips, measure_reconstruction
-from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.evals.speed import FilmTimes
 from unstatic.generate import edit
 from unstatic.generate.engine import whole_film
@@ -95,25 +93,27 @@ class EvaluationPlan:
     `few_steps` adds a column of the same model in fewer steps, by default as it was distilled, and then one
     of a distilled model in still fewer; 0 leaves them out. A distilled model films no more than the first
     `slow_prompts` of a suite in other ways than its own.
-    Without a `folder` nothing is kept. `digest` says which weights these are: what was measured of others is
-    measured anew. `commit` says which code measures, and is kept with each part. `networks` asks for FVD and
-    LPIPS.
+    Without a `folder` nothing is kept. `model` is how the model was named, `digest` says which weights these
+    are and `device` what measures: what was measured of others or by another is measured anew. `commit` says
+    which code measures, and is kept with each part. `networks` asks for FVD and LPIPS.
     """
 
+    model: str = ""
     parts: tuple[str, ...] = PARTS
     prompts: int = 1_000
     steps: int | None = None
     few_steps: int | None = None
     slow_prompts: int = 50
     folder: Path | None = None
+    device: str = ""
     digest: str = ""
     commit: str = ""
     networks: bool = False
 
     @property
     def key(self) -> str:
-        """What decides the numbers of a part: the weights, and how they are measured."""
-        return f"{self.digest} {self.how}"
+        """What decides the numbers of a part: the weights, how they are measured and by what."""
+        return f"{self.digest} {self.how} {self.device}".rstrip()
 
     @property
     def how(self) -> str:
@@ -121,9 +121,13 @@ class EvaluationPlan:
         counts = f"{self.prompts} {self.slow_prompts} {self.steps} {self.few_steps}"
         return f"{counts} {self.networks} {MEASURES}"
 
+    def on(self, device: torch.device) -> "EvaluationPlan":
+        """Return the plan for a device, whose numbers are its own."""
+        return replace(self, device=f"{device.type} {str(compute_dtype(device)).removeprefix('torch.')}")
+
     def films_on(self, device: torch.device) -> FilmStore:
         """Return where films are until their part is done; how many are wanted makes no film another."""
-        key = f"{self.digest} {self.commit or __version__} {device} {compute_dtype(device)}"
+        key = f"{self.digest} {code_digest()} {device} {compute_dtype(device)}"
         return FilmStore(self.folder and self.folder / "films", key)
 
     @property
@@ -137,10 +141,11 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
 
     Raises InputError if `networks` are asked for and can not be had.
     """
-    store = feature_store(todo, engine.device) if todo.networks else None
+    compared = todo.networks and set(todo.parts) & set(COMPARED)
+    store = feature_store(todo, engine.device) if compared else None
     films = todo.films_on(engine.device)
     for name in todo.parts:
-        kept = _saved(todo, name)
+        kept = saved_part(todo, name)
         if kept is None or (store and not store.has(name)):
             times = FilmTimes(MINUTE if name == MINUTES else SECONDS)
             keep = films.keeping(name, None if name in UNTIMED else times)
@@ -152,6 +157,10 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
             _save(todo, name, kept)
         films.forget(name)
         yield name, kept["markdown"], kept["facts"]
+    if store:
+        for name in COMPARED:  # measured by a command before
+            if saved_part(todo, name):
+                store.has(name)
     if store and store.features:
         table = store.measure()
         about = todo.about | {"how": f"{todo.how} of {', '.join(sorted(store.features))}"}
@@ -194,6 +203,10 @@ def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:
         plan(Request(prompt="a ball", seconds=SECONDS, **hurry), manifest)
     for name in todo.parts:
         check_part(manifest, name)
+    if todo.networks:
+        for network, parts in ((I3D, COMPARED), (LPIPS_ALEXNET, RECONSTRUCTIONS)):
+            if set(todo.parts) & set(parts):
+                network.check()
     if todo.networks and todo.prompts < 2 and set(todo.parts) & set(COMPARED):
         raise InputError("FVD compares sets of films: ask for 2 prompts or more, or leave --fvd out")
 
@@ -204,37 +217,6 @@ def feature_store(todo: EvaluationPlan, device: torch.device) -> FeatureStore:
     network = network.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
     key = f"{todo.key} {compute_dtype(device)}"  # features of two kinds are no set
     return FeatureStore(partial(clip_features, network), key, todo.folder and todo.folder / "parts")
-
-
-def command_of(todo: EvaluationPlan, model: str) -> str:
-    """Return the command that measures this, with what is not as by default; folders are called "report"."""
-    usual, said = EvaluationPlan(), [f"unstatic eval {model}"]
-    if set(todo.parts) != set(usual.parts):
-        said += [f"--suite {part}" for part in todo.parts]
-    for name in ("prompts", "slow_prompts", "steps", "few_steps"):
-        if (value := getattr(todo, name)) != getattr(usual, name):
-            said.append(f"--{name.replace('_', '-')} {value}")
-    return " ".join([*said, *(["--fvd"] if todo.networks else []), "-o report"])
-
-
-def write_report(engine: NativeEngine, todo: EvaluationPlan, facts: Mapping[str, Any]) -> None:
-    """Write evaluation.json, report.html and table.md into the plan's folder, of what is in it."""
-    assert todo.folder is not None, "a report needs a folder"
-    with atomic_path(todo.folder / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    about = {"commit": todo.commit or "unknown", "torch": torch.__version__, "processor": platform.machine()}
-    clips = [
-        ShownClip(**fields | {"picture": path.with_suffix(".webp")})
-        for path in sorted((todo.folder / "clips").glob("*.json"))
-        for fields in [json.loads(path.read_text(encoding="utf-8"))]
-    ]
-    with atomic_path(todo.folder / "report.html") as temporary:
-        page = to_html(f"What {engine.manifest.name} can do", about, facts, clips)
-        temporary.write_text(page, encoding="utf-8")
-    with atomic_path(todo.folder / "table.md") as temporary:
-        command = command_of(todo, engine.manifest.name)
-        table = f"{to_markdown(facts)}\n\n`{command}`, commit {about['commit']}\n"
-        temporary.write_text(table, encoding="utf-8")
 
 
 def _measure(
@@ -428,7 +410,7 @@ def surprise_of(engine: NativeEngine, frames: Frames, prompt: str, seed: int) ->
     return surprise(engine.transformer, latent, text, engine.manifest.prediction, seed=seed)
 
 
-def _saved(todo: EvaluationPlan, name: str) -> dict[str, Any] | None:
+def saved_part(todo: EvaluationPlan, name: str) -> dict[str, Any] | None:
     """Return a part that was measured before, of the same weights and plan."""
     path = None if todo.folder is None else todo.folder / "parts" / f"{name}.json"
     if path is None or not path.exists():

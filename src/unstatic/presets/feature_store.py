@@ -1,6 +1,9 @@
 """I3D features of the clips of an evaluation, kept beside its parts: what FVD is computed from."""
 
+import hashlib
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +64,7 @@ class FeatureStore:
     def add(self, suite: str, column: str, frames: Frames) -> None:
         """Look at one clip, if its suite is compared."""
         if suite in COMPARED:
-            self.features.setdefault(suite, {}).setdefault(column, []).append(self.network(frames))
+            self.features.setdefault(suite, {}).setdefault(column, []).append(self._look(suite, frames))
 
     def has(self, suite: str) -> bool:
         """Return whether the features of a suite are there, or are not needed; reads them from disk."""
@@ -84,6 +87,7 @@ class FeatureStore:
                 temporary,
                 {"key": self.key},
             )
+        shutil.rmtree(path.with_suffix(""), ignore_errors=True)
 
     def measure(self) -> DistributionTable:
         """Compare every column with the real renders, over all suites together.
@@ -103,6 +107,22 @@ class FeatureStore:
                 for name, made in sorted(whole.items(), key=lambda each: each[0] != OTHERS)
             }
         )
+
+    def _look(self, suite: str, frames: Frames) -> Vector:
+        """Return the features of a clip; those of a suite that was interrupted are on disk."""
+        whole = self._path(suite)
+        if whole is None:
+            return self.network(frames)
+        clip = hashlib.blake2b(f"{self.key} {frames.shape} ".encode() + frames.tobytes(), digest_size=16)
+        path = whole.with_suffix("") / f"{clip.hexdigest()}.npy"
+        with suppress(FileNotFoundError):
+            return np.load(path)
+        vector = self.network(frames)
+        with suppress(FileNotFoundError):  # another process has done the suite meanwhile
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_path(path) as temporary, temporary.open("wb") as file:
+                np.save(file, vector)
+        return vector
 
     def _path(self, suite: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{suite}-features.safetensors"
