@@ -24,7 +24,7 @@ import os
 import shutil
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -41,7 +41,7 @@ import torch  # noqa: E402
 from jaxtyping import Float  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from unstatic.core.config import override  # noqa: E402
+from unstatic.core.config import override, to_dict  # noqa: E402
 from unstatic.core.device import compute_dtype, pick_device  # noqa: E402
 from unstatic.core.errors import InputError  # noqa: E402
 from unstatic.core.files import atomic_path  # noqa: E402
@@ -99,8 +99,9 @@ def make_latents(
 
     Raises InputError if there are latents of another one.
     """
+    about = origin_of(chosen, name)
     if folder.is_dir() and any(folder.glob("latents-*.safetensors")):
-        check_encoder(open_shards(folder, "latents"), name)
+        check_origin(open_shards(folder, "latents"), about)
     device = pick_device()
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
     text_encoder = load_text_encoder(chosen.diffusion.text_encoder, device=device)
@@ -117,7 +118,7 @@ def make_latents(
             samples = jobs.popleft().result()
             arrays = encode_samples(samples, autoencoder, text_encoder, chosen, number, device)
             lines = [each.spec.to_json() for each in samples]
-            write_shard(folder, "latents", number, arrays, lines, about={"encoder": name})
+            write_shard(folder, "latents", number, arrays, lines, about=about)
             frames += sum(len(each.trajectory.positions) for each in samples)
             rate = frames / (time.monotonic() - began_s)
             print(f"shard {number}, {shard_size(chosen.world, number)}: {rate:.0f} frames/s", flush=True)
@@ -125,11 +126,23 @@ def make_latents(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def check_encoder(shards: Sequence[Shard], name: str | None = None) -> None:
-    """Raise InputError unless all latents are of one autoencoder, that called `name` if it is given."""
-    names = {shard.about.get("encoder") for shard in shards} | ({name} if name is not None else set())
-    if len(names) > 1:
-        raise InputError(f"{shards[0].path.parent} has latents of another autoencoder: take another folder")
+def origin_of(chosen: Preset, name: str) -> dict[str, str]:
+    """Return what must be the same of all latents of a folder: who encoded what, in whose words."""
+    settings = [chosen.seed, to_dict(replace(chosen.world, clips=0, seconds=0)), chosen.diffusion.captions]
+    return {
+        "encoder": name,
+        "text encoder": chosen.diffusion.text_encoder,
+        "clips": hashlib.sha256(json.dumps(settings).encode()).hexdigest()[:16],
+    }
+
+
+def check_origin(shards: Sequence[Shard], wanted: Mapping[str, str]) -> None:
+    """Raise InputError unless all latents are of one origin, which has what is `wanted`."""
+    first = shards[0].about
+    for shard in shards:
+        for what, said in (first | dict(wanted)).items():
+            if shard.about.get(what) != said:
+                raise InputError(f"{shard.path} is of another {what} ({said}): take another folder")
 
 
 @torch.inference_mode()
@@ -285,7 +298,7 @@ def train_base(chosen: Preset, folder: Path, seconds: float, start: str | None) 
     if start:
         grow_transformer(model, load_transformer(find_model(start).weights("transformer")))
     run = Run(model, settings.training, matrices=linear_weights(model, "blocks."), device=device)
-    batches = resident(folder, (*settings.windows, LONG), device, chosen.seed)
+    batches = resident(folder, (*settings.windows, LONG), device, chosen)
     step = DiffusionStep(
         model=model, config=settings.step, empty_text=no_text(chosen, device), progress=run.progress
     )
@@ -302,7 +315,7 @@ def train_few(chosen: Preset, folder: Path, seconds: float) -> None:
     grow_transformer(student, teacher)
     teacher = teacher.to(device, compute_dtype(device)).eval()
     run = Run(student, settings.training, matrices=linear_weights(student, "blocks."), device=device)
-    batches = resident(folder, (*settings.windows, replace(LONG, batch_size=48)), device, chosen.seed)
+    batches = resident(folder, (*settings.windows, replace(LONG, batch_size=48)), device, chosen)
     plain = DiffusionStep(
         model=student, config=chosen.diffusion.step, empty_text=no_text(chosen, device), progress=run.progress
     )
@@ -310,11 +323,13 @@ def train_few(chosen: Preset, folder: Path, seconds: float) -> None:
     fit_for(run, step, batches, folder / "few", seconds, partial(write, folder / "model", run))
 
 
-def resident(folder: Path, windows: tuple[Window, ...], device: torch.device, seed: int) -> ResidentBatches:
-    """Load all latents into the memory of the device."""
+def resident(
+    folder: Path, windows: tuple[Window, ...], device: torch.device, chosen: Preset
+) -> ResidentBatches:
+    """Load all latents into the memory of the device. Raises InputError if they are not of one origin."""
     shards = open_shards(folder / "latents", "latents")
-    check_encoder(shards)
-    return ResidentBatches(shards, windows, device, seed)
+    check_origin(shards, {"text encoder": chosen.diffusion.text_encoder})
+    return ResidentBatches(shards, windows, device, chosen.seed)
 
 
 def no_text(chosen: Preset, device: torch.device) -> Float[Tensor, "s e"]:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from unstatic.media.read import read_picture, read_video
+from unstatic.world.clip import Clip, make_clip
 from unstatic.world.mix import MIXES
 from unstatic.world.spec import SceneSpec
 from unstatic.world.vocabulary import EVENT_VERBS
@@ -39,6 +40,31 @@ def test_clips_are_rendered_with_their_scenes(unstatic: Command, folder: Path):
         assert clip["caption"]
 
 
+@pytest.mark.slow
+def test_rendering_goes_on_where_it_was_stopped(
+    unstatic: Command, folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    rendered: list[int] = []
+
+    def stop(spec: SceneSpec, **options: str) -> Clip:
+        if len(rendered) == 1:
+            raise KeyboardInterrupt
+        rendered.append(spec.seed)
+        return make_clip(spec, **options)
+
+    with monkeypatch.context() as changed:
+        changed.setattr("unstatic.world.clip.make_clip", stop)
+        assert unstatic("world", "render", 2, "-o", "clips", *SMALL).code == 130
+    first = (folder / "clips/000000.mp4").stat().st_mtime_ns
+    assert len((folder / "clips/clips.jsonl").read_text().splitlines()) == 1
+    for count in (2, 2):
+        assert unstatic("world", "render", count, "-o", "clips", *SMALL).code == 0
+    assert len((folder / "clips/clips.jsonl").read_text().splitlines()) == 2
+    assert (folder / "clips/000000.mp4").stat().st_mtime_ns == first
+    other = unstatic("world", "render", 2, "-o", "clips", *SMALL[:-1], "bounce")
+    assert (other.code, "shows another scene: take another folder" in other.complaint) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "value", "fix"),
     [
@@ -57,6 +83,7 @@ def test_clips_are_rendered_with_their_scenes(unstatic: Command, folder: Path):
             "default, first-light, balanced, whole, taught, lively, toybox",
         ),
         (["sample", "--event", "fly"], "fly", "bounce"),
+        (["sample", "--device", "foo"], "'foo'", "choose one of"),
         (["sample", "-o", "sheet.gif"], "sheet.gif", ".png"),
         (["render", "0", "-o", "clips"], "N is 0", "between 1"),
         (["render", "1", "-o", "/proc/clips"], "/proc/clips", "another folder"),

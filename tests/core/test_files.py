@@ -6,6 +6,7 @@ import pytest
 from unstatic.core.errors import InputError
 from unstatic.core.files import (
     atomic_path,
+    clear_unfinished,
     ensure_writable,
     human_size,
     make_folders,
@@ -116,3 +117,17 @@ def test_what_is_no_json_object_is_said_with_the_fix(tmp_path: Path, text: str |
         read_object(path, "mend it")
     path.write_text('{"a": 1}')
     assert read_object(path, "mend it") == {"a": 1}
+
+
+def test_what_killed_writers_left_is_cleared_and_nothing_else(tmp_path: Path):
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    kept = ["clips-00000.safetensors", ".part", ".mine.part.txt", ".0123456789ab.parts", "0123456789ab.part"]
+    for name in kept:
+        (clips / name).touch()
+    with atomic_path(clips / "clips-00001.safetensors") as temporary:
+        temporary.touch()
+        name = temporary.name
+    (clips / name).touch()  # as if its process had been killed
+    clear_unfinished(tmp_path)
+    assert sorted(path.name for path in clips.iterdir()) == sorted([*kept, "clips-00001.safetensors"])

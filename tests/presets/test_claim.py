@@ -31,7 +31,7 @@ def test_every_preset_fits_itself(name: str, tmp_path: Path):
         (["world.mix=toybx"], r"no mix 'toybx': set world\.mix to one of .*toybox"),
         (["length.world.mix=x"], r"set length\.world\.mix"),
         (
-            ["world.frames=10", "autoencoder.views.frames=9"],
+            ["world.frames=10", "world.simulated=32", "autoencoder.views.frames=9"],
             r"diffusion\.windows are .* 17\s+frames.*frames=10",
         ),
         (["length.world.frames=16"], r"length\.windows are .*length\.world\.frames=16"),
@@ -136,3 +136,28 @@ def test_stages_that_are_added_to_a_finished_run_are_refused(tmp_path: Path):
     (tmp_path / "model" / "transformer.safetensors").touch()
     with pytest.raises(InputError, match="few_steps was null"):
         claim_folder(tiny(), tmp_path)
+
+
+def test_the_autoencoder_is_that_of_the_latents_even_when_its_files_are_gone(tmp_path: Path):
+    claim_folder(tiny(), tmp_path)
+    for name in ("clips", "autoencoder", "diffusion"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "autoencoder").rmdir()
+    with pytest.raises(InputError, match=r"autoencoder\.batch_size was 8, now 4"):
+        claim_folder(override(tiny(), ["autoencoder.batch_size=4"]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (["world.fps=0"], r"world\.fps=0 must be at least 1"),
+        (["length.world.fps=0"], r"length\.world\.fps=0 must be at least 1"),
+        (
+            ["length.world.frames=13", "length.world.simulated=0", "length.windows.0.latent_frames=4"],
+            r"length\.world\.frames=13 is too short for anything to happen: take 16 or more",
+        ),
+    ],
+)
+def test_clips_in_which_nothing_can_happen_are_refused(settings: list[str], said: str, tmp_path: Path):
+    with pytest.raises(InputError, match=said):
+        check_preset(override(tiny(), settings), tmp_path, torch.device("cpu"))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import train_nano_gpu as script
 
+from unstatic.core.config import override
 from unstatic.core.errors import InputError
 from unstatic.core.seeds import generator
 from unstatic.data.latents import Window
@@ -104,7 +105,7 @@ def test_it_trains_and_distills_for_as_long_as_it_may(
 
 @pytest.mark.slow
 def test_the_same_number_is_the_same_batch(folder: Path, chosen: Preset) -> None:
-    batches = script.resident(folder, chosen.diffusion.windows, script.pick_device("cpu"), 0)
+    batches = script.resident(folder, chosen.diffusion.windows, script.pick_device("cpu"), chosen)
     first, again = batches.at(3), batches.at(3)
     assert first.latent.equal(again.latent)
     assert first.text.equal(again.text)
@@ -116,8 +117,21 @@ def test_the_same_number_is_the_same_batch(folder: Path, chosen: Preset) -> None
 @pytest.mark.slow
 def test_latents_of_two_autoencoders_never_mix(folder: Path, chosen: Preset) -> None:
     autoencoder = TinyAutoencoder(chosen.autoencoder.model)
-    with pytest.raises(InputError, match="of another autoencoder"):
+    with pytest.raises(InputError, match="of another encoder"):
         script.make_latents(chosen, folder / "latents", autoencoder, 0, 1, name="another")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("setting", ["seed=7", "world.mix=whole", "diffusion.text_encoder=minilm"])
+def test_latents_of_other_clips_or_words_never_mix(folder: Path, chosen: Preset, setting: str) -> None:
+    shards = script.open_shards(folder / "latents", "latents")
+    other, name = override(chosen, [setting]), shards[0].about["encoder"]
+    script.check_origin(shards, script.origin_of(override(chosen, ["world.clips=99"]), name))
+    with pytest.raises(InputError, match="take another folder"):
+        script.check_origin(shards, script.origin_of(other, name))
+    if setting.startswith("diffusion"):
+        with pytest.raises(InputError, match="another text encoder"):
+            script.resident(folder, other.diffusion.windows, script.pick_device("cpu"), other)
 
 
 def test_parts_are_counted_from_0() -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from unstatic.world.animals import motions
 from unstatic.world.captions import STYLES, caption, captions
 from unstatic.world.captions_grammar import PLAIN_TRAVEL, camera_is_plain, others, pluralised
 from unstatic.world.mix import MIXES
-from unstatic.world.relations import relation_to_hero
+from unstatic.world.physics import simulate
+from unstatic.world.relations import relation_to_hero, seen_spec
 from unstatic.world.scenes import sample_scene
 from unstatic.world.spec import (
     ANIMALS,
@@ -261,7 +263,14 @@ def test_at_least_a_fifth_of_the_pieces_is_held_out():
 
 
 def test_training_captions_contain_no_held_out_piece(scenes):
-    texts = " | ".join(text for spec in scenes for text in captions(spec, 2, 2)).lower()
+    animals = [
+        a_scene(an_animal(kind, motion), event=motion, seed=seed)
+        for kind in ANIMALS
+        for motion in motions(kind)
+        for seed in range(8)
+    ]
+    texts = " | ".join(text for spec in (*scenes, *animals) for text in captions(spec, 2, 2)).lower()
+    assert "kick" in texts
     pieces = {form.lower() for table in all_tables() for piece in table.held_out for form in literal(piece)}
     found = [piece for piece in pieces if re.search(rf"\b{re.escape(piece)}\b", texts)]
     assert found == []
@@ -297,6 +306,36 @@ def test_a_relation_that_an_orbit_upsets_is_not_said():
         return relation_to_hero(spec, spec.objects[1])
 
     assert (with_amount(0.3), with_amount(1.2)) == ("right", "")
+
+
+def test_neither_relation_nor_light_is_said_after_two_turns_that_end_where_they_began():
+    camera = a_camera("orbit", "left", 4 * np.pi)
+    light = LightSpec(direction=(0.8, 0.0, 0.6), softness=0.05)
+    spec = a_scene(an_object(), an_object((1.5, 0.0, 0.4), role="extra"), camera=camera, light=light)
+    assert relation_to_hero(spec, spec.objects[1]) == ""
+    assert not any("lit from" in text.lower() for text in captions(spec, 0, 100))
+    assert any("lit from" in text.lower() for text in captions(a_scene(light=light), 0, 100))
+
+
+def test_a_side_of_a_pendulum_is_one_of_its_whole_swing():
+    string = PropSpec(kind="string", colour="grey", position=(0.0, 0.0, 2.0), half_extents=(0.01, 0.0, 0.0))
+    begins = an_object((-0.8, 0.0, 0.6))
+    for x, expected in ((0.7, ""), (2.6, "right"), (-2.6, "left")):
+        spec = a_scene(begins, an_object((x, 0.0, 0.4), role="extra"), event="pendulum", props=(string,))
+        assert relation_to_hero(spec, spec.objects[1]) == expected
+    resting = a_scene(begins, an_object((0.7, 0.0, 0.4), role="extra"))
+    assert relation_to_hero(resting, resting.objects[1]) == "right"
+
+
+@pytest.mark.parametrize("kind", ["zoom", "dolly", "orbit"])
+def test_what_hardly_comes_nearer_in_a_window_is_seen_by_a_still_camera(kind: str):
+    spec = sample_scene(3, frames=65, width=64, height=64, mix=replace(MIXES["default"], cameras={kind: 1.0}))
+    whole = simulate(spec)
+    assert spec.camera.kind == kind
+    assert seen_spec(spec, whole) == spec
+    short = seen_spec(spec, whole.window(30, 4))
+    assert short.camera.kind == ("orbit" if kind == "orbit" else "still")
+    assert replace(short, camera=spec.camera) == spec
 
 
 def test_things_outside_the_frame_are_not_mentioned():

@@ -1,6 +1,5 @@
 """`unstatic world`: look at, and write, clips of the physical world that nano learns."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from unstatic.core.shapes import Size
 if TYPE_CHECKING:
     from unstatic.world.clip import Clip
     from unstatic.world.mix import Mix
+    from unstatic.world.spec import SceneSpec
 
 app = typer.Typer(no_args_is_help=True, help="Look at, and write, clips of the world that nano learns.")
 
@@ -65,9 +65,9 @@ def sample(
 
     _check_range("clips", clips, 1, MAX_SHEET_CLIPS)
     _check_range("enlarge", enlarge, 1, MAX_ENLARGE)
-    made = _clips(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event), device)
-    path = output_path(output, "world", (".png",))
-    drawn = list(made)
+    scenes = _drawn(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event))
+    path, rays = output_path(output, "world", (".png",)), _rays(device)
+    drawn = [_rendered(spec, rays) for spec in scenes]
     captions = [_caption(clip) for clip in drawn]
     write_picture(path, contact_sheet([enlarged(clip.frames, enlarge) for clip in drawn], captions))
     report(path, {"clips": clips, "captions": captions}, as_json=as_json)
@@ -87,22 +87,26 @@ def render(
 ) -> None:
     """Write N clips with their captions and scenes into a folder.
 
-    Clips are mp4 files; clips.jsonl has a line for each, with its file, its caption and its whole scene.
+    Clips are mp4 files, named by their seeds; clips.jsonl has a line for each, with its file, its caption and
+    its whole scene. Stopped, the same command goes on; more clips of other seeds may come into the folder.
     """
-    from unstatic.core.files import atomic_path
+    from unstatic.core.names import alone_in
+    from unstatic.data.clip_index import open_index
     from unstatic.media.write import write_video
 
     _check_range("N", clips, 1, MAX_CLIPS)
-    made = _clips(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event), device)
+    seeds = range(seed, seed + clips)
+    drawn = _drawn(seeds, Size.parse(size), seconds, _mix(mix, event))
+    rays = _rays(device)
     make_folder(output)
-    lines: list[str] = []
-    for clip in made:
-        name = f"{clip.spec.seed:06d}.mp4"
-        write_video(output / name, clip.frames, fps=FPS)
-        scene = json.loads(clip.spec.to_json())
-        lines.append(json.dumps({"file": name, "caption": _caption(clip), "scene": scene}))
-    with atomic_path(output / "clips.jsonl") as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    with alone_in(output), open_index(output) as index:
+        for number, spec in zip(seeds, drawn, strict=True):
+            name = f"{number:06d}.mp4"
+            if index.has(name, spec.to_json()):
+                continue
+            clip = _rendered(spec, rays)
+            write_video(output / name, clip.frames, fps=FPS)
+            index.add(name, _caption(clip), spec.to_json())
     report(output, {"clips": clips}, as_json=as_json)
 
 
@@ -117,26 +121,41 @@ def _mix(name: str, event: str | None) -> "Mix":
     return MIXES[name] if event is None else replace(MIXES[name], events={event: 1.0})
 
 
-def _clips(seeds: range, size: Size, seconds: float, mix: "Mix", device: str | None) -> "Iterator[Clip]":
-    """Check everything now, then draw, simulate and render one clip after the other, with a bar on stderr."""
+def _drawn(seeds: range, size: Size, seconds: float, mix: "Mix") -> "Iterator[SceneSpec]":
+    """Check everything now, then draw one scene after the other, with a bar on stderr."""
     if not 0 < seconds <= MAX_SECONDS:
         raise InputError(f"seconds is {seconds:g}: take more than 0 and at most {MAX_SECONDS:g}")
     if size.width % 2 or size.height % 2 or max(size.width, size.height) > MAX_SIDE:
         raise InputError(f"size {size} must be even on both sides and at most {MAX_SIDE}x{MAX_SIDE}")
     _check_range("seed", seeds.start, 0, 2**63 - MAX_CLIPS)
-    return _rendered(seeds, size, round(seconds * FPS), mix, device or "cpu")
+    return _scenes(seeds, size, round(seconds * FPS), mix)
 
 
-def _rendered(seeds: range, size: Size, frames: int, mix: "Mix", device: str) -> "Iterator[Clip]":
+def _scenes(seeds: range, size: Size, frames: int, mix: "Mix") -> "Iterator[SceneSpec]":
     from unstatic.core.log import progress
-    from unstatic.world.clip import make_clip
-    from unstatic.world.scenes import sample_scene
+    from unstatic.world.scenes import sample_near
 
+    shape = {"width": size.width, "height": size.height}
     with progress("rendering", len(seeds)) as bar:
         for seed in seeds:
-            spec = sample_scene(seed, frames=frames, fps=FPS, width=size.width, height=size.height, mix=mix)
-            yield make_clip(spec, device=device)
+            yield sample_near(seed, frames=frames, fps=FPS, mix=mix, **shape).spec
             bar.advance()
+
+
+def _rays(device: str | None) -> str:
+    """Return what renders, as Warp names it. Raises InputError for what cannot."""
+    from unstatic.core.device import pick_device
+
+    picked = pick_device(device)
+    if picked.type not in ("cpu", "cuda"):
+        raise InputError(f"device {device!r} cannot render: take cpu or cuda")
+    return "cpu" if picked.type == "cpu" else f"cuda:{picked.index or 0}"
+
+
+def _rendered(spec: "SceneSpec", rays: str) -> "Clip":
+    from unstatic.world.clip import make_clip
+
+    return make_clip(spec, device=rays)
 
 
 def _caption(clip: "Clip") -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from unstatic.core.errors import InputError, UnstaticError
+
+UNFINISHED = re.compile(r"\.[0-9a-f]{12}\.part(\..*)?")
 
 
 class WriteError(UnstaticError):
@@ -92,8 +95,15 @@ def human_size(size_bytes: int) -> str:
     return f"{size / 1000:.1f} TB"
 
 
+def clear_unfinished(folder: Path) -> None:
+    """Delete what processes that were killed had begun to write in a folder; nobody may be writing there."""
+    for path in folder.rglob(".*.part*"):
+        if UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
+
+
 def _temporary(path: Path) -> Path:
-    # Hidden and short: the name of `path` may already be as long as the file system allows.
+    # See UNFINISHED. Hidden and short: the name of `path` may already be as long as the file system allows.
     return path.with_name(f".{secrets.token_hex(6)}.part{path.suffix}")
 
 

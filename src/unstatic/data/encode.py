@@ -118,5 +118,6 @@ def _check_same(shard: Shard, clips: Shard, name: str) -> None:
         raise InputError(f"{shard.path} shows other scenes than {clips.path}; choose an empty folder")
     if found != name:
         raise InputError(
-            f"{shard.path} was encoded by {json.dumps(found)}, not {json.dumps(name)}; choose an empty folder"
+            f"{shard.path} was encoded by {json.dumps(found)}, not {json.dumps(name)}:"
+            f" delete {shard.path.parent}, or choose an empty folder"
         )

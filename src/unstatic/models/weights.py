@@ -155,6 +155,13 @@ class _Undrawn(TorchFunctionMode):
         return func(*args, **named)
 
 
+def read_metadata(path: Path) -> Metadata:
+    """Read what weights say about themselves, without a tensor. Raises InputError as `load_model` does."""
+    file, *_ = find_files(path)
+    with _opened(file) as handle:
+        return _read_metadata(file, handle.metadata())
+
+
 def load_state(path: Path) -> tuple[Metadata, State]:
     """Read what weights say about themselves, and every tensor. Raises InputError as `load_model` does."""
     state: State = {}

@@ -5,6 +5,7 @@ how fast a stage learns until it is done; everything else stays as what lies in 
 """
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -122,14 +123,20 @@ def _check_networks(preset: Preset) -> None:
 
 def _check_worlds(preset: Preset) -> None:
     from unstatic.world.mix import MIXES
+    from unstatic.world.scenes import SHORTEST_CLIP_S
 
     rows, columns = (preset.compression.space * cells for cells in preset.diffusion.model.patch[1:])
     for name, world in _worlds(preset).items():
         if world.mix not in MIXES:
             raise InputError(f"there is no mix {world.mix!r}: set {name}.mix to one of {', '.join(MIXES)}")
-        for key in ("clips", "frames", "shard_clips", "samples"):
+        for key in ("clips", "frames", "fps", "shard_clips", "samples"):
             if getattr(world, key) < 1:
                 raise InputError(f"{name}.{key}={getattr(world, key)} must be at least 1")
+        if max(world.frames, world.simulated) < (least := math.ceil(SHORTEST_CLIP_S * world.fps)):
+            raise InputError(
+                f"{name}.frames={world.frames} is too short for anything to happen: take {least} or more,"
+                f" or windows of longer clips, {name}.simulated={least}"
+            )
         for place, size in enumerate(world.sizes):
             if size.width % columns or size.height % rows:
                 raise InputError(
@@ -213,7 +220,9 @@ def _may_change(key: str, folder: Path) -> bool:
     if key == "diffusion.compile":  # how fast a run is, not what it makes
         return True
     part, *rest = key.split(".")
-    if not _is_there(folder, BEGUN["world"] if part not in BEGUN else BEGUN[part]):
+    parts = [*BEGUN]
+    later = parts[parts.index(part) if part in parts else 0 :]  # what is made of what a part makes, too
+    if not any(_is_there(folder, BEGUN[each]) for each in later):
         return True
     if rest == ["training", "samples"] and any((folder / name / LENGTH).exists() for name in BEGUN[part]):
         return False  # a stage that takes a stretch of time has decided it, and keeps that

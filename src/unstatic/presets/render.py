@@ -1,6 +1,5 @@
 """First stage: render the clips of a preset into shards, with all cores."""
 
-import logging
 import os
 import time
 from collections import deque
@@ -28,10 +27,6 @@ if TYPE_CHECKING:
 Work = Callable[[int, int], "list[Sample] | None"]
 """Make the shard of a number with a seed: its samples, or None where it was written already."""
 
-log = logging.getLogger(__name__)
-
-# Where a seed shows nothing of the kind, the seed this much higher is asked, this many times.
-SEED_STRIDE, SPARE_SEEDS = 10_000_000, 5
 # Marks a folder whose rendering ended because its time was over.
 TIME_OVER = "time-over"
 
@@ -133,25 +128,18 @@ def shard_size(world: WorldRun, number: int) -> Size:
 def draw_clip(world: WorldRun, size: Size, seed: int) -> "Sample":
     """Draw the clip of a seed; if there is none, of another: a long run must not end for that."""
     from unstatic.world.mix import MIXES
-    from unstatic.world.scenes import SceneNotFoundError, sample_clip
+    from unstatic.world.relations import seen_spec
+    from unstatic.world.scenes import sample_near
 
-    attempt = 0
-    while True:
-        try:
-            sample = sample_clip(
-                seed + attempt * SEED_STRIDE,
-                frames=max(world.simulated, world.frames),
-                fps=world.fps,
-                width=size.width,
-                height=size.height,
-                mix=MIXES[world.mix],
-            )
-            first = numpy_generator("window", seed).integers(sample.spec.frames - world.frames + 1)
-            shown = sample.trajectory.window(int(first), world.frames)
-            opening = sample.trajectory.window(0, 1) if world.simulated else None
-            return sample._replace(trajectory=shown, opening=opening)
-        except SceneNotFoundError as error:
-            if attempt == SPARE_SEEDS:
-                raise
-            log.info("%s", error)
-            attempt += 1
+    sample = sample_near(
+        seed,
+        frames=max(world.simulated, world.frames),
+        fps=world.fps,
+        width=size.width,
+        height=size.height,
+        mix=MIXES[world.mix],
+    )
+    first = numpy_generator("window", seed).integers(sample.spec.frames - world.frames + 1)
+    shown = sample.trajectory.window(int(first), world.frames)
+    opening = sample.trajectory.window(0, 1) if world.simulated else None
+    return sample._replace(spec=seen_spec(sample.spec, shown), trajectory=shown, opening=opening)

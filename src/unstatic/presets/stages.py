@@ -25,6 +25,7 @@ from numpy import ndarray
 from torch import Tensor, nn
 
 from unstatic.core.device import compute_dtype, pick_device
+from unstatic.core.files import clear_unfinished
 from unstatic.core.log import progress
 from unstatic.core.memory import keep_freed_memory
 from unstatic.core.names import alone_in
@@ -41,7 +42,7 @@ from unstatic.models.manifest import Distilled, Manifest, find_model, write_mani
 from unstatic.models.text import TextEncoder, load_text_encoder
 from unstatic.models.tiny_autoencoder import TinyAutoencoder, TinyAutoencoderConfig
 from unstatic.models.transformer import TransformerConfig, VideoTransformer
-from unstatic.models.weights import is_saved, load_model, save_model
+from unstatic.models.weights import is_saved, load_model, read_metadata, save_model
 from unstatic.presets.claim import check_preset, claim_folder
 from unstatic.presets.fit import fit
 from unstatic.presets.preset import FewStepRun, LengthRun, Preset
@@ -79,6 +80,7 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     folder.mkdir(parents=True, exist_ok=True)
     with alone_in(folder):
         claim_folder(preset, folder)
+        clear_unfinished(folder)
         render_clips(preset.world, folder / "clips", seed=preset.seed, device=renderer(target))
         train_autoencoder(preset, folder, target)
         encode(preset, folder, target)
@@ -153,24 +155,25 @@ def example_videos(shards: Sequence[Shard]) -> Iterator[Float[Tensor, "1 3 t h w
 
 def encode(preset: Preset, folder: Path, device: torch.device) -> None:
     """Encode all clips with the finished autoencoder."""
-    name = f"{preset.name} autoencoder"
-    encode_with(
-        autoencoder_path(folder), folder / "clips", folder / "latents", preset.compression, device, name=name
-    )
+    weights = autoencoder_path(folder)
+    encode_with(weights, folder / "clips", folder / "latents", preset.compression, device, name=preset.name)
 
 
 def encode_with(
     weights: Path, clips: Path, latents: Path, compression: Compression, device: torch.device, *, name: str
 ) -> None:
-    """Encode a folder of clips with an autoencoder, under a `name` that tells it from others."""
-    autoencoder = load_autoencoder(weights)
+    """Encode a folder of clips with the autoencoder of the preset `name`.
+
+    Latents tell it from others by its digest: InputError is raised for those that another encoded.
+    """
+    autoencoder, said = load_autoencoder(weights), f"{name} autoencoder {read_metadata(weights).digest}"
     autoencoder = autoencoder.to(device, compute_dtype(device)).eval()
 
     def to_latent(video: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b c m y x"]:
         return autoencoder.encode(video.to(device, compute_dtype(device))).float()
 
     with progress("encoding", sum(len(shard) for shard in open_shards(clips, "clips"))) as bar:
-        encode_clips(clips, latents, to_latent, compression, name=name, progress=bar.advance)
+        encode_clips(clips, latents, to_latent, compression, name=said, progress=bar.advance)
 
 
 def encode_scenes(
@@ -248,8 +251,8 @@ def teach_length(
     """Teach FOLDER/student's transformer on windows of minutes and others, and write FOLDER/model's."""
     clips, latents = folder / "minutes" / "clips", folder / "minutes" / "latents"
     render_clips(settings.world, clips, seed=preset.seed + MINUTES_SEED, device=renderer(device))
-    name = f"{preset.name} autoencoder"
-    encode_with(autoencoder_path(folder), clips, latents, preset.compression, device, name=name)
+    weights = autoencoder_path(folder)
+    encode_with(weights, clips, latents, preset.compression, device, name=preset.name)
     student, teacher = (load_transformer(transformer_path(folder, "student")) for _ in range(2))
     shards = [*open_shards(latents, "latents"), *others]
     finished = fit_student(preset, settings, folder, "length", teacher, student, device, shards)

@@ -1,9 +1,9 @@
 """Which scenes are kept for evaluation, by construction: a training mix never shows them.
 
 Models are asked for what they have not seen: cubes and cylinders swap four colours (about 10% of the pairs of
-shape and colour), four pairs of material and event (5%), two pairs of shapes, a band of speeds; six pairs of
-animal and motion (8%). The rule belongs to the format: changing it makes old evaluations meaningless, so a
-new rule needs a new `FORMAT_VERSION`.
+shape and colour), four pairs of material and event (5%), two pairs of shapes alone in a scene, a band of
+speeds; six pairs of animal and motion (8%). The rule belongs to the format: changing it makes old evaluations
+meaningless, so a new rule needs a new `FORMAT_VERSION`.
 """
 
 import math

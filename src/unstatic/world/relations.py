@@ -1,18 +1,21 @@
 """Where things are from the camera's view: in front of, beside, in the frame at all."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float
 
 from unstatic.world.camera import UP, axes, camera_path
 from unstatic.world.geometry import half_extents, product
-from unstatic.world.spec import TRAVELLING_MOTIONS, ObjectSpec, PropSpec, SceneSpec
+from unstatic.world.spec import TRAVELLING_MOTIONS, ObjectSpec, PropSpec, SceneSpec, Trajectory, Vector
 
 Thing = ObjectSpec | PropSpec
 
 # A gap is plain when it exceeds this many times the two half widths together.
 PLAIN_GAP = 1.3
+WIDEST_TURN = 0.5  # radians of the camera's between two moments at which something must be plain
+LEAST_ENLARGED = 1.1  # times, for a camera to be seen to come nearer
 # Events in which the hero ends up somewhere else even if no direction is plain.
 TRAVELLING = ("roll", "slide", "collide", "ramp", "pass-behind", "ricochet", "shower", *TRAVELLING_MOTIONS)
 SHAPES_WITH_ASPECT = ("cube", "cylinder", "cone")
@@ -29,7 +32,10 @@ def relation_to_hero(spec: SceneSpec, thing: Thing) -> str:
     A relation is plain if it holds during the whole camera move and along the hero's way.
     """
     actor = hero(spec)
-    gap = product(level_views(spec), np.array(thing.position) - np.array(actor.position))
+    places = [actor.position, *_other_end(spec)]
+    gap = np.concatenate(
+        [product(level_views(spec), np.array(thing.position) - np.array(place)) for place in places]
+    )
     reach = PLAIN_GAP * (_half_width(thing) + _half_width(actor))
     moves_anywhere = spec.event in TRAVELLING and actor.direction == ""
     moves_sideways = moves_anywhere or actor.direction in ("left", "right")
@@ -55,18 +61,43 @@ def starts_in_frame(spec: SceneSpec, thing: Thing) -> bool:
     return depth > 0 and inside_x and abs(float(product(offset, own.up[0]))) < half_height
 
 
-def level_views(spec: SceneSpec) -> Float[np.ndarray, "3 2 3"]:
-    """Return level unit vectors to the right and away, at the start, middle and end of the camera's move."""
-    path = camera_path(spec.camera, np.tile(np.array(hero(spec).position), (3, 1)), fps=spec.fps)
+def level_views(spec: SceneSpec) -> Float[np.ndarray, "views 2 3"]:
+    """Return level unit vectors to the right and away, from the start to the end of the camera's move.
+
+    In between there is one for every half radian that it turns, at least that in the middle.
+    """
+    count = 3 + (math.ceil(spec.camera.amount / WIDEST_TURN) if spec.camera.kind in ("orbit", "pan") else 0)
+    path = camera_path(spec.camera, np.tile(np.array(hero(spec).position), (count, 1)), fps=spec.fps)
     right = axes(path.eyes, path.targets).right
     away = np.cross(UP, right)
     return np.stack([right, away], axis=1)
 
 
-def _side(gaps: Float[np.ndarray, "3"], *, positive: str, negative: str) -> str:
+def _side(gaps: Float[np.ndarray, "places"], *, positive: str, negative: str) -> str:
     if np.all(gaps > 0):
         return positive
     return negative if np.all(gaps < 0) else ""
+
+
+def _other_end(spec: SceneSpec) -> list[Vector]:
+    """Return where a pendulum's hero swings to from where it begins; nothing for other events."""
+    strings = [each for each in spec.props if each.kind == "string"] if spec.event == "pendulum" else []
+    (x, y, z) = hero(spec).position
+    return [(2 * each.position[0] - x, 2 * each.position[1] - y, z) for each in strings]
+
+
+def seen_spec(spec: SceneSpec, window: Trajectory) -> SceneSpec:
+    """Return a scene as a window of it shows it: what comes hardly nearer there is seen by a still camera.
+
+    A move of a minute may make things larger by a few hundredths in three seconds.
+    """
+    if spec.camera.kind not in ("zoom", "dolly"):
+        return spec
+    distances = np.linalg.norm(window.targets - window.eyes, axis=1)
+    scales = 1 / (distances * np.tan(window.fields_of_view / 2))
+    if max(scales[-1] / scales[0], scales[0] / scales[-1]) >= LEAST_ENLARGED:
+        return spec
+    return replace(spec, camera=replace(spec.camera, kind="still", sense="", amount=0.0))
 
 
 def _half_width(thing: Thing) -> float:

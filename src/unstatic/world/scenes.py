@@ -6,6 +6,7 @@ proposal of the same seed is drawn; the event stays, so that a mix keeps its pro
 """
 
 import dataclasses
+import logging
 import math
 from collections.abc import Callable
 from functools import partial
@@ -42,7 +43,11 @@ from unstatic.world.spec import (
 from unstatic.world.staging import Action, Brief, apparent_size, smallest_share, turned
 from unstatic.world.visibility import heights, in_view
 
+log = logging.getLogger(__name__)
+
 MOST_PROPOSALS = 400
+# Where a seed shows nothing of the kind, the seed this much higher is asked, this many times
+SEED_STRIDE, SPARE_SEEDS = 10_000_000, 5
 LYING_EVENTS = ("roll", "ramp", "collide", "pass-behind")
 VIEWS_OF_LYING = (0.6, 0.9)  # radians beside the view across the way
 SETTINGS = 12  # tries to find a floor, where it must have marks
@@ -122,6 +127,24 @@ def sample_scene(
     return sample_clip(seed, frames=frames, fps=fps, width=width, height=height, mix=mix).spec
 
 
+def sample_near(
+    seed: int, *, frames: int, fps: int = 16, width: int, height: int, mix: Mix = DEFAULT_MIX
+) -> Sample:
+    """Draw the scene of a seed; if there is none, that of another: a long run must not end for that.
+
+    Raises InputError as `sample_scene`, SceneNotFoundError if there is none of the spare seeds either.
+    """
+    for attempt in range(SPARE_SEEDS + 1):
+        try:
+            spare = seed + attempt * SEED_STRIDE
+            return sample_clip(spare, frames=frames, fps=fps, width=width, height=height, mix=mix)
+        except SceneNotFoundError as error:
+            if attempt == SPARE_SEEDS:
+                raise
+            log.info("%s", error)
+    raise AssertionError("the last seed returns or raises")
+
+
 def sample_clip(
     seed: int, *, frames: int, fps: int = 16, width: int, height: int, mix: Mix = DEFAULT_MIX
 ) -> Sample:
@@ -144,7 +167,11 @@ def sample_clip(
         if not flaw(spec, trajectory) and not (mix.legible and illegible(spec, trajectory)):
             return Sample(_with_directions(spec, trajectory), trajectory, proposal + 1)
     is_wide = smallest_share(event, outside.aspect) > WIDE_SHARE
-    fix = f"{width}x{height} is very wide, take a higher size" if is_wide else "loosen the mix"
+    fix = (
+        f"{width}x{height} is very wide, take a higher size"
+        if is_wide
+        else "take longer clips, another mix or another seed"
+    )
     raise SceneNotFoundError(f"no {event} found for seed {seed} in {MOST_PROPOSALS} draws: {fix}")
 
 
