@@ -54,7 +54,9 @@ def test_rendering_goes_on_where_it_was_stopped(
 
     with monkeypatch.context() as changed:
         changed.setattr("unstatic.world.clip.make_clip", stop)
-        assert unstatic("world", "render", 2, "-o", "clips", *SMALL).code == 130
+        stopped = unstatic("world", "render", 2, "-o", "clips", *SMALL)
+    told = "stopped; clips has the clips so far, and the same command goes on"
+    assert (stopped.code, told in stopped.complaint) == (130, True)
     first = (folder / "clips/000000.mp4").stat().st_mtime_ns
     assert len((folder / "clips/clips.jsonl").read_text().splitlines()) == 1
     for count in (2, 2):
@@ -73,7 +75,7 @@ def test_rendering_goes_on_where_it_was_stopped(
         (["sample", "--enlarge", "99"], "enlarge is 99", "between 1 and 8"),
         (["sample", "--seconds", "nan"], "seconds is nan", "at most 60"),
         (["sample", "--seconds", "0"], "seconds is 0", "at most 60"),
-        (["sample", "--seconds", "0.1"], "2 frames", "use at least"),
+        (["sample", "--seconds", "0.1"], "seconds is 0.1", "in less than 1"),
         (["sample", "--size", "31x32"], "31x32", "even"),
         (["sample", "--size", "5000x32"], "5000x32", "at most 2048"),
         (["sample", "--seed", "-1"], "seed is -1", "between 0"),

@@ -223,6 +223,7 @@ def test_a_storyboard_is_made_from_its_file(model: Model, films: Path):
     (films / "board.json").write_text(json.dumps({"seconds": 1.5, "cards": cards}))
     made = model.storyboard(films / "board.json", **QUICK)
     assert (made.frames.shape, made.fps) == ((24, 64, 64, 3), 16)
+    assert len(model.storyboard(films / "board.json", seconds=1.25, **QUICK).frames) == 20
     wide = {"cards": [{"at": 0, "prompt": "a ball"}, {"at": 0.5, "video": "b.mp4"}]}
     (films / "wide.json").write_text(json.dumps(wide))
     with pytest.warns(UserWarning, match=r"b\.mp4 has 24 frames a second"):

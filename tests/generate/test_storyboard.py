@@ -102,6 +102,13 @@ def test_the_prompt_of_the_request_counts_until_the_first_card(manifest: Manifes
         Request(prompt="a ball"), Storyboard(cards=(Card(at=1.0, prompt="a cube"),)), manifest
     )
     assert (asked.prompt, asked.seconds) == ("a ball", 5.0)
+    board = Storyboard(cards=(Card(at=0.0, prompt="a cube"),))
+    asked, said = on_board(Request(prompt="a ball"), board, manifest)
+    assert (asked.prompt, said) == (
+        "a cube",
+        ("the prompt counts for nothing: the card at 0 has one of its own",),
+    )
+    assert on_board(Request(prompt=""), board, manifest)[1] == ()
     with pytest.raises(InputError, match="the film begins without a prompt: put one on a card at 0"):
         on_board(Request(prompt=""), Storyboard(cards=(Card(at=1.0, prompt="a cube"),)), manifest)
 

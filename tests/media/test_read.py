@@ -59,6 +59,47 @@ def test_a_phone_held_sideways_is_turned(tmp_path: Path, degrees: int, corner: t
     assert brightest == corner
 
 
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((1, 0, 0, 1), lambda frame: frame),
+        ((-1, 0, 0, 1), lambda frame: frame[:, ::-1]),
+        ((1, 0, 0, -1), lambda frame: frame[::-1]),
+        ((-1, 0, 0, -1), lambda frame: frame[::-1, ::-1]),
+        ((0, 1, -1, 0), lambda frame: np.rot90(frame, -1)),
+        ((0, -1, 1, 0), lambda frame: np.rot90(frame)),
+        ((0, 1, 1, 0), lambda frame: np.swapaxes(frame, 0, 1)),
+        ((0, -1, -1, 0), lambda frame: np.rot90(np.swapaxes(frame, 0, 1), 2)),
+    ],
+)
+def test_a_mirrored_film_is_shown_as_players_do(
+    tmp_path: Path, matrix: tuple[int, ...], shown: Callable[[np.ndarray], np.ndarray]
+):
+    """A point (x, y) of a frame goes to (a x + c y, b x + d y), and then into view."""
+    path, frame = tmp_path / "film.mp4", np.zeros((32, 64, 3), np.uint8)
+    frame[:8, :16], frame[24:, 48:] = 255, 128
+    write_video(path, frame[None], fps=16)
+    plain, content = read_video(path).frames[0], bytearray(path.read_bytes())
+    place = content.index(b"tkhd") + 44
+    numbers = np.zeros((3, 3), ">i4")
+    numbers[:2, :2] = np.reshape(matrix, (2, 2)) * 65_536
+    numbers[2, 2] = 1 << 30
+    content[place : place + 36] = numbers.tobytes()
+    path.write_bytes(content)
+    np.testing.assert_array_equal(read_video(path).frames[0], shown(plain))
+
+
+def test_grey_pictures_in_16_bits_keep_their_shades_and_floats_are_refused(tmp_path: Path):
+    ramp = np.linspace(0, 65_535, 16).astype(np.uint16)[None].repeat(4, 0)
+    (tmp_path / "grey.pgm").write_bytes(b"P5\n16 4\n65535\n" + ramp.astype(">u2").tobytes())
+    Image.fromarray(ramp).save(tmp_path / "grey.png")
+    for name in ("grey.pgm", "grey.png"):
+        np.testing.assert_array_equal(read_picture(tmp_path / name)[0, 0, :, 0], ramp[0] >> 8)
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "grey.tif")
+    with pytest.raises(InputError, match="floating-point numbers"):
+        read_picture(tmp_path / "grey.tif")
+
+
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.9, 0.99])
 def test_a_truncated_video_is_refused(clip: Path, share: float):
     data = clip.read_bytes()

@@ -192,16 +192,30 @@ def test_layers_that_see_pictures_are_changed_too(layout: int, tmp_path: Path) -
         fuse(transformer(), read_lora(tmp_path / "seen.safetensors"))
 
 
+QUERY = "blocks.0.self_attn.q"
+
+
+def pair(down: Tensor, up: Tensor) -> dict[str, Tensor]:
+    return {f"{QUERY}.lora_A.weight": down, f"{QUERY}.lora_B.weight": up}
+
+
 def test_files_that_are_no_loras_are_refused(tmp_path: Path) -> None:
     file = tmp_path / "other.safetensors"
     wrong: dict[str, dict[str, Tensor]] = {
         "which no Wan model has": {"lora_unet_double_blocks_0_img.lora_up.weight": torch.zeros(2, 2)},
         "which is no part of a LoRA": {"blocks.0.self_attn.q.weight": torch.zeros(2, 2)},
         "has one half of what changes": {"blocks.0.self_attn.q.lora_A.weight": torch.zeros(2, 24)},
+        "has no matrices for": pair(torch.zeros(0, 24), torch.zeros(24, 0)),
+        "has no matrices for ": pair(torch.zeros(24), torch.zeros(24)),
+        "is damaged": pair(torch.zeros(2, 24), torch.zeros(24, 2)) | {f"{QUERY}.alpha": torch.ones(3)},
     }
     for said, state in wrong.items():
         save_file(state, file)
         with pytest.raises(InputError, match=said):
+            read_lora(file)
+    for about in ("no JSON", "[]", '{"lora_alpha": "much", "r": 2}'):
+        save_file(pair(torch.zeros(2, 24), torch.zeros(24, 2)), file, {"lora_adapter_metadata": about})
+        with pytest.raises(InputError, match="is damaged"):
             read_lora(file)
     file.write_bytes(b"no")
     with pytest.raises(InputError, match="not a whole safetensors file"):

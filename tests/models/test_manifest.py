@@ -11,6 +11,7 @@ from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 from unstatic.models import manifest
 from unstatic.models.manifest import (
+    InstalledModel,
     Window,
     find_model,
     installed_folders,
@@ -164,3 +165,9 @@ def test_the_size_on_disk_counts_every_file_of_weights(tiny_model: Path):
 def test_a_model_that_can_be_pulled_says_how():
     with pytest.raises(InputError, match=r"not here yet: fetch it with `unstatic models pull wan2\.1-1\.3b`"):
         find_model("wan2.1-1.3b")
+
+
+def test_a_weight_that_links_to_nothing_is_left_to_loading(tmp_path: Path):
+    (tmp_path / "autoencoder.safetensors").symlink_to(tmp_path / "unplugged" / "autoencoder.safetensors")
+    model = InstalledModel(tmp_path, find_model("nano").manifest)
+    assert (len(model.digest()), model.size_bytes()) == (16, 0)

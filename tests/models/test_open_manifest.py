@@ -76,6 +76,15 @@ def test_a_shift_that_somebody_chose_is_taken(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, {"boundary_ratio": 0.875}, transformer, AUTOENCODER)
     (folder / "scheduler" / "scheduler_config.json").write_text('{"flow_shift": 7.0}')
     assert manifest_of(folder).defaults.shift == 7.0
+    (folder / "scheduler" / "scheduler_config.json").write_text('{"flow_shift": "high"}')
+    with pytest.raises(InputError, match="has the shift 'high': pull the model again"):
+        manifest_of(folder)
+
+
+def test_a_config_of_other_kinds_is_refused(tmp_path: Path) -> None:
+    transformer = TRANSFORMER | {"num_attention_heads": "many"}
+    with pytest.raises(InputError, match=r"are not those of Wan: .*'many'"):
+        manifest_of(folder_of(tmp_path, {"boundary_ratio": 0.875}, transformer, AUTOENCODER))
 
 
 @pytest.mark.parametrize(

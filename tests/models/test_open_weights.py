@@ -120,6 +120,10 @@ def test_a_file_that_is_missing_or_lies_elsewhere_is_refused(folder: Path, tmp_p
     (part / INDEX).write_text(json.dumps(elsewhere))
     with pytest.raises(InputError, match=r"outside\.safetensors is missing"):
         weight_files(part)
+    for wrong in (None, [], {"patch_embedding.weight": 3}):
+        (part / INDEX).write_text(json.dumps({"weight_map": wrong}))
+        with pytest.raises(InputError, match="names no files: pull the model again"):
+            weight_files(part)
     (part / INDEX).write_text(json.dumps(index))
     (part / "model-00002-of-00002.safetensors").unlink()
     with pytest.raises(InputError, match=r"model-00002-of-00002\.safetensors is missing: pull"):

@@ -12,7 +12,7 @@ from fake_hub import REVISION, FakeHub, serving
 from unstatic.core.errors import InputError, UnstaticError
 from unstatic.models import pull
 from unstatic.models.manifest import find_model, installed_folders
-from unstatic.models.pull import OFFERS, RECORD, Parcel, check_name, fetch, find_offer, inspect
+from unstatic.models.pull import OFFERS, RECORD, Parcel, check_name, check_place, fetch, find_offer, inspect
 
 REPOSITORY = "someone/tiny-wan"
 
@@ -198,3 +198,14 @@ def test_a_licence_that_is_called_other_is_named() -> None:
     assert pull._licence(card) == "ltx https://example.org/ltx"
     assert pull._licence({"license": "mit"}) == "mit"
     assert pull._licence({}) == "not stated"
+
+
+def test_the_address_of_a_hub_has_its_scheme() -> None:
+    with pytest.raises(InputError, match="write http://localhost:8080"):
+        inspect(REPOSITORY, endpoint="localhost:8080")
+
+
+def test_a_place_where_nothing_can_be_is_refused_before_anything_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="set UNSTATIC_MODELS to another place"):
+        check_place(tmp_path / "file" / "models")

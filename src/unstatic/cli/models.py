@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from unstatic.cli.output import warn
+from unstatic.cli.output import StoppedError, warn
 from unstatic.core.errors import InputError
 from unstatic.core.files import human_size
 
@@ -99,17 +99,21 @@ def pull_model(
     """
     from unstatic.core.folders import models_folder
     from unstatic.core.log import progress
-    from unstatic.models.pull import check_name, fetch, find_offer, inspect
+    from unstatic.models.pull import check_name, check_place, fetch, find_offer, inspect
 
     offer = find_offer(name)
     target = models_folder() / check_name(called or offer.name)
+    check_place(target.parent)
     parcel = inspect(offer.repository, revision=revision, endpoint=endpoint)
     size = human_size(parcel.size_bytes)
     warn(f"{parcel.repository} at {parcel.revision[:12]}: {size}, licence {parcel.licence}")
     if not accept:
         ask_for_consent(parcel.licence)
     with progress(f"{target.name}, MB", round(parcel.size_bytes / 1e6)) as bar:
-        fetch(parcel, target, advance=Megabytes(bar))
+        try:
+            fetch(parcel, target, advance=Megabytes(bar))
+        except KeyboardInterrupt:
+            raise StoppedError("stopped; the same command goes on where it was") from None
     typer.echo(target.name)
 
 

@@ -1,6 +1,7 @@
 """`unstatic world`: look at, and write, clips of the physical world that nano learns."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstatic.cli.options import AsJson, Device, number, whole
-from unstatic.cli.output import make_folder, output_path, report
+from unstatic.cli.output import StoppedError, make_folder, output_path, report
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 
@@ -99,7 +100,7 @@ def render(
     drawn = _drawn(seeds, Size.parse(size), seconds, _mix(mix, event))
     rays = _rays(device)
     make_folder(output)
-    with alone_in(output), open_index(output) as index:
+    with alone_in(output), open_index(output) as index, _stopping(output):
         for number, spec in zip(seeds, drawn, strict=True):
             name = f"{number:06d}.mp4"
             if index.has(name, spec.to_json()):
@@ -108,6 +109,15 @@ def render(
             write_video(output / name, clip.frames, fps=FPS)
             index.add(name, _caption(clip), spec.to_json())
     report(output, {"clips": clips}, as_json=as_json)
+
+
+@contextmanager
+def _stopping(folder: Path) -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        said = f"stopped; {folder} has the clips so far, and the same command goes on"
+        raise StoppedError(said) from None
 
 
 def _mix(name: str, event: str | None) -> "Mix":
@@ -123,8 +133,12 @@ def _mix(name: str, event: str | None) -> "Mix":
 
 def _drawn(seeds: range, size: Size, seconds: float, mix: "Mix") -> "Iterator[SceneSpec]":
     """Check everything now, then draw one scene after the other, with a bar on stderr."""
+    from unstatic.world.scenes import SHORTEST_CLIP_S
+
     if not 0 < seconds <= MAX_SECONDS:
         raise InputError(f"seconds is {seconds:g}: take more than 0 and at most {MAX_SECONDS:g}")
+    if round(seconds * FPS) < SHORTEST_CLIP_S * FPS:
+        raise InputError(f"seconds is {seconds:g}: nothing happens in less than {SHORTEST_CLIP_S:g}")
     if size.width % 2 or size.height % 2 or max(size.width, size.height) > MAX_SIDE:
         raise InputError(f"size {size} must be even on both sides and at most {MAX_SIDE}x{MAX_SIDE}")
     _check_range("seed", seeds.start, 0, 2**63 - MAX_CLIPS)

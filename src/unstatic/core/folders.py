@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from unstatic.core.errors import InputError
+
 VARIABLE, MODELS_VARIABLE = "UNSTATIC_CACHE", "UNSTATIC_MODELS"
 
 
@@ -12,9 +14,9 @@ def cache_folder() -> Path:
     UNSTATIC_CACHE names it; without that it is "unstatic" in XDG_CACHE_HOME, or in ~/.cache.
     """
     if named := os.environ.get(VARIABLE):
-        return Path(named).expanduser()
+        return _at_home(Path(named))
     parent = os.environ.get("XDG_CACHE_HOME")
-    return (Path(parent) if parent else Path.home() / ".cache") / "unstatic"
+    return (Path(parent) if parent else _at_home(Path("~/.cache"))) / "unstatic"
 
 
 def models_folder() -> Path:
@@ -23,7 +25,7 @@ def models_folder() -> Path:
     UNSTATIC_MODELS names it; without that it is "unstatic/models" in XDG_DATA_HOME, or in ~/.local/share.
     """
     if named := os.environ.get(MODELS_VARIABLE):
-        return Path(named).expanduser()
+        return _at_home(Path(named))
     return _data_folder() / "models"
 
 
@@ -34,4 +36,13 @@ def server_folder() -> Path:
 
 def _data_folder() -> Path:
     parent = os.environ.get("XDG_DATA_HOME")
-    return (Path(parent) if parent else Path.home() / ".local" / "share") / "unstatic"
+    return (Path(parent) if parent else _at_home(Path("~/.local/share"))) / "unstatic"
+
+
+def _at_home(path: Path) -> Path:
+    """Put a folder for "~". Raises InputError for a user who has none."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        fix = f"set HOME, or {MODELS_VARIABLE}, {VARIABLE} and UNSTATIC_SERVE_DATA"
+        raise InputError(f"there is no home folder for {path}: {fix}") from None

@@ -211,9 +211,18 @@ class Model:
         task = partial(edit.recut, before=before, after=after)
         return self.make(self.plan_edit(task, video, prompt=prompt, keep=Span(*keep), **options))
 
-    def storyboard(self, board: Path | str, *, prompt: str = "", **options: Unpack[EditOptions]) -> Video:
-        """Make what the cards of a file say (`unstatic.generate.storyboard`)."""
-        asked, said = on_board(_request(prompt, options), read_storyboard(Path(board)), self.manifest)
+    def storyboard(
+        self,
+        board: Path | str,
+        *,
+        prompt: str = "",
+        seconds: float | int | None = None,
+        **options: Unpack[EditOptions],
+    ) -> Video:
+        """Make what the cards of a file say (`unstatic.generate.storyboard`), in `seconds` if given."""
+        cards = read_storyboard(Path(board))
+        cards = cards if seconds is None else replace(cards, seconds=seconds)
+        asked, said = on_board(_request(prompt, options), cards, self.manifest)
         return self.make(self._plan_saying(asked, said))
 
     def stream(

@@ -51,8 +51,8 @@ def recut(
     after: float | int = 0,
 ) -> Request:
     """Make `before` and `after` seconds on the sides of a video, a span of a longer one perhaps."""
-    lead = new_frames(before, manifest) if before else 0
-    tail = new_frames(after, manifest) if after else 0
+    lead = new_frames(before, manifest, called="before") if before else 0
+    tail = new_frames(after, manifest, called="after") if after else 0
     footage = Footage(first=lead, frames=video)
     return _lasting(request, lead + len(video) + tail, manifest, footage)
 
@@ -148,11 +148,11 @@ def repaint(
     return replace(remix(request, video, manifest, strength=strength), mask=mask)
 
 
-def new_frames(seconds: float | int, manifest: Manifest) -> int:
+def new_frames(seconds: float | int, manifest: Manifest, *, called: str = "seconds") -> int:
     """Return how many frames make `seconds`, which must be at least one."""
     frames = round(seconds * manifest.fps) if seconds > 0 and math.isfinite(seconds) else 0
     if frames < 1:
-        raise InputError(f"seconds is {seconds:g}: there must be at least one new frame")
+        raise InputError(f"{called} is {seconds:g}: there must be at least one new frame")
     return frames
 
 

@@ -278,6 +278,8 @@ def on_board(
         for number, source in sources.items()
         for warning in source.warnings
     ]
+    if request.prompt.strip() and opening.at == 0 and opening.prompt is not None:
+        said.append("the prompt counts for nothing: the card at 0 has one of its own")
     return asked, (*said, *cut_warnings(pictures, size))
 
 

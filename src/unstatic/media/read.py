@@ -248,8 +248,17 @@ def _is_whole(path: Path) -> bool:
 
 
 def upright(pixels: UInt8[np.ndarray, "_ _ 3"], frame: av.VideoFrame) -> UInt8[np.ndarray, "h w 3"]:
-    """Return the pixels of a frame turned as it says."""
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))
+    """Return the pixels of a frame turned, and mirrored, as its display matrix says.
+
+    The matrix takes places of pixels to places on the screen; its rotation alone tells nothing of mirrors.
+    """
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return pixels
+    a, b, _, c, d = (int(each) for each in np.frombuffer(bytes(matrix), "<i4")[:5])
+    if a * d < b * c:
+        pixels, a, b = pixels[:, ::-1], -a, -b
+    return np.ascontiguousarray(np.rot90(pixels, -round(math.degrees(math.atan2(b, a)) / 90)))
 
 
 def read_picture(path: Path, *, formats: tuple[str, ...] | None = None) -> UInt8[np.ndarray, "1 h w 3"]:
@@ -277,6 +286,10 @@ def _opaque(image: Image.Image) -> Image.Image:
     turned = ImageOps.exif_transpose(image)
     if turned.mode.startswith("I;16"):  # grey in 16 bits, which Pillow would clip instead of scale
         turned = Image.fromarray((np.asarray(turned) >> 8).astype(np.uint8))
+    elif turned.mode == "I":  # the same, as it comes from a PGM
+        turned = Image.fromarray((np.asarray(turned) >> 8).clip(0, 255).astype(np.uint8))
+    elif turned.mode == "F":
+        raise ValueError("its pixels are floating-point numbers, of which nobody knows what is white")
     turned = in_srgb(turned)
     if not turned.has_transparency_data:
         return turned.convert("RGB")
@@ -322,6 +335,6 @@ def _restrict(stream: VideoStream, path: Path) -> None:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, InvalidDataError | EOFError):
-        return "it is damaged or not whole, give another file"
+        return "it is damaged or not whole"
     text = error.strerror if isinstance(error, FFmpegError | OSError) else None
     return " ".join((text or str(error)).split())

@@ -130,11 +130,19 @@ def read_lora(path: Path) -> Lora:
             raise InputError(f"{path} holds {name!r}, which is no part of a LoRA: use a LoRA of a Wan model")
         layer, leaf = _layer(match[1] or match[4], path), match[2] or match[5]
         found.setdefault(layer, {})[f"{leaf}.bias" if match[3] == "bias" else leaf] = tensor
-    alpha = _stated_alpha(path)
-    changes = {layer: _change(parts, alpha) for layer, parts in found.items()}
+    try:
+        alpha = _stated_alpha(path)
+        changes = {layer: _change(parts, alpha) for layer, parts in found.items()}
+    except (ValueError, TypeError, AttributeError, RuntimeError) as wrong:
+        if isinstance(wrong, InputError):
+            raise
+        raise InputError(f"{path} is damaged ({' '.join(str(wrong).split())}): download it again") from None
     for layer, change in changes.items():
         if (change.down is None) != (change.up is None):
             raise InputError(f"{path} has one half of what changes {layer!r}: download it again")
+        halves = [each for each in (change.down, change.up) if each is not None]
+        if any(each.ndim < 2 or not each.numel() for each in halves):
+            raise InputError(f"{path} has no matrices for {layer!r}: download it again")
     return Lora(name=path.stem, path=path, changes=changes)
 
 

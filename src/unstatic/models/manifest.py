@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -183,7 +184,8 @@ class InstalledModel:
         """Return sixteen hex digits that change with any weight and with the manifest."""
         found = hashlib.sha256()
         about = [path for name in (MANIFEST_NAME, INDEX_NAME) if (path := self.folder / name).is_file()]
-        for path in sorted([*about, *self.folder.rglob("*.safetensors")]):
+        weights = [path for path in self.folder.rglob("*.safetensors") if path.is_file()]
+        for path in sorted([*about, *weights]):
             with path.open("rb") as file:
                 while piece := file.read(1 << 24):
                     found.update(piece)
@@ -215,7 +217,9 @@ def installed_folders() -> list[Path]:
     """
     shipped = sorted(path.parent for path in EMBEDDED_MODELS.glob(f"*/{MANIFEST_NAME}"))
     names = {MANIFEST_NAME, INDEX_NAME}
-    pulled = {path.parent for name in names for path in models_folder().glob(f"[!.]*/{name}")}
+    pulled = set[Path]()
+    with suppress(InputError):  # without a home folder there are none
+        pulled = {path.parent for name in names for path in models_folder().glob(f"[!.]*/{name}")}
     return [*shipped, *sorted(each for each in pulled if each.name not in {one.name for one in shipped})]
 
 

@@ -102,6 +102,14 @@ def published(shape: Shape) -> Published:
     return SMALL if shape.width < 5120 else LARGE
 
 
+def _shift(said: Any, folder: Path) -> float:
+    """Read a schedule's shift. Raises InputError for what is no number."""
+    try:
+        return float(said)
+    except (TypeError, ValueError):
+        raise InputError(f"the scheduler in {folder} has the shift {said!r}: pull the model again") from None
+
+
 def manifest_of(folder: Path) -> Manifest:
     """Say what the open weights in a folder of diffusers' layout can do, from its config files alone.
 
@@ -116,8 +124,8 @@ def manifest_of(folder: Path) -> Manifest:
     transformer, autoencoder = read_config(folder / "transformer"), read_config(folder / "vae")
     try:
         shape = Shape(
-            width=transformer["num_attention_heads"] * transformer["attention_head_dim"],
-            channels=transformer["out_channels"],
+            width=int(transformer["num_attention_heads"]) * int(transformer["attention_head_dim"]),
+            channels=int(transformer["out_channels"]),
             pair=index.get("boundary_ratio") is not None,
             given=given_to(
                 beside=transformer["in_channels"] > transformer["out_channels"],
@@ -129,18 +137,19 @@ def manifest_of(folder: Path) -> Manifest:
             time=2 ** sum(autoencoder["temperal_downsample"]),
             space=2 ** len(autoencoder["temperal_downsample"]) * (autoencoder.get("patch_size") or 1),
         )
-    except (KeyError, TypeError) as wrong:
-        raise InputError(f"the config files in {folder} are not those of Wan: {wrong} is missing") from None
+    except (KeyError, TypeError, ValueError) as wrong:
+        what = f"{wrong} is missing" if isinstance(wrong, KeyError) else f"{wrong}"
+        raise InputError(f"the config files in {folder} are not those of Wan: {what}") from None
     scheduler = read_json(folder / "scheduler" / "scheduler_config.json")
     causal = {"_class_name": CAUSAL[0]} if pipeline in STUDENTS else {}
     licence, streaming = licence_of(folder), streaming_of(transformer | causal)
     if streaming is not None:
         check_student(shape, folder)
         taught = scheduler if scheduler.get("_class_name") == STUDENTS_SCHEDULER else {}
-        student = replace(STUDENT, shift=float(taught.get("shift", STUDENT.shift)))
+        student = replace(STUDENT, shift=_shift(taught.get("shift", STUDENT.shift), folder))
         return make_student(folder.name, student, compression, streaming, licence)
     known = replace(published(shape), boundary=index.get("boundary_ratio"))
-    said = float(scheduler.get("flow_shift") or scheduler.get("shift") or PLACEHOLDER_SHIFT)
+    said = _shift(scheduler.get("flow_shift") or scheduler.get("shift") or PLACEHOLDER_SHIFT, folder)
     if said != PLACEHOLDER_SHIFT:  # who tuned a model says how it is sampled
         known = replace(known, shift=said, small_shift=None)
     # With `expand_timesteps` it is told a level for every frame: some may be clean

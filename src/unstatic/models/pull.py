@@ -28,7 +28,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from unstatic.core.errors import InputError, UnstaticError
-from unstatic.core.files import human_size
+from unstatic.core.files import ensure_writable, human_size
 from unstatic.models.bridged import FAMILIES
 from unstatic.models.manifest import EMBEDDED_MODELS, INDEX_NAME
 from unstatic.models.open_manifest import PIPELINES, RECORD, read_json
@@ -151,6 +151,8 @@ def inspect(repository: str, *, revision: str | None = None, endpoint: str | Non
     Raises InputError for a repository or revision that is not there or not open, and for one of another
     family; UnstaticError when the server cannot be reached.
     """
+    if endpoint is not None and not endpoint.startswith(("http://", "https://")):
+        raise InputError(f"{endpoint!r} is no address of a hub: write http://{endpoint}, or https")
     hub = _hub()
     with _said(repository, revision):
         api = hub.HfApi(endpoint=endpoint, token=_token(endpoint))
@@ -204,6 +206,16 @@ def _token(endpoint: str | None) -> bool | None:
     return None if endpoint is None else False
 
 
+def check_place(folder: Path) -> None:
+    """Make a folder for what is pulled. Raises InputError where that cannot be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ensure_writable(folder / RECORD)
+    except (OSError, InputError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "nothing can be written there"
+        raise InputError(f"cannot make {folder} ({reason}): set UNSTATIC_MODELS to another place") from None
+
+
 def fetch(parcel: Parcel, target: Path, *, advance: Advance = lambda _: None) -> None:
     """Fetch a parcel into the new folder `target`; `advance` is told the bytes that arrived.
 
@@ -218,7 +230,7 @@ def fetch(parcel: Parcel, target: Path, *, advance: Advance = lambda _: None) ->
     for stale in target.parent.glob(f".{target.name}.*"):
         if other.fullmatch(stale.name) and stale != unfinished:  # of a revision that is no longer the one
             shutil.rmtree(stale)
-    unfinished.mkdir(parents=True, exist_ok=True)
+    check_place(unfinished)
     _check_room(parcel, unfinished)
 
     for name in sorted(parcel.files):

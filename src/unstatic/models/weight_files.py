@@ -39,7 +39,9 @@ def weight_files(folder: Path) -> list[Path]:
     """
     indices = sorted(folder.glob("*.safetensors.index.json"))
     if indices:
-        named: Mapping[str, str] = read_json(indices[0]).get("weight_map", {})
+        named = read_json(indices[0]).get("weight_map", {})
+        if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
+            raise InputError(f"{indices[0]} names no files: pull the model again")
         files = [folder / name for name in sorted(set(named.values()))]
     else:
         files = sorted(folder.glob(f"*{SUFFIX}")) or sorted(
