@@ -128,7 +128,7 @@ def make_latents(
 
 def origin_of(chosen: Preset, name: str) -> dict[str, str]:
     """Return what must be the same of all latents of a folder: who encoded what, in whose words."""
-    settings = [chosen.seed, to_dict(replace(chosen.world, clips=0, seconds=0)), chosen.diffusion.captions]
+    settings = [chosen.seed, to_dict(replace(chosen.world, clips=0, seconds=0.0)), chosen.diffusion.captions]
     return {
         "encoder": name,
         "text encoder": chosen.diffusion.text_encoder,
