@@ -13,6 +13,7 @@ from unstatic.core.device import (
     granted_bytes,
     pick_device,
     set_threads,
+    warp_device,
 )
 from unstatic.core.errors import InputError
 
@@ -26,6 +27,14 @@ def test_the_default_device_can_compute():
 def test_other_devices_are_refused(name: str):
     with pytest.raises(InputError, match="choose one of cpu"):
         pick_device(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "rendered"),
+    [("cpu", "cpu"), ("mps", "cpu"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1")],
+)
+def test_clips_are_rendered_where_networks_compute_if_rays_can_be_cast_there(name: str, rendered: str):
+    assert warp_device(torch.device(name)) == rendered
 
 
 @pytest.mark.parametrize(

@@ -192,12 +192,14 @@ def test_a_model_is_spared_what_it_cannot_do() -> None:
     assert set(PARTS) - set(parts_of(short)) == {"minutes"}
 
 
-def test_one_film_has_no_distance() -> None:
+def test_one_film_has_no_distance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("UNSTATIC_CACHE", str(tmp_path))
     nano = find_model("nano").manifest
     one = EvaluationPlan(parts=("objects",), prompts=1, networks=True)
     with pytest.raises(InputError, match="2 prompts or more"):
         check_plan(nano, one)
-    check_plan(nano, replace(one, parts=("reconstruction",)))
+    with pytest.raises(InputError, match="lpips-alexnet is not in"):
+        check_plan(nano, replace(one, parts=("reconstruction",)))
 
 
 @pytest.mark.parametrize(("side", "times"), [(32, 1), (64, 1), (128, 2), (256, 4)])

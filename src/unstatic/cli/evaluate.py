@@ -1,24 +1,23 @@
 """`unstatic eval`: what a model can do, in numbers, each beside what the real renders score."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unstatic.cli.options import AsJson, Device, Steps
-from unstatic.cli.output import StoppedError
+from unstatic.cli.output import stopping
 from unstatic.core.errors import InputError
 from unstatic.core.files import ensure_writable
 from unstatic.core.threads import SHORT_SPINS, quiet_threads
 
 if TYPE_CHECKING:
+    from unstatic.generate.native import NativeEngine
     from unstatic.models.manifest import Manifest
     from unstatic.presets.evaluation import EvaluationPlan
-
-Part = tuple[str, str, dict[str, Any]]
-"""Its name, its table in Markdown and its facts."""
 
 
 def evaluate(
@@ -67,12 +66,11 @@ def evaluate(
     from unstatic.core.commit import current_version
     from unstatic.generate.native import load_native
     from unstatic.models.manifest import find_model
-    from unstatic.presets import evaluation
-    from unstatic.presets.evaluation_report import head_of, write_report
+    from unstatic.presets.evaluation import EvaluationPlan, check_plan
 
     # Check everything, then load
     installed = find_model(model)
-    todo = evaluation.EvaluationPlan(
+    todo = EvaluationPlan(
         model=model,
         parts=_parts(suite or (), installed.manifest),
         prompts=prompts,
@@ -84,33 +82,30 @@ def evaluate(
         commit=current_version(),
         networks=fvd,
     )
-    evaluation.check_plan(installed.manifest, todo)
+    check_plan(installed.manifest, todo)
     if output is not None:
         _prepare(output)
     engine = load_native(installed, device=device)
-    todo = todo.on(engine.device)
+    goes_on = stopping("stopped; the same command goes on at the film where it was")
+    with nullcontext() if output is None else goes_on:
+        _measure(engine, todo.on(engine.device), as_json=as_json)
 
-    # Measure, telling each part as it is done
-    name = installed.manifest.name
+
+def _measure(engine: "NativeEngine", todo: "EvaluationPlan", *, as_json: bool) -> None:
+    """Measure, and tell each part as it is done."""
+    from unstatic.presets.evaluation import run_evaluation
+    from unstatic.presets.evaluation_report import head_of, write_report
+
+    name = engine.manifest.name
     facts = head_of(todo, name)
-    for part, table, found in _going_on(evaluation.run_evaluation(engine, todo), todo):
+    for part, table, found in run_evaluation(engine, todo):
         facts[part] = found
         if not as_json:
             typer.echo(f"{table}\n")
-        if output is not None:
+        if todo.folder is not None:
             write_report(todo, name)
     if as_json:
         typer.echo(json.dumps(facts))
-
-
-def _going_on(parts: Iterator[Part], todo: "EvaluationPlan") -> Iterator[Part]:
-    """Yield what is measured; after Ctrl-C, say that what has a folder goes on."""
-    try:
-        yield from parts
-    except KeyboardInterrupt:
-        if todo.folder is None:
-            raise
-        raise StoppedError("stopped; the same command goes on at the film where it was") from None
 
 
 def _parts(asked: Sequence[str], manifest: "Manifest") -> tuple[str, ...]:

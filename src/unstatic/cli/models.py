@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from unstatic.cli.output import StoppedError, warn
+from unstatic.cli.output import stopping, warn
 from unstatic.core.errors import InputError
 from unstatic.core.files import human_size
 
@@ -109,11 +109,9 @@ def pull_model(
     warn(f"{parcel.repository} at {parcel.revision[:12]}: {size}, licence {parcel.licence}")
     if not accept:
         ask_for_consent(parcel.licence)
-    with progress(f"{target.name}, MB", round(parcel.size_bytes / 1e6)) as bar:
-        try:
-            fetch(parcel, target, advance=Megabytes(bar))
-        except KeyboardInterrupt:
-            raise StoppedError("stopped; the same command goes on where it was") from None
+    bar_of_all = progress(f"{target.name}, MB", round(parcel.size_bytes / 1e6))
+    with bar_of_all as bar, stopping("stopped; the same command goes on where it was"):
+        fetch(parcel, target, advance=Megabytes(bar))
     typer.echo(target.name)
 
 

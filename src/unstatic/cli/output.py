@@ -26,6 +26,15 @@ class StoppedError(UnstaticError):
     exit_code: int = 130
 
 
+@contextmanager
+def stopping(said: str) -> Generator[None]:
+    """Raise StoppedError with these words where Ctrl-C stops what is inside."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise StoppedError(said) from None
+
+
 def output_path(chosen: Path | None, words: str, suffixes: tuple[str, ...]) -> Path:
     """Return where the result goes: `chosen`, or an unused name made of `words` in this folder.
 
@@ -55,13 +64,12 @@ def check_pipe(*, as_json: bool) -> None:
 def stdout_pipe() -> Generator[Callable[[bytes], None]]:
     """Yield a function that writes bytes to stdout at once; a reader that has had enough ends it quietly."""
     try:
-        yield _write_stdout
+        with stopping("stopped, what was written until then can be played"):
+            yield _write_stdout
     except BrokenPipeError:
         raise typer.Exit(UnstaticError.exit_code) from None
     except OSError as error:
         raise UnstaticError(f"cannot write to stdout: {error.strerror}") from error
-    except KeyboardInterrupt:
-        raise StoppedError("stopped, what was written until then can be played") from None
 
 
 def _write_stdout(data: bytes) -> None:

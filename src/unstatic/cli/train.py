@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unstatic.cli.options import Device
-from unstatic.cli.output import StoppedError, make_folder, report
+from unstatic.cli.output import make_folder, report, stopping
 from unstatic.core.errors import InputError
 from unstatic.core.threads import quiet_threads
 
@@ -51,9 +51,7 @@ def train(
     chosen = override(find_preset(preset), settings or [])
     folder = output or Path("runs") / chosen.name
     make_folder(folder)
-    try:
+    again = shlex.join(["unstatic", "train", preset, *(settings or []), "-o", str(folder)])
+    with stopping(f"stopped; go on from what is saved with: {again}"):
         model = run_preset(chosen, folder, device=device)
-    except KeyboardInterrupt:
-        again = shlex.join(["unstatic", "train", preset, *(settings or []), "-o", str(folder)])
-        raise StoppedError(f"stopped; go on from what is saved with: {again}") from None
     report(model, {"preset": chosen.name}, as_json=as_json)

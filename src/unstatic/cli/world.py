@@ -1,7 +1,6 @@
 """`unstatic world`: look at, and write, clips of the physical world that nano learns."""
 
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from unstatic.cli.options import AsJson, Device, number, whole
-from unstatic.cli.output import StoppedError, make_folder, output_path, report
+from unstatic.cli.output import make_folder, output_path, report, stopping
 from unstatic.core.errors import InputError
 from unstatic.core.shapes import Size
 
@@ -60,15 +59,17 @@ def sample(
     as_json: AsJson = False,
 ) -> None:
     """Draw a contact sheet of clips with their captions."""
+    from unstatic.core.device import pick_device, warp_device
     from unstatic.media.enlarge import enlarge as enlarged
     from unstatic.media.frames import contact_sheet
     from unstatic.media.write import write_picture
+    from unstatic.world.clip import make_clip
 
     _check_range("clips", clips, 1, MAX_SHEET_CLIPS)
     _check_range("enlarge", enlarge, 1, MAX_ENLARGE)
     scenes = _drawn(range(seed, seed + clips), Size.parse(size), seconds, _mix(mix, event))
-    path, rays = output_path(output, "world", (".png",)), _rays(device)
-    drawn = [_rendered(spec, rays) for spec in scenes]
+    path, rays = output_path(output, "world", (".png",)), warp_device(pick_device(device))
+    drawn = [make_clip(spec, device=rays) for spec in scenes]
     captions = [_caption(clip) for clip in drawn]
     write_picture(path, contact_sheet([enlarged(clip.frames, enlarge) for clip in drawn], captions))
     report(path, {"clips": clips, "captions": captions}, as_json=as_json)
@@ -91,33 +92,27 @@ def render(
     Clips are mp4 files, named by their seeds; clips.jsonl has a line for each, with its file, its caption and
     its whole scene. Stopped, the same command goes on; more clips of other seeds may come into the folder.
     """
+    from unstatic.core.device import pick_device, warp_device
     from unstatic.core.names import alone_in
     from unstatic.data.clip_index import open_index
     from unstatic.media.write import write_video
+    from unstatic.world.clip import make_clip
 
     _check_range("N", clips, 1, MAX_CLIPS)
     seeds = range(seed, seed + clips)
     drawn = _drawn(seeds, Size.parse(size), seconds, _mix(mix, event))
-    rays = _rays(device)
+    rays = warp_device(pick_device(device))
     make_folder(output)
-    with alone_in(output), open_index(output) as index, _stopping(output):
+    stopped = f"stopped; {output} has the clips so far, and the same command goes on"
+    with alone_in(output), open_index(output) as index, stopping(stopped):
         for number, spec in zip(seeds, drawn, strict=True):
             name = f"{number:06d}.mp4"
             if index.has(name, spec.to_json()):
                 continue
-            clip = _rendered(spec, rays)
+            clip = make_clip(spec, device=rays)
             write_video(output / name, clip.frames, fps=FPS)
             index.add(name, _caption(clip), spec.to_json())
     report(output, {"clips": clips}, as_json=as_json)
-
-
-@contextmanager
-def _stopping(folder: Path) -> Generator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        said = f"stopped; {folder} has the clips so far, and the same command goes on"
-        raise StoppedError(said) from None
 
 
 def _mix(name: str, event: str | None) -> "Mix":
@@ -154,22 +149,6 @@ def _scenes(seeds: range, size: Size, frames: int, mix: "Mix") -> "Iterator[Scen
         for seed in seeds:
             yield sample_near(seed, frames=frames, fps=FPS, mix=mix, **shape).spec
             bar.advance()
-
-
-def _rays(device: str | None) -> str:
-    """Return what renders, as Warp names it. Raises InputError for what cannot."""
-    from unstatic.core.device import pick_device
-
-    picked = pick_device(device)
-    if picked.type not in ("cpu", "cuda"):
-        raise InputError(f"device {device!r} cannot render: take cpu or cuda")
-    return "cpu" if picked.type == "cpu" else f"cuda:{picked.index or 0}"
-
-
-def _rendered(spec: "SceneSpec", rays: str) -> "Clip":
-    from unstatic.world.clip import make_clip
-
-    return make_clip(spec, device=rays)
 
 
 def _caption(clip: "Clip") -> str:

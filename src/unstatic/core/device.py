@@ -28,6 +28,11 @@ def pick_device(name: str | None = None) -> torch.device:
     return torch.device(name)
 
 
+def warp_device(device: torch.device) -> str:
+    """Name what renders beside a device, as Warp does: an NVIDIA card itself, else the processor."""
+    return f"cuda:{device.index or 0}" if device.type == "cuda" else "cpu"
+
+
 def compute_dtype(device: torch.device) -> torch.dtype:
     """Return the dtype networks compute in: bfloat16 where the hardware multiplies it, else float32."""
     if device.type == "cuda":

@@ -106,10 +106,9 @@ def best_rows(facts: Mapping[str, Any]) -> dict[str, dict[str, Score]]:
         found = [each for name, each in suites if name not in kept_apart and atom in _scores(each)]
         if found:
             rows[atom] = _added(found, atom, names)
-    strict = [each for name, each in suites if name in ("objects", "animals")]
+    strict = {name: each for name, each in suites if name in ("objects", "animals")}
     if strict:
-        asked = " and ".join(name for name in ("objects", "animals") if name in facts)
-        rows[f"all at once, {asked}"] = _added(strict, "all", names)
+        rows[f"all at once, {' and '.join(strict)}"] = _added(list(strict.values()), "all", names)
     for name, suite in suites:
         if name in HELD_OUT:
             atom = "unseen" if "unseen" in _scores(suite) else "all"

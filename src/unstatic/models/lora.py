@@ -133,9 +133,9 @@ def read_lora(path: Path) -> Lora:
     try:
         alpha = _stated_alpha(path)
         changes = {layer: _change(parts, alpha) for layer, parts in found.items()}
+    except InputError:
+        raise
     except (ValueError, TypeError, AttributeError, RuntimeError) as wrong:
-        if isinstance(wrong, InputError):
-            raise
         raise InputError(f"{path} is damaged ({' '.join(str(wrong).split())}): download it again") from None
     for layer, change in changes.items():
         if (change.down is None) != (change.up is None):

@@ -125,9 +125,10 @@ class EvaluationPlan:
         """Return the plan for a device, whose numbers are its own."""
         return replace(self, device=f"{device.type} {str(compute_dtype(device)).removeprefix('torch.')}")
 
-    def films_on(self, device: torch.device) -> FilmStore:
-        """Return where films are until their part is done; how many are wanted makes no film another."""
-        key = f"{self.digest} {code_digest()} {device} {compute_dtype(device)}"
+    @property
+    def films(self) -> FilmStore:
+        """Where films are until their part is done; how many are wanted makes no film another."""
+        key = f"{self.digest} {code_digest()} {self.device}"
         return FilmStore(self.folder and self.folder / "films", key)
 
     @property
@@ -143,7 +144,7 @@ def run_evaluation(engine: NativeEngine, todo: EvaluationPlan) -> Iterator[tuple
     """
     compared = todo.networks and set(todo.parts) & set(COMPARED)
     store = feature_store(todo, engine.device) if compared else None
-    films = todo.films_on(engine.device)
+    films = todo.films
     for name in todo.parts:
         kept = saved_part(todo, name)
         if kept is None or (store and not store.has(name)):
@@ -203,20 +204,19 @@ def check_plan(manifest: Manifest, todo: EvaluationPlan) -> None:
         plan(Request(prompt="a ball", seconds=SECONDS, **hurry), manifest)
     for name in todo.parts:
         check_part(manifest, name)
+    if todo.networks and todo.prompts < 2 and set(todo.parts) & set(COMPARED):
+        raise InputError("FVD compares sets of films: ask for 2 prompts or more, or leave --fvd out")
     if todo.networks:
         for network, parts in ((I3D, COMPARED), (LPIPS_ALEXNET, RECONSTRUCTIONS)):
             if set(todo.parts) & set(parts):
                 network.check()
-    if todo.networks and todo.prompts < 2 and set(todo.parts) & set(COMPARED):
-        raise InputError("FVD compares sets of films: ask for 2 prompts or more, or leave --fvd out")
 
 
 def feature_store(todo: EvaluationPlan, device: torch.device) -> FeatureStore:
     """Load I3D, in bfloat16 where the device multiplies it, and return an empty store for its features."""
     network = load_i3d().to(device, compute_dtype(device))
     network = network.to(memory_format=torch.channels_last_3d)  # pyright: ignore[reportCallIssue]
-    key = f"{todo.key} {compute_dtype(device)}"  # features of two kinds are no set
-    return FeatureStore(partial(clip_features, network), key, todo.folder and todo.folder / "parts")
+    return FeatureStore(partial(clip_features, network), todo.key, todo.folder and todo.folder / "parts")
 
 
 def _measure(

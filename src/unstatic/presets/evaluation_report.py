@@ -19,6 +19,8 @@ from unstatic.evals.prompts import SUITES
 from unstatic.evals.report import ShownClip, to_html, to_markdown
 from unstatic.presets.evaluation import DISTRIBUTION, PARTS, EvaluationPlan, saved_part
 
+REPORTED = (SUITES[0], *PARTS, DISTRIBUTION)
+
 
 def head_of(todo: EvaluationPlan, model: str) -> dict[str, Any]:
     """Return what stands before the parts: the model, by its own name, and how to measure it again."""
@@ -40,7 +42,7 @@ def commits(facts: Mapping[str, Any]) -> str:
     """Return the commits at which parts were measured: "1ee61bc (edits: 6ad07f2)"."""
     parts: dict[str, list[str]] = {}
     for name, each in facts.items():
-        if name in (SUITES[0], *PARTS, DISTRIBUTION):
+        if name in REPORTED:
             commit = cast("Mapping[str, Any]", each).get("commit", facts["commit"])
             parts.setdefault(str(commit), []).append(name)
     if len(parts) < 2:
@@ -53,7 +55,7 @@ def commits(facts: Mapping[str, Any]) -> str:
 def write_report(todo: EvaluationPlan, model: str) -> None:
     """Write all three files, of the parts in the plan's folder that were measured as it says."""
     assert todo.folder is not None, "a report needs a folder"
-    found = {name: saved_part(todo, name) for name in (SUITES[0], *PARTS, DISTRIBUTION)}
+    found = {name: saved_part(todo, name) for name in REPORTED}
     parts = {name: part["facts"] for name, part in found.items() if part is not None}
     asked = replace(todo, parts=tuple(name for name in parts if name != DISTRIBUTION))
     facts = head_of(asked, model) | parts

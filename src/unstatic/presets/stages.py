@@ -24,7 +24,7 @@ from jaxtyping import Bool, Float, Float16, UInt8
 from numpy import ndarray
 from torch import Tensor, nn
 
-from unstatic.core.device import compute_dtype, pick_device
+from unstatic.core.device import compute_dtype, pick_device, warp_device
 from unstatic.core.files import clear_unfinished
 from unstatic.core.log import progress
 from unstatic.core.memory import keep_freed_memory
@@ -81,18 +81,13 @@ def run_preset(preset: Preset, folder: Path, *, device: str | None = None) -> Pa
     with alone_in(folder):
         claim_folder(preset, folder)
         clear_unfinished(folder)
-        render_clips(preset.world, folder / "clips", seed=preset.seed, device=renderer(target))
+        render_clips(preset.world, folder / "clips", seed=preset.seed, device=warp_device(target))
         train_autoencoder(preset, folder, target)
         encode(preset, folder, target)
         train_diffusion(preset, folder, target)
         train_few_steps(preset, folder, target)
         train_length(preset, folder, target)
         return export(preset, folder)
-
-
-def renderer(device: torch.device) -> str:
-    """Name the Warp device on which clips are rendered: the processor, or the first NVIDIA card."""
-    return "cuda:0" if device.type == "cuda" else "cpu"
 
 
 # --------------------------------------------------------------------------------------------- autoencoder
@@ -189,7 +184,7 @@ def encode_scenes(
     latents, objects = list[ndarray](), list[ndarray]()
     for start in range(0, len(scenes), RENDERED_AT_ONCE):
         batch = scenes[start : start + RENDERED_AT_ONCE]
-        clips = render_batch(batch, samples=samples, device=renderer(device))
+        clips = render_batch(batch, samples=samples, device=warp_device(device))
         for first in range(0, len(clips), ENCODED_AT_ONCE):
             frames = np.stack([clip.frames for clip in clips[first : first + ENCODED_AT_ONCE]])
             video = to_video(torch.from_numpy(frames).to(device)).to(compute_dtype(device))
@@ -250,7 +245,7 @@ def teach_length(
 ) -> None:
     """Teach FOLDER/student's transformer on windows of minutes and others, and write FOLDER/model's."""
     clips, latents = folder / "minutes" / "clips", folder / "minutes" / "latents"
-    render_clips(settings.world, clips, seed=preset.seed + MINUTES_SEED, device=renderer(device))
+    render_clips(settings.world, clips, seed=preset.seed + MINUTES_SEED, device=warp_device(device))
     weights = autoencoder_path(folder)
     encode_with(weights, clips, latents, preset.compression, device, name=preset.name)
     student, teacher = (load_transformer(transformer_path(folder, "student")) for _ in range(2))

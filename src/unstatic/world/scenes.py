@@ -134,15 +134,13 @@ def sample_near(
 
     Raises InputError as `sample_scene`, SceneNotFoundError if there is none of the spare seeds either.
     """
-    for attempt in range(SPARE_SEEDS + 1):
+    for _ in range(SPARE_SEEDS):
         try:
-            spare = seed + attempt * SEED_STRIDE
-            return sample_clip(spare, frames=frames, fps=fps, width=width, height=height, mix=mix)
+            return sample_clip(seed, frames=frames, fps=fps, width=width, height=height, mix=mix)
         except SceneNotFoundError as error:
-            if attempt == SPARE_SEEDS:
-                raise
             log.info("%s", error)
-    raise AssertionError("the last seed returns or raises")
+            seed += SEED_STRIDE
+    return sample_clip(seed, frames=frames, fps=fps, width=width, height=height, mix=mix)
 
 
 def sample_clip(
