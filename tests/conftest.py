@@ -69,6 +69,15 @@ def whole_packages() -> Iterator[None]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Sum in the order of the processes that torchrun starts: they have a thread each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def make_frames() -> Callable[..., UInt8[np.ndarray, "t h w 3"]]:
     """Return a function that draws a clip: a red disc moves right over a smooth background."""
 

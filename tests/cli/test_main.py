@@ -104,7 +104,12 @@ def test_a_group_without_a_command_shows_its_help(unstatic: Command, arguments: 
     ("arguments", "message"),
     [
         (["vido"], "vido"),
-        (["image"], "PROMPT"),
+        (["image"], "Missing argument 'PROMPT': see `unstatic image --help`"),
+        (["world", "render", "2"], "Missing option '-o' / '--output': see `unstatic world render --help`"),
+        (
+            ["models", "list", "nano"],
+            "unexpected extra argument(s) (nano): see `unstatic models list --help`",
+        ),
         (["video", "a ball", "--secnods", "3"], "--secnods"),
         (["video", "a ball", "--seconds", "soon"], "'soon' is not a number, give one like 2.5"),
         (["video", "a ball", "--steps", "2.5"], "'2.5' is not a whole number, give one like 8"),
@@ -215,6 +220,7 @@ def test_only_films_are_made_by_several_processes(unstatic: Command, monkeypatch
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_two_processes_make_one_film_and_print_once(unstatic: Command, tiny_model: Path, folder: Path):
     arguments = ("video", "a ball", "--seconds", 2, "--model", tiny_model, "--device", "cpu", "-o")
     assert unstatic(*arguments, "one.mp4").code == 0

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ from unstatic.models.context_parallel import shares
 )
 def test_shares_differ_by_at_most_one(total: int, count: int, expected: list[int]) -> None:
     assert shares(total, count) == expected
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Sum in the order of the processes that torchrun starts: they have a thread each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.slow

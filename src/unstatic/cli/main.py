@@ -83,7 +83,7 @@ def _run(arguments: list[str]) -> int:
         # Ctrl-C and typer.Exit come back as a number, not as exceptions
         code = app(arguments, standalone_mode=False, prog_name="unstatic")
     except typer.TyperException as error:
-        return _complain(error.format_message() + _fix(error), error.exit_code)
+        return _complain(_said(error), error.exit_code)
     except UnstaticError as error:
         return _complain(str(error), code_of_end() or error.exit_code)
     except OSError as error:
@@ -105,12 +105,15 @@ def _let_stdout_go() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _fix(error: typer.TyperException) -> str:
-    """Say what to do where a command that takes a prompt was given more words than it takes."""
-    context = getattr(error, "ctx", None)
-    takes_prompt = context is not None and any(each.name == "prompt" for each in context.command.params)
-    unquoted = takes_prompt and error.format_message().startswith("Got unexpected extra argument")
-    return ": put a prompt of several words in quotes" if unquoted else ""
+def _said(error: typer.TyperException) -> str:
+    """Return what is wrong, and what to do where a command was given more words than it takes, or fewer."""
+    context, said = getattr(error, "ctx", None), error.format_message()
+    if context is None or not said.startswith(("Got unexpected extra argument", "Missing ")):
+        return said
+    takes_prompt = any(each.name == "prompt" for each in context.command.params)
+    if takes_prompt and not said.startswith("Missing "):
+        return f"{said}: put a prompt of several words in quotes"
+    return f"{said.removesuffix('.')}: see `{context.command_path} --help`"
 
 
 def _complain(message: str, exit_code: int) -> int:
