@@ -46,6 +46,7 @@ WHOLE = (
     "diffusers_parity",
     "docs",
     "gate",
+    "gate_films",
     "house",
     "openai_client",
     "openapi_fuzz",
